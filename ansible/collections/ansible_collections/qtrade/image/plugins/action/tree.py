@@ -1,0 +1,72 @@
+"""Controller side of qtrade.image.tree: read and render the role's folders, then hand them to the module."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+TEMPLATE_SUFFIX = ".j2"
+
+
+class ActionModule(ActionBase):
+    """Collects `files/`, `templates/` and `config/inputs.yml` of the role that the task belongs to."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module with every file of the role as an argument."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        role = self._task._role  # noqa: SLF001  # there is no public way from a task to its role
+        if role is None:
+            raise AnsibleActionFail("qtrade.image.tree lays the files of a role: call it from a role's tasks")
+        root = Path(role._role_path)  # noqa: SLF001
+        variables = task_vars or {}
+        files = (
+            read_files(root / "files")
+            + self._render_templates(root / "templates", variables)
+            + read_inputs(root / "config" / "inputs.yml", role.get_name())
+        )
+        arguments = {**self._task.args, "files": files}
+        result.update(self._execute_module("qtrade.image.tree", arguments, task_vars=variables))
+        return result
+
+    def _render_templates(self, folder: Path, variables: dict[str, Any]) -> list[dict[str, str]]:
+        templar = self._templar.copy_with_new_env(searchpath=[str(folder)], available_variables=variables)
+        rendered = []
+        for source in list_files(folder):
+            template = trust_as_template(source.read_text())
+            text = templar.template(template, escape_backslashes=False, overrides={"trim_blocks": True})
+            target = str(source.relative_to(folder)).removesuffix(TEMPLATE_SUFFIX)
+            rendered.append(entry(target, str(text).encode(), source))
+        return rendered
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the plain files below a folder, sorted; none when there is no such folder."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def read_files(folder: Path) -> list[dict[str, str]]:
+    """Return the files below a folder as arguments of the module."""
+    return [entry(str(path.relative_to(folder)), path.read_bytes(), path) for path in list_files(folder)]
+
+
+def read_inputs(declaration: Path, role: str) -> list[dict[str, str]]:
+    """Return the config inputs that the role declares as the JSON file that hosts and `push` read."""
+    if not declaration.is_file():
+        return []
+    inputs = yaml.safe_load(declaration.read_text())
+    text = json.dumps({"schema_version": 1, "role": role, **inputs}, indent=1, sort_keys=True) + "\n"
+    return [entry(f"usr/lib/qtrade/inputs.d/{role}.json", text.encode(), declaration)]
+
+
+def entry(target: str, content: bytes, source: Path) -> dict[str, str]:
+    """Return one file as the module takes it: executable in the checkout means executable in the image."""
+    mode = "0755" if source.stat().st_mode & 0o100 else "0644"
+    return {"path": target, "content": base64.b64encode(content).decode(), "mode": mode}

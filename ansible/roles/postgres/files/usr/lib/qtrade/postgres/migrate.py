@@ -1,0 +1,65 @@
+"""Apply the numbered migrations that the database does not have yet, each in one transaction.
+
+A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay; they only
+add, so an older image can be booted again.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+MIGRATIONS = Path("/usr/share/qtrade/postgres/migrations")
+PSQL = ["/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+"""
+
+
+def query(database, sql, *, in_transaction=False):
+    """Return the lines that psql prints."""
+    options = ["--single-transaction"] if in_transaction else []
+    command = [*PSQL, *options, f"--dbname={database}", "--file=-"]
+    return subprocess.run(command, input=sql, text=True, check=True, stdout=subprocess.PIPE).stdout.splitlines()
+
+
+def list_migrations(folder):
+    """Return (number, name, SQL) in order; a name that does not fit or a number used twice is an error."""
+    found = {}
+    for path in sorted(folder.glob("*.sql")):
+        match = re.fullmatch(r"(\d{4})_([a-z0-9_]+)\.sql", path.name)
+        if not match:
+            raise ValueError(f"{path.name} is not NNNN_name.sql")
+        if int(match[1]) in found:
+            raise ValueError(f"number {match[1]} is used twice")
+        found[int(match[1])] = (match[2], path.read_text())
+    return [(number, *found[number]) for number in sorted(found)]
+
+
+def apply(database, number, name, sql):
+    """Apply one migration and note it in the same transaction."""
+    digest = hashlib.sha256(sql.encode()).hexdigest()
+    note = f"INSERT INTO schema_migrations (number, name, sha256) VALUES ({number}, '{name}', '{digest}');"
+    query(database, f"{sql}\n{note}\n", in_transaction=True)
+    print(f"applied {number:04d}_{name}")
+
+
+def main():
+    """Bring the database named on the command line up to date."""
+    database = sys.argv[1]
+    if not query("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{database}';"):
+        query("postgres", f"CREATE DATABASE {database};")
+    query(database, TABLE)
+    applied = dict(line.split("|") for line in query(database, "SELECT number, sha256 FROM schema_migrations;"))
+    for number, name, sql in list_migrations(MIGRATIONS):
+        digest = applied.get(str(number))
+        if digest is None:
+            apply(database, number, name, sql)
+        elif digest != hashlib.sha256(sql.encode()).hexdigest():
+            sys.exit(f"migration {number:04d}_{name} was applied with another text: add a new one, edit none")
+
+
+if __name__ == "__main__":
+    main()

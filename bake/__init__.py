@@ -1,0 +1,1 @@
+"""Recipe to layers to signed image."""

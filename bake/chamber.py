@@ -1,0 +1,175 @@
+"""A private place to work on a root: own mount and process namespaces that die with the bake, whatever kills it.
+
+The parent part (`run_in_chamber`) starts `python -m bake.chamber SPEC` under `setpriv --pdeathsig` and `unshare --kill-child`: when the
+bake dies, the kernel kills the chamber, and its mounts vanish with its namespace. Nothing needs unmounting.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from qtrade import process
+
+# One chroot at a time sees these; the layer must not.
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_POLICY = "usr/sbin/policy-rc.d"
+KNOWN_VAR = "var.known"
+
+
+@dataclass(frozen=True)
+class Chamber:
+    """An overlay of EROFS `layers` (lowest first) with `upper` on top, mounted on `root` while commands run.
+
+    `binds` maps host paths to paths in the root. `fetch` runs first and has the network; `command` runs without one.
+    Commands run outside the root: they chroot into it if they want.
+    """
+
+    folder: Path
+    layers: tuple[Path, ...]
+    command: tuple[str, ...]
+    fetch: tuple[str, ...] = ()
+    binds: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """Where the stacked root is while the chamber lives."""
+        return self.folder / "root"
+
+    @property
+    def upper(self) -> Path:
+        """What the commands changed; stays when the chamber is gone."""
+        return self.folder / "upper"
+
+
+def run_in_chamber(
+    chamber: Chamber, *, env: dict[str, str], timeout_s: float, on_line: Callable[[str], None] | None = None
+) -> process.Completed:
+    """Run the chamber's commands. Raises `ToolError` when one fails, with the end of its output."""
+    for name in ("root", "upper", "work", "lower"):
+        (chamber.folder / name).mkdir(parents=True, exist_ok=True)
+    spec = chamber.folder / "chamber.json"
+    spec.write_text(json.dumps(asdict(chamber), default=str))
+    prefix = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--"]
+    inside = [sys.executable, "-P", "-m", "bake.chamber", str(spec)]
+    here = str(Path(__file__).resolve().parent.parent)
+    done = process.run(
+        [*prefix, *inside],
+        env={**env, "PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout_s=timeout_s,
+        on_line=on_line,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise process.failed(process.Completed(chamber.command, done.returncode, done.stdout, done.stdout + done.stderr))
+    return done
+
+
+def _inside(spec_path: str) -> int:
+    fields = json.loads(Path(spec_path).read_text())
+    chamber = Chamber(
+        folder=Path(fields["folder"]),
+        layers=tuple(Path(layer) for layer in fields["layers"]),
+        command=tuple(fields["command"]),
+        fetch=tuple(fields["fetch"]),
+        binds=fields["binds"],
+    )
+    lowers = _mount_root(chamber)
+    _mount_inside(chamber)
+    known = _fill_var(chamber.root)
+    policy = chamber.root / _POLICY
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    code = _call(chamber.fetch) if chamber.fetch else 0
+    if code == 0:
+        offline = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        code = _call((*offline, *chamber.command))
+    policy.unlink()
+    if code == 0:
+        _prune(chamber.upper, lowers)
+        (chamber.folder / KNOWN_VAR).write_text("".join(f"{path}\n" for path in known))
+    return code
+
+
+def _mount_root(chamber: Chamber) -> list[Path]:
+    lowers = []
+    for number, layer in enumerate(chamber.layers):
+        lower = chamber.folder / "lower" / f"{number:02}"
+        lower.mkdir(exist_ok=True)
+        _mount("-t", "erofs", "-o", "ro", str(layer), str(lower))
+        lowers.insert(0, lower)
+    stack = ":".join(str(lower) for lower in lowers)
+    options = f"lowerdir={stack},upperdir={chamber.upper},workdir={chamber.folder / 'work'}"
+    # Else renames of folders become redirect xattrs, which a layer must not carry.
+    _mount("-t", "overlay", "-o", f"{options},metacopy=off,redirect_dir=off,index=off", "overlay", str(chamber.root))
+    return lowers
+
+
+def _fill_var(root: Path) -> list[str]:
+    """Make the folders of /var that a boot makes, as the layers ship none; return them, relative to /var."""
+    argv = ["chroot", root, "systemd-tmpfiles", "--create", "--prefix=/var"]
+    process.run(argv, check=False, timeout_s=60)  # lines for users or attributes of a running system may fail
+    for name in ("tmp", "cache", "log", "lib"):
+        (root / "var" / name).mkdir(parents=True, exist_ok=True)
+    return [str(Path(folder).relative_to(root / "var")) for folder, _, _ in os.walk(root / "var")]
+
+
+def _mount_inside(chamber: Chamber) -> None:
+    root = chamber.root
+    _mount("-t", "proc", "proc", str(root / "proc"))
+    for folder in ("run", "tmp", "dev"):
+        _mount("-t", "tmpfs", "-o", "mode=1777" if folder == "tmp" else "mode=755", "tmpfs", str(root / folder))
+    for device in _DEVICES:
+        (root / "dev" / device).touch()
+        _mount("--bind", f"/dev/{device}", str(root / "dev" / device))
+    os.symlink("/proc/self/fd", root / "dev/fd")
+    resolver = root / "run/systemd/resolve"
+    resolver.mkdir(parents=True)
+    shutil.copyfile("/etc/resolv.conf", resolver / "stub-resolv.conf")
+    for source, inside in chamber.binds.items():
+        target = root / inside.lstrip("/")
+        if Path(source).is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        _mount("--bind", source, str(target))
+
+
+def _prune(upper: Path, lowers: list[Path]) -> None:
+    """Remove folders of `upper` that are empty and look like the ones below: passing through is no change."""
+    for folder, _, _ in os.walk(upper, topdown=False):
+        path = Path(folder)
+        if path == upper or any(path.iterdir()):
+            continue
+        inside = path.relative_to(upper)
+        below = next((lower / inside for lower in lowers if (lower / inside).is_dir()), None)
+        if below is None:
+            continue
+        mine, theirs = path.stat(), below.stat()
+        opaque = "trusted.overlay.opaque" in os.listxattr(path)
+        if not opaque and (mine.st_mode, mine.st_uid, mine.st_gid) == (theirs.st_mode, theirs.st_uid, theirs.st_gid):
+            path.rmdir()
+
+
+def _mount(*args: str) -> None:
+    process.run(["mount", *args], timeout_s=60)
+
+
+def _call(argv: tuple[str, ...]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.execvp(argv[0], argv)  # noqa: S606 - output must stream through; the outer process.run captures it
+        except OSError as error:
+            sys.stderr.write(f"{argv[0]}: {error}\n")
+            os._exit(127)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(_inside(sys.argv[1]))

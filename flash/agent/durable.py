@@ -1,0 +1,78 @@
+"""Writes that survive a power cut: flushed before they are named, and flushed again by name."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Iterable
+
+_FIFREEZE = 0xC0045877
+_FITHAW = 0xC0045878
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put a file in place as a whole: temporary name, flush, rename, flush of the folder."""
+    fresh = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    device = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(device, "wb") as file:
+        os.fchmod(device, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(device)
+    os.replace(fresh, path)
+    sync_folder(path.parent)
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Write a file over its own blocks, for a reader (GRUB) that knows no rename; made first if it has another size."""
+    flags = os.O_WRONLY | (0 if path.exists() and path.stat().st_size == len(data) else os.O_CREAT | os.O_TRUNC)
+    device = os.open(path, flags, 0o600)
+    try:
+        os.pwrite(device, data, 0)
+        os.fsync(device)
+    finally:
+        os.close(device)
+    sync_folder(path.parent)
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Let a symlink point at `target`, with no moment without it."""
+    fresh = link.with_name(f".{link.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    fresh.symlink_to(target)
+    os.replace(fresh, link)
+    sync_folder(link.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder, that is the names in it."""
+    device = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(device)
+    finally:
+        os.close(device)
+
+
+def flush_filesystem(folder: Path) -> None:
+    """Bring a filesystem's journal home (freeze and thaw): GRUB replays none. A filesystem that cannot freeze is only synced."""
+    os.sync()
+    device = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(device, _FIFREEZE, 0)
+            fcntl.ioctl(device, _FITHAW, 0)
+    finally:
+        os.close(device)
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove files and folders."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,289 @@
+"""The job: what the controller tells the agent. Parsed strictly, once; the rest of the agent sees typed values only."""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
+
+from . import dsse
+from .errors import AgentError
+from .imagelist import ImageList, check_cmdline, is_digest, parse_list
+
+PAYLOAD_TYPE = "application/vnd.qtrade.job+json"
+IDENTIFIERS = ("serial", "wwid", "size_bytes", "pci_path")
+
+# What each kind must hold; everything else of the format is optional for it.
+_NEEDS: Dict[str, FrozenSet[str]] = {
+    "install": frozenset({"image", "source", "report", "os_disk", "layout", "trust"}),
+    "stage": frozenset({"image", "source"}),
+    "arm": frozenset({"image_id"}),
+    "commit": frozenset({"image_id"}),
+    "apply": frozenset({"bundle"}),
+    "secret": frozenset({"secret"}),
+    "reboot": frozenset(),
+    "drain": frozenset(),
+}
+_ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
+_KNOWN = _ALWAYS | {
+    "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
+    "bundle", "secret",
+}  # fmt: skip
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to be put on the disk."""
+
+    image_id: str
+    version: str
+    list_text: str
+    signature: bytes
+    image_json: str
+    contents: ImageList
+
+
+@dataclass(frozen=True)
+class DiskId:
+    """How a disk is named; None is not given."""
+
+    serial: Optional[str] = None
+    wwid: Optional[str] = None
+    size_bytes: Optional[int] = None
+    pci_path: Optional[str] = None
+    fs_uuid: Optional[str] = None
+
+    def describe(self) -> str:
+        """Return the identifiers that are given, for messages."""
+        return ", ".join(f"{name} {value}" for name, value in vars(self).items() if value is not None)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of the partitions in MiB; the state partition takes the rest."""
+
+    esp_mib: int
+    system_mib: int
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret by name."""
+
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job whose signature was checked. Which of the optional parts are there depends on `kind`, see `_NEEDS`."""
+
+    kind: str
+    host: str
+    nonce: str
+    issued_at: int
+    image: Optional[Image]
+    image_id: str
+    require_running: bool
+    source: str
+    report: str
+    os_disk: Optional[DiskId]
+    protected: Tuple[DiskId, ...]
+    data: Tuple[DiskId, ...]
+    layout: Optional[Layout]
+    cmdline: str
+    trust_build: Tuple[str, ...]
+    trust_job: Tuple[str, ...]
+    bundle: Optional[Mapping[str, Any]]
+    secret: Optional[Secret]
+
+
+def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
+    """Return the job of an envelope that one of `keys` signed. Raises `AgentError`."""
+    return parse_job(dsse.open_envelope(envelope, PAYLOAD_TYPE, keys).payload)
+
+
+def open_pinned_job(envelope: Any, key_id: str) -> Job:
+    """Return the job of an envelope that the key with `key_id` signed; the job itself carries the key. Raises `AgentError`."""
+    unverified = _load_object(dsse.read_unverified(envelope, PAYLOAD_TYPE))
+    trust = unverified.get("trust")
+    pems = trust.get("job") if isinstance(trust, dict) else None
+    if not isinstance(pems, list) or not all(isinstance(pem, str) for pem in pems):
+        raise _invalid("trust.job", pems, "a list of PEM public keys")
+    keys = {name: raw for name, raw in dsse.load_keys(tuple(pems)).items() if name == key_id}
+    return open_job(envelope, keys)
+
+
+def parse_job(payload: bytes) -> Job:
+    """Parse and validate a job. Raises `AgentError` naming the field, what was found and what is allowed."""
+    fields = _load_object(payload)
+    if fields.get("schema_version") != 1:
+        raise _invalid("schema_version", fields.get("schema_version"), "1")
+    kind = _text(fields, "kind")
+    if kind not in _NEEDS:
+        raise _invalid("kind", kind, " or ".join(sorted(_NEEDS)))
+    missing = sorted((_ALWAYS | _NEEDS[kind]) - set(fields))
+    if missing:
+        raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
+    unknown = sorted(set(fields) - _KNOWN)
+    if unknown:
+        raise AgentError("job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host")
+    image = _parse_image(fields["image"]) if "image" in fields else None
+    trust = _object(fields, "trust")
+    return Job(
+        kind=kind,
+        host=_matching(fields, "host", _HOST, "a host name"),
+        nonce=_digest(fields, "nonce"),
+        issued_at=_number(fields, "issued_at"),
+        image=image,
+        image_id=_digest(fields, "image_id") if "image_id" in fields else (image.image_id if image else ""),
+        require_running=_flag(fields, "require_running", default=True),
+        source=_url(fields, "source"),
+        report=_url(fields, "report"),
+        os_disk=parse_os_disk(_object(fields, "os_disk")) if "os_disk" in fields else None,
+        protected=_disks(fields, "protected"),
+        data=_disks(fields, "data"),
+        layout=_parse_layout(_object(fields, "layout")) if "layout" in fields else None,
+        cmdline=check_cmdline(_text(fields, "cmdline", default="")),
+        trust_build=_texts(trust, "build"),
+        trust_job=_texts(trust, "job"),
+        bundle=_object(fields, "bundle") if "bundle" in fields else None,
+        secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
+    )
+
+
+def parse_os_disk(fields: Dict[str, Any]) -> DiskId:
+    """Parse the binding of the OS disk. Raises `AgentError` when fewer than two identifiers are given."""
+    disk = _parse_disk("os_disk", fields)
+    given = [name for name in IDENTIFIERS if getattr(disk, name) is not None]
+    if len(given) < 2:
+        raise AgentError(
+            "job-invalid",
+            f"os_disk gives {', '.join(given) or 'nothing'}; one identifier alone may fit a wrong disk",
+            f"give at least two of {', '.join(IDENTIFIERS)} in the host's manifest",
+        )
+    return disk
+
+
+def _parse_disk(where: str, fields: Dict[str, Any]) -> DiskId:
+    def text(name: str) -> Optional[str]:
+        return _text(fields, name).strip() or None if fields.get(name) is not None else None
+
+    size = _number(fields, "size_bytes") if fields.get("size_bytes") is not None else None
+    disk = DiskId(text("serial"), text("wwid"), size, text("pci_path"), text("fs_uuid"))
+    if disk == DiskId():
+        raise AgentError("job-invalid", f"{where} names no disk", "give its serial or wwid")
+    return disk
+
+
+def _disks(fields: Dict[str, Any], name: str) -> Tuple[DiskId, ...]:
+    value = fields.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _invalid(name, value, "a list of objects")
+    return tuple(_parse_disk(f"{name}[{index}]", one) for index, one in enumerate(value))
+
+
+def _parse_image(value: Any) -> Image:
+    if not isinstance(value, dict):
+        raise _invalid("image", value, "an object")
+    text = _text(value, "list")
+    contents = parse_list(text)
+    image_id = _digest(value, "id")
+    if contents.image_id != image_id:
+        raise AgentError("image-invalid", f"the list has the id {contents.image_id}, the job says {image_id}", "bake or publish again")
+    signature = _bytes(value, "sig")
+    return Image(image_id, _text(value, "version"), text, signature, _text(value, "image_json", default=""), contents)
+
+
+def _parse_layout(fields: Dict[str, Any]) -> Layout:
+    layout = Layout(_number(fields, "esp_mib"), _number(fields, "system_mib"))
+    if layout.esp_mib < 33 or layout.system_mib < 128:
+        raise AgentError(
+            "job-invalid", f"layout {layout.esp_mib}+{layout.system_mib} MiB is too small", "give the ESP 33 and the system 128 MiB"
+        )
+    return layout
+
+
+def _parse_secret(fields: Dict[str, Any]) -> Secret:
+    return Secret(_matching(fields, "name", _SECRET, "lower-case letters, digits and _"), _bytes(fields, "value"))
+
+
+def _load_object(payload: bytes) -> Dict[str, Any]:
+    try:
+        value = json.loads(payload)
+    except ValueError as error:
+        raise AgentError("job-invalid", f"the payload is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise AgentError("job-invalid", "the payload is not a JSON object")
+    return value
+
+
+def _invalid(name: str, found: Any, allowed: str) -> AgentError:
+    shown = "hidden" if name in ("secret", "value") else repr(found)[:80]
+    return AgentError("job-invalid", f"{name} is {shown}, allowed is {allowed}")
+
+
+def _object(fields: Dict[str, Any], name: str) -> Dict[str, Any]:
+    value = fields.get(name, {})
+    if not isinstance(value, dict):
+        raise _invalid(name, value, "an object")
+    return value
+
+
+def _text(fields: Dict[str, Any], name: str, default: Optional[str] = None) -> str:
+    value = fields.get(name, default)
+    if not isinstance(value, str) or "\0" in value:
+        raise _invalid(name, value, "text")
+    return value
+
+
+def _texts(fields: Dict[str, Any], name: str) -> Tuple[str, ...]:
+    value = fields.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise _invalid(name, value, "a list of texts")
+    return tuple(value)
+
+
+def _number(fields: Dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _invalid(name, value, "a whole number")
+    return value
+
+
+def _flag(fields: Dict[str, Any], name: str, *, default: bool) -> bool:
+    value = fields.get(name, default)
+    if not isinstance(value, bool):
+        raise _invalid(name, value, "true or false")
+    return value
+
+
+def _digest(fields: Dict[str, Any], name: str) -> str:
+    value = _text(fields, name)
+    if not is_digest(value):
+        raise _invalid(name, value, "64 lower-case hex digits")
+    return value
+
+
+def _matching(fields: Dict[str, Any], name: str, pattern: "re.Pattern[str]", allowed: str) -> str:
+    value = _text(fields, name)
+    if pattern.match(value) is None:
+        raise _invalid(name, value, allowed)
+    return value
+
+
+def _url(fields: Dict[str, Any], name: str) -> str:
+    value = _text(fields, name, default="")
+    if value and not value.startswith(("http://", "https://")):
+        raise _invalid(name, value, "an http or https address")
+    return value.rstrip("/")
+
+
+def _bytes(fields: Dict[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(fields, name), validate=True)
+    except (binascii.Error, ValueError):
+        raise AgentError("job-invalid", f"{name} is not base64") from None

@@ -1,0 +1,136 @@
+"""What stands on a disk, read from its bytes: GPT, filesystem UUIDs, and marks of RAID, LVM, ZFS and the like.
+
+No tool of the host is asked, since tools of a rescue system differ and may assemble what they find.
+"""
+
+import struct
+import uuid
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO, List, Optional, Tuple
+
+SECTOR = 512
+MIB = 1024 * 1024
+_GPT = struct.Struct("<8s4sIIIQQQQ16sQIII")
+_ENTRY = struct.Struct("<16s16sQQQ72s")
+_MD_MAGIC = b"\xfc\x4e\x2b\xa9"
+_ZFS_MAGIC = ((0x00BAB10C).to_bytes(8, "little"), (0x00BAB10C).to_bytes(8, "big"))
+_BCACHE_MAGIC = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """An entry of a GPT; `start` and `size` in bytes."""
+
+    number: int
+    label: str
+    type_uuid: str
+    uuid: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Gpt:
+    """A valid GPT."""
+
+    disk_uuid: str
+    partitions: Tuple[Partition, ...]
+
+
+def read_gpt(disk: BinaryIO, sector: int = SECTOR) -> Optional[Gpt]:
+    """Return the primary GPT, None when there is none or its checksums do not fit."""
+    header = read_at(disk, sector, _GPT.size)
+    if len(header) < _GPT.size or not header.startswith(b"EFI PART"):
+        return None
+    fields = _GPT.unpack(header)
+    header_size, checksum, disk_uuid, table, count, entry_size, table_checksum = (
+        fields[2], fields[3], fields[9], fields[10], fields[11], fields[12], fields[13],
+    )  # fmt: skip
+    zeroed = header[:16] + b"\0\0\0\0" + header[20:]
+    if header_size != _GPT.size or zlib.crc32(zeroed) != checksum or entry_size < _ENTRY.size or count > 1024:
+        return None
+    entries = read_at(disk, table * sector, count * entry_size)
+    if zlib.crc32(entries) != table_checksum:
+        return None
+    partitions = []
+    for index in range(count):
+        kind, own, first, last, _, name = _ENTRY.unpack_from(entries, index * entry_size)
+        if kind != bytes(16):
+            label = name.decode("utf-16-le", "replace").rstrip("\0")
+            size = (last - first + 1) * sector
+            partitions.append(Partition(index + 1, label, _guid(kind), _guid(own), first * sector, size))
+    return Gpt(_guid(disk_uuid), tuple(partitions))
+
+
+def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:
+    """Return the UUID of a filesystem, or a swap area, as `blkid` writes it; None when none is known."""
+    head = read_at(device, offset, 4096)
+    if len(head) < 4096:
+        return None
+    if head[0x438:0x43A] == b"\x53\xef":
+        return str(uuid.UUID(bytes=head[0x468:0x478]))
+    if head.startswith(b"XFSB"):
+        return str(uuid.UUID(bytes=head[32:48]))
+    if head[0x400:0x404] == b"\x10\x20\xf5\xf2":
+        return str(uuid.UUID(bytes=head[0x46C:0x47C]))
+    if head[4086:4096] == b"SWAPSPACE2":
+        return str(uuid.UUID(bytes=head[0x40C:0x41C]))
+    for start, magic in ((67, 82), (39, 54)):
+        if head[magic : magic + 3] == b"FAT":
+            serial = int.from_bytes(head[start : start + 4], "little")
+            return f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
+    btrfs = read_at(device, offset + 65536, 128)
+    if btrfs[64:72] == b"_BHRfS_M":
+        return str(uuid.UUID(bytes=btrfs[32:48]))
+    return None
+
+
+def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:
+    """Return what pool or array this disk or partition is part of (`md`, `lvm`, `zfs`, `bcache`, `luks`), None for none."""
+    head = read_at(device, offset, 262144)
+    if any(head[index * 512 : index * 512 + 8] == b"LABELONE" for index in range(4)):
+        return "lvm"
+    if head.startswith(b"LUKS\xba\xbe"):
+        return "luks"
+    if head[4096 + 24 : 4096 + 40] == _BCACHE_MAGIC:
+        return "bcache"
+    # md metadata 1.1 and 1.2 at the start, 1.0 and 0.90 near the end.
+    ends = ((size - 8192) & ~4095, (size & ~65535) - 65536)
+    if head[:4] == _MD_MAGIC or head[4096:4100] == _MD_MAGIC:
+        return "md"
+    if any(end > 0 and read_at(device, offset + end, 4) in (_MD_MAGIC, _MD_MAGIC[::-1]) for end in ends):
+        return "md"
+    uberblocks = range(131072, len(head), 1024)
+    return "zfs" if any(head[index : index + 8] in _ZFS_MAGIC for index in uberblocks) else None
+
+
+def scan(disk: BinaryIO, size: int, sector: int = SECTOR) -> Tuple[Optional[Gpt], List[str], List[str]]:
+    """Return the GPT, the filesystem UUIDs and the memberships of a disk and its partitions."""
+    gpt = read_gpt(disk, sector)
+    places = [(0, size)] + [(one.start, one.size) for one in (gpt.partitions if gpt else _read_mbr(disk, sector))]
+    uuids = [found for found in (read_fs_uuid(disk, start) for start, _ in places) if found]
+    members = [found for found in (find_member(disk, start, length) for start, length in places) if found]
+    return gpt, uuids, members
+
+
+def read_at(device: BinaryIO, offset: int, size: int) -> bytes:
+    """Read `size` bytes at `offset`; fewer when the device ends."""
+    device.seek(offset)
+    return device.read(size)
+
+
+def _read_mbr(disk: BinaryIO, sector: int) -> List[Partition]:
+    table = read_at(disk, 0, 512)
+    if table[510:] != b"\x55\xaa":
+        return []
+    found = []
+    for number in range(4):
+        kind, first, count = struct.unpack_from("<4xB3xII", table, 446 + 16 * number)
+        if kind and count:
+            found.append(Partition(number + 1, "", f"{kind:02x}", "", first * sector, count * sector))
+    return found
+
+
+def _guid(raw: bytes) -> str:
+    return str(uuid.UUID(bytes_le=raw))

@@ -1,0 +1,100 @@
+"""Lays out the OS disk and makes its filesystems; keeps the state partition of a disk that has this layout already."""
+
+import time
+import uuid
+from pathlib import Path
+from typing import Tuple
+
+from . import ondisk
+from .disks import LABELS, Disk
+from .errors import AgentError
+from .job import Layout
+from .programs import run
+
+MIB = ondisk.MIB
+_STATE_MIN_MIB = 128
+_TYPES = (
+    "21686148-6449-6E6F-744E-656564454649",
+    "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+    "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+    "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+)
+# Named one by one: GRUB and older kernels read these; metadata_csum_seed and orphan_file, defaults of new tools, they do not.
+_EXT4 = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+
+
+def check_layout(disk: Disk, layout: Layout, needed_bytes: int) -> bool:
+    """Say whether the disk has this very layout already, so that it can be kept. Raises `AgentError` if the layout cannot be used."""
+    least = (2 + layout.esp_mib + layout.system_mib + _STATE_MIN_MIB + 1) * MIB
+    if disk.size_bytes < least:
+        raise AgentError("disk-small", f"{disk.describe()} is smaller than the layout, {least} bytes", "make system_mib smaller")
+    # A twentieth is left to the filesystem itself.
+    if needed_bytes > layout.system_mib * MIB * 19 // 20:
+        raise AgentError("system-small", f"the image has {needed_bytes} bytes, qtrade-system {layout.system_mib} MiB", "raise system_mib")
+    if not disk.is_ours:
+        return False
+    found = (disk.partition("qtrade-esp").size // MIB, disk.partition("qtrade-system").size // MIB)
+    if found != (layout.esp_mib, layout.system_mib):
+        raise AgentError(
+            "layout-differs",
+            f"{disk.name} has an ESP of {found[0]} and a system partition of {found[1]} MiB, the job asks for "
+            f"{layout.esp_mib} and {layout.system_mib}; changing them would lose qtrade-state",
+            "take the sizes of the disk into the host's manifest, or wipe the disk's partition table by hand",
+        )
+    return True
+
+
+def render_table(layout: Layout, disk_uuid: str, part_uuids: Tuple[str, str, str, str]) -> str:
+    """Return the sfdisk script of the layout."""
+    sizes = ("start=1MiB, size=1MiB", f"size={layout.esp_mib}MiB", f"size={layout.system_mib}MiB", "")
+    rows = [
+        ", ".join(part for part in (size, f"type={kind}", f"name={label}", f"uuid={own}") if part)
+        for size, kind, label, own in zip(sizes, _TYPES, LABELS, part_uuids)
+    ]
+    return "\n".join(["label: gpt", f"label-id: {disk_uuid}", *rows, ""])
+
+
+def write_table(disk: Disk, layout: Layout) -> None:
+    """Write a new partition table with fresh random ids and wait for the partitions. Raises `AgentError`."""
+    ids = tuple(str(uuid.uuid4()).upper() for _ in LABELS)
+    table = render_table(layout, str(uuid.uuid4()).upper(), (ids[0], ids[1], ids[2], ids[3]))
+    run("sfdisk", "--quiet", "--wipe", "always", "--wipe-partitions", "always", str(disk.path), stdin=table.encode())
+    suffix = "p" if disk.name[-1].isdigit() else ""
+    nodes = [disk.path.with_name(f"{disk.name}{suffix}{number}") for number in range(1, len(LABELS) + 1)]
+    deadline = time.monotonic() + 20
+    while not all(node.exists() for node in nodes):
+        if time.monotonic() > deadline:
+            raise AgentError("partitions-missing", f"the kernel does not show the new partitions of {disk.name}", "install again")
+        time.sleep(0.1)
+
+
+def check_tables(disk: Disk) -> None:
+    """Look for both copies of the GPT after writing. Raises `AgentError`."""
+    with disk.path.open("rb") as device:
+        backup = ondisk.read_at(device, disk.size_bytes - disk.sector_bytes, 8)
+    if not disk.is_ours or backup != b"EFI PART":
+        raise AgentError("table-invalid", f"the partition table of {disk.name} does not read back", "look at the disk's health")
+
+
+def make_esp(device: Path) -> None:
+    """Make the FAT filesystem of the ESP."""
+    run("mkfs.vfat", "-n", "QTRADE-ESP", str(device))
+
+
+def make_system(device: Path) -> None:
+    """Make the ext4 of the system partition: with verity, few inodes, nothing reserved."""
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", f"{_EXT4},verity", "-m", "0", "-i", "65536", "-L", LABELS[2], str(device))
+
+
+def make_state(device: Path) -> None:
+    """Make the ext4 of the state partition."""
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", _EXT4, "-L", LABELS[3], str(device))
+
+
+def is_sound(device: Path) -> bool:
+    """Say whether an existing ext4 can be kept; small faults are mended by this."""
+    try:
+        run("e2fsck", "-p", str(device), allowed=1, timeout_s=1800)
+    except AgentError:
+        return False
+    return True

@@ -1,0 +1,4 @@
+# Nothing is started: the root is a folder, and Ansible's chroot connection does the rest.
+source "null" "layer" {
+  communicator = "none"
+}

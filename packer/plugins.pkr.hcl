@@ -1,0 +1,10 @@
+# For Packer 1.7 and later, which install plugins: `packer init packer/plugins.pkr.hcl`. Older ones bundle them, do not know
+# this block, and therefore never load this file.
+packer {
+  required_plugins {
+    ansible = {
+      version = ">= 1.1.0, < 2.0.0"
+      source  = "github.com/hashicorp/ansible"
+    }
+  }
+}

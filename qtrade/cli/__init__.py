@@ -1,0 +1,54 @@
+"""The command line. Functions here parse, load, call one domain function and print; no logic."""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from qtrade import __version__
+from qtrade.cli import bake as bake_commands
+from qtrade.errors import QtradeError
+from qtrade.process import redact
+
+app = typer.Typer(
+    name="qtrade",
+    help="Bake golden OS images for bare-metal Solana hosts, and flash hosts with them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+bake_commands.register(app)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
+) -> None:
+    """Options of every command."""
+    del version
+    if debug:
+        os.environ["QTRADE_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; every error is printed here, once."""
+    try:
+        app()
+    except QtradeError as error:
+        if os.environ.get("QTRADE_DEBUG"):
+            traceback.print_exc()
+        sys.stderr.write(redact(error.render()) + "\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.exit(130)

@@ -1,0 +1,20 @@
+"""Typed models of the files that people write and of the image document. Parsed at the edge, trusted inside."""
+
+from qtrade.manifest.environment import Environment
+from qtrade.manifest.host import Host
+from qtrade.manifest.image import Image, ImageLayer
+from qtrade.manifest.inputs import RoleInputs
+from qtrade.manifest.load import load_manifest, load_text
+from qtrade.manifest.recipe import Recipe, RecipeLayer
+
+__all__ = [
+    "Environment",
+    "Host",
+    "Image",
+    "ImageLayer",
+    "Recipe",
+    "RecipeLayer",
+    "RoleInputs",
+    "load_manifest",
+    "load_text",
+]

@@ -1,0 +1,117 @@
+"""A host: who runs an image, on which disks, behind which doors."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from qtrade.manifest.base import Model, Name
+
+
+class Door(StrEnum):
+    """A way to get the agent running on a host."""
+
+    IN_PLACE = "in_place"
+    PXE = "pxe"
+
+
+class DiskIdentity(Model):
+    """What a disk is known by. `size_bytes` and `pci_path` tell disks apart together with another identifier."""
+
+    serial: str | None = None
+    wwid: str | None = None
+    size_bytes: int | None = Field(default=None, gt=0)
+    pci_path: str | None = None
+
+
+class OsDisk(DiskIdentity):
+    """The one disk that a flash may write. At least two identifiers, and exactly one disk must match all."""
+
+    system_mib: int = Field(default=8192, ge=512)
+    esp_mib: int = Field(default=128, ge=34)
+
+    @model_validator(mode="after")
+    def _two_identifiers(self) -> "OsDisk":
+        given = [value for value in (self.serial, self.wwid, self.size_bytes, self.pci_path) if value is not None]
+        if len(given) < 2:
+            raise ValueError("at least two of serial, wwid, size_bytes, pci_path are required")
+        return self
+
+
+class ProtectedDisk(DiskIdentity):
+    """A disk that nothing may ever write during a flash."""
+
+    fs_uuid: str | None = None
+
+    @model_validator(mode="after")
+    def _known_by_something(self) -> "ProtectedDisk":
+        if self.serial is None and self.wwid is None:
+            raise ValueError("serial or wwid is required")
+        return self
+
+
+class DataDisk(ProtectedDisk):
+    """A disk that the host's services write, and that a flash does not."""
+
+    mount: str = Field(pattern=r"^/[A-Za-z0-9/_-]+$")
+
+
+class RedfishDriver(Model):
+    """A BMC with Redfish. The password is read from a file that only its owner may read."""
+
+    kind: Literal["redfish"]
+    url: str = Field(pattern=r"^https?://")
+    system: str
+    username: str
+    password_file: Path
+    verify_tls: bool = True
+
+
+class Ssh(Model):
+    """How to log in for deploys."""
+
+    port: int = Field(default=22, gt=0, lt=65536)
+    user: Name = "deploy"
+    operator: Name = "operator"
+
+
+class Netboot(Model):
+    """Where the netboot server listens during a flash, and how the host reaches it."""
+
+    listen: str = "127.0.0.1"
+    port: int = Field(gt=0, lt=65536)
+    url: str = Field(pattern=r"^http://")
+    mac: str = Field(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+    trusted_network: bool = False
+
+
+class Host(Model):
+    """One host manifest. Holds references to secrets, never secrets."""
+
+    schema_version: Literal[1]
+    name: Name
+    environment: Literal["development", "staging", "production"]
+    role: Literal["rpc", "validator"]
+    recipe: Name
+    address: str
+    ssh: Ssh = Ssh()
+    driver: RedfishDriver
+    doors: tuple[Door, ...] = Field(min_length=1)
+    netboot: Netboot | None = None
+    os_disk: OsDisk
+    protected_disks: tuple[ProtectedDisk, ...] = ()
+    data_disks: tuple[DataDisk, ...] = ()
+    console: Path | None = None
+    cmdline: str = Field(default="", pattern=r"^[^\n]*$")
+    config: dict[str, Any] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Host":
+        if Door.PXE in self.doors and self.netboot is None:
+            raise ValueError("door pxe needs netboot")
+        kept = {disk.serial for disk in (*self.protected_disks, *self.data_disks) if disk.serial}
+        if self.os_disk.serial in kept:
+            raise ValueError(f"os_disk.serial {self.os_disk.serial} is also a protected or data disk")
+        return self

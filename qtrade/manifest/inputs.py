@@ -1,0 +1,51 @@
+"""What a role lets a host set: files, values and secrets."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qtrade.manifest.base import Model
+
+
+class UnitAction(Model):
+    """What to do to a unit when a file or secret that it reads has changed."""
+
+    name: str
+    action: Literal["restart", "reload", "none"] = "restart"
+
+
+class InputFile(Model):
+    """A file of the config generation. With `each`, one file per key of that value (a mapping), `{key}` in the path."""
+
+    path: str = Field(pattern=r"^[^/.][^\n]*$")
+    mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$")
+    owner: str | int = "root"
+    group: str | int = "root"
+    each: str | None = None
+    units: tuple[UnitAction, ...] = ()
+    reboot: bool = False
+
+
+class InputValue(Model):
+    """A value that templates read. Without a default the host must give it."""
+
+    type: Literal["str", "int", "bool", "list", "dict"]
+    default: Any = None
+    required: bool = False
+    description: str = ""
+
+
+class InputSecret(Model):
+    """A secret that one unit reads as a systemd credential."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,60}$")
+    units: tuple[UnitAction, ...] = ()
+    description: str = ""
+
+
+class RoleInputs(Model):
+    """The declared inputs of one role (`config/inputs.yml`)."""
+
+    files: tuple[InputFile, ...] = ()
+    values: dict[str, InputValue] = Field(default_factory=dict)
+    secrets: tuple[InputSecret, ...] = ()

@@ -1,0 +1,113 @@
+"""A recipe: what to bake. Free of environments and hosts."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from qtrade.manifest.base import Model, Name, Sha256, Version
+
+BASE = "base"
+
+
+class RecipeBase(Model):
+    """The Debian root under all layers."""
+
+    suite: Name
+    kernel: Name
+    packages: tuple[str, ...]
+
+
+class SourceComponent(Model):
+    """A folder of the project, taken as it is, or the output of `build` run in it."""
+
+    kind: Literal["source"]
+    path: str
+    version: Version
+    standin: bool = False
+
+
+class AptComponent(Model):
+    """One .deb of an apt repository, at an exact version. `{state}` in `repository` and `key` is the state directory."""
+
+    kind: Literal["apt"]
+    repository: str
+    suite: str = "stable"
+    section: str = "main"
+    key: str
+    fingerprint: str | None = Field(default=None, pattern=r"^[0-9A-F]{40}$")
+    package: Name
+    version: Version
+    standin: bool = False
+
+    @model_validator(mode="after")
+    def _pin_the_key(self) -> "AptComponent":
+        if self.fingerprint is None and not self.standin:
+            raise ValueError("fingerprint is required for a component that is not a stand-in")
+        return self
+
+
+class UrlComponent(Model):
+    """One file at an address, with its digest and size in bytes."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://")
+    sha256: Sha256
+    size: int = Field(gt=0)
+    version: Version
+    standin: bool = False
+
+
+Component = Annotated[SourceComponent | AptComponent | UrlComponent, Field(discriminator="kind")]
+
+
+class RecipeLayer(Model):
+    """One layer: an Ansible role, what it needs below it and what it is given."""
+
+    role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
+    needs: tuple[str, ...] = (BASE,)
+    packages: tuple[str, ...] = ()
+    vars: dict[str, Any] = Field(default_factory=dict)
+    components: tuple[Name, ...] = ()
+    toggles: dict[str, bool] = Field(default_factory=dict)
+
+
+class Recipe(Model):
+    """A line of images. `epoch` (Unix seconds) stands in for every clock of the bake."""
+
+    schema_version: Literal[1]
+    name: Name
+    epoch: int = Field(gt=0)
+    base: RecipeBase
+    cmdline: str = Field(pattern=r"^[^\n]*$")
+    size_budget_mib: int = Field(gt=0)
+    components: dict[Name, Component] = Field(default_factory=dict)
+    layers: tuple[RecipeLayer, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Recipe":
+        known = {BASE}
+        for layer in self.layers:
+            if layer.role in known:
+                raise ValueError(f"layer {layer.role} stands twice")
+            unknown = [need for need in layer.needs if need not in known]
+            if unknown:
+                raise ValueError(f"layer {layer.role} needs {unknown[0]}, which no layer before it is")
+            missing = [name for name in layer.components if name not in self.components]
+            if missing:
+                raise ValueError(f"layer {layer.role} uses component {missing[0]}, which the recipe does not have")
+            known.add(layer.role)
+        return self
+
+    def ancestors(self, role: str) -> tuple[str, ...]:
+        """Return the layers that `role` stands on, lowest first, `base` included, itself not."""
+        wanted: set[str] = set()
+        pending = [role]
+        by_role = {layer.role: layer for layer in self.layers}
+        while pending:
+            current = pending.pop()
+            needs = by_role[current].needs if current in by_role else ()
+            pending += [need for need in needs if need not in wanted]
+            wanted.update(needs)
+        if role != BASE:
+            wanted.add(BASE)
+        return tuple(name for name in (BASE, *by_role) if name in wanted)

@@ -1,0 +1,176 @@
+"""The one door to other programs: list arguments, clean environment, time limit, redaction, captured tail."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtrade.errors import ToolError, UsageError
+
+CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEPT = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
+_TAIL_LINES = 30
+_secrets: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended: its arguments, exit code and decoded output."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def redact(text: str) -> str:
+    """Return `text` with every secret that was registered replaced by `***`."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def register_secret(value: str) -> None:
+    """Make `redact` hide `value` from now on. Values under four characters are refused silently: they hide nothing."""
+    if len(value) >= 4:
+        _secrets.add(value)
+
+
+def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the small environment that programs get, with `extra` on top."""
+    env = {"PATH": CLEAN_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    env.update({name: os.environ[name] for name in _KEPT if name in os.environ})
+    env.update(extra or {})
+    return env
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float = 600,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program to its end and return what it said.
+
+    `on_line` gets each redacted line of stdout as it comes. Raises `ToolError` when the program is missing, takes longer
+    than `timeout_s` (its whole process group is then killed) or, with `check`, ends with another code than 0.
+    """
+    args = [str(arg) for arg in argv]
+    try:
+        child = subprocess.Popen(
+            args,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_env(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        missing = error.filename or args[0]
+        raise ToolError(f"{missing} is not installed", resolution="run `make setup`, or install the program") from error
+    try:
+        stdout, stderr = _communicate(child, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{_shown(args)} took longer than {timeout_s:.0f} s") from error
+    finally:
+        kill_group(child)
+    done = Completed(tuple(args), child.returncode, stdout, stderr)
+    if check and done.returncode != 0:
+        raise failed(done)
+    return done
+
+
+def failed(done: Completed) -> ToolError:
+    """Return the error that describes a program that ended badly."""
+    output = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL_LINES:]
+    return ToolError(f"{_shown(done.argv)} ended with code {done.returncode}", details=redact("\n".join(output)))
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    new_session: bool = True,
+) -> subprocess.Popen[bytes]:
+    """Start a long-lived program whose output goes to `log`. The caller ends it."""
+    with log.open("ab") as sink:
+        try:
+            return subprocess.Popen(
+                [str(arg) for arg in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=clean_env(env),
+                start_new_session=new_session,
+            )
+        except FileNotFoundError as error:
+            raise ToolError(f"{argv[0]} is not installed", resolution="run `make setup`") from error
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End `child` and its process group if it still runs: SIGTERM, three seconds, SIGKILL."""
+    if child.poll() is not None:
+        return
+    for sign, grace_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(grace_s)
+            return
+
+
+def _communicate(
+    child: subprocess.Popen[bytes],
+    *,
+    stdin: bytes | None,
+    timeout_s: float,
+    on_line: Callable[[str], None] | None,
+) -> tuple[str, str]:
+    if on_line is None:
+        out, err = child.communicate(stdin, timeout=timeout_s)
+        return out.decode(errors="replace"), err.decode(errors="replace")
+    lines: list[str] = []
+
+    def follow() -> None:
+        assert child.stdout is not None  # noqa: S101 - opened with PIPE above
+        for raw in child.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            lines.append(line)
+            on_line(redact(line))
+
+    errors: list[bytes] = []
+
+    def drain() -> None:
+        assert child.stderr is not None  # noqa: S101 - opened with PIPE above
+        errors.append(child.stderr.read())
+
+    threads = [threading.Thread(target=follow, daemon=True), threading.Thread(target=drain, daemon=True)]
+    for thread in threads:
+        thread.start()
+    if stdin is not None and child.stdin is not None:
+        child.stdin.write(stdin)
+        child.stdin.close()
+    child.wait(timeout_s)
+    for thread in threads:
+        thread.join(10)
+    return "\n".join(lines), b"".join(errors).decode(errors="replace")
+
+
+def _shown(argv: Sequence[str]) -> str:
+    return redact(" ".join(argv if len(argv) <= 6 else [*argv[:6], "…"]))
+
+
+def require_root(what: str) -> None:
+    """Raise `UsageError` unless this process is root."""
+    if os.geteuid() != 0:
+        raise UsageError(f"{what} needs root", resolution="run the same command with sudo")

@@ -1,0 +1,79 @@
+"""Build the pytest command of the roles' specs, and read its report."""
+
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from qtrade.errors import ToolError
+
+# pytest's own exit code for a run in which some tests failed; other non-zero codes mean that it did not run properly.
+TESTS_FAILED = 1
+
+
+class Mark(StrEnum):
+    """Where a spec holds."""
+
+    LAYER = "layer"
+    BOOTED = "booted"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class SpecResult:
+    """How many specs ran, and the ones that failed as `(role, test, message)`."""
+
+    ran: int
+    failures: tuple[tuple[str, str, str], ...]
+
+
+def spec_command(
+    project: Path, roles: Iterable[str], marks: Iterable[Mark], target: Iterable[str], report: Path
+) -> tuple[str, ...]:
+    """Return the command that runs the specs of `roles` against a testinfra `target` and writes a JUnit `report`."""
+    folders = [project / "ansible/roles" / role / "specs" for role in roles]
+    present = [str(folder) for folder in folders if folder.is_dir()]
+    return (
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--import-mode=importlib",
+        f"--rootdir={project}",
+        f"--confcutdir={project / 'ansible'}",
+        "-c",
+        str(project / "ansible/specs.ini"),
+        "-m",
+        " or ".join(marks),
+        f"--junitxml={report}",
+        *target,
+        *present,
+    )
+
+
+def read_report(report: Path) -> SpecResult:
+    """Read a JUnit report. Raises `ToolError` when there is none or no spec ran: silence is no proof."""
+    try:
+        suite = ET.parse(report).getroot()  # noqa: S314 - written by our own pytest
+    except (FileNotFoundError, ET.ParseError) as error:
+        raise ToolError("the specs wrote no report", details=str(error)) from error
+    cases = list(suite.iter("testcase"))
+    failures = tuple(
+        (_role_of(case), case.get("name", ""), (problem.get("message") or problem.text or "").strip()[:2000])
+        for case in cases
+        for problem in (*case.findall("failure"), *case.findall("error"))
+    )
+    ran = sum(1 for case in cases if case.find("skipped") is None)
+    if ran == 0:
+        raise ToolError("no spec ran", details=str(report))
+    return SpecResult(ran, failures)
+
+
+def _role_of(case: ET.Element) -> str:
+    name = case.get("classname", "")
+    return name.split(".roles.", 1)[-1].split(".", 1)[0]

@@ -1,0 +1,135 @@
+"""The tools root: mkfs.erofs, GRUB, QEMU and the like of one Debian suite, so that bytes do not depend on the machine.
+
+Its programs run without chroot and without root: the root's own dynamic loader starts them with the root's libraries.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from qtrade import process
+from qtrade.errors import ToolError
+from qtrade.settings import Settings
+
+SUITE = "trixie"
+PACKAGES = (
+    "cpio",
+    "dosfstools",
+    "e2fsprogs",
+    "erofs-utils",
+    "fdisk",
+    "fsverity",
+    "grub-common",
+    "grub-efi-amd64-bin",
+    "grub-pc-bin",
+    "ipxe-qemu",
+    "mtools",
+    "ovmf",
+    "qemu-system-x86",
+    "qemu-utils",
+    "seabios",
+    "tar",
+    "xorriso",
+    "zstd",
+)
+_FOLDERS = ("usr/bin", "usr/sbin")
+_LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio", "usr/lib/x86_64-linux-gnu/systemd")
+
+
+class ToolsRoot:
+    """Programs of a tools root that exists."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def argv(self, name: str, *args: str | Path) -> list[str]:
+        """Return the command line that runs `name` of the root. Raises `ToolError` when the root does not have it."""
+        program = next((self.root / folder / name for folder in _FOLDERS if (self.root / folder / name).exists()), None)
+        if program is None:
+            raise ToolError(f"the tools root has no {name}", resolution=f"delete {self.root} and run `qtrade bake` again")
+        libraries = ":".join(str(self.root / folder) for folder in _LIBRARIES)
+        loader = self.root / "lib64/ld-linux-x86-64.so.2"
+        return [str(loader), "--library-path", libraries, str(program), *[str(arg) for arg in args]]
+
+    def run(
+        self,
+        name: str,
+        *args: str | Path,
+        timeout_s: float = 600,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        cwd: Path | None = None,
+        check: bool = True,
+    ) -> process.Completed:
+        """Run `name` to its end; as `process.run`."""
+        return process.run(
+            self.argv(name, *args), timeout_s=timeout_s, env=env, stdin=stdin, cwd=cwd, check=check
+        )
+
+
+def open_tools(settings: Settings) -> ToolsRoot:
+    """Return the tools root. Raises `ToolError` when it was not made yet or is another than this version needs."""
+    mark = settings.tools_dir / ".qtrade-key"
+    if not mark.is_file() or mark.read_text() != _key():
+        raise ToolError("the tools root is missing", resolution="run `qtrade tools` (as root) to make it")
+    return ToolsRoot(settings.tools_dir)
+
+
+def ensure_tools(settings: Settings) -> ToolsRoot:
+    """Return the tools root, made by mmdebstrap first if need be (root, network, about a minute)."""
+    target = settings.tools_dir
+    mark = target / ".qtrade-key"
+    if mark.is_file() and mark.read_text() == _key():
+        return ToolsRoot(target)
+    fresh = target.with_name("tools.new")
+    for leftover in (fresh, target):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    debootstrap(settings, SUITE, PACKAGES, fresh)
+    (fresh / ".qtrade-key").write_text(_key())
+    os.replace(fresh, target)  # noqa: PTH105 - a directory is moved whole
+    return ToolsRoot(target)
+
+
+def debootstrap(
+    settings: Settings, suite: str, packages: tuple[str, ...], target: Path, *extra: str, epoch: int = 0
+) -> None:
+    """Make a root of Debian `suite` with `packages` in the folder `target` by mmdebstrap, .debs cached.
+
+    No mirror is named: mmdebstrap's own default for the suite serves. Raises `ToolError`.
+    """
+    debs = settings.cache_dir / "debs" / suite
+    debs.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    process.run(
+        [
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            "--format=directory",
+            f"--include={','.join(packages)}",
+            '--aptopt=Acquire::Languages "none"',
+            '--aptopt=Apt::Install-Recommends "false"',
+            '--aptopt=Acquire::Retries "3"',
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            "--dpkgopt=force-unsafe-io",
+            "--skip=essential/unlink,download/empty",
+            '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',
+            f"--setup-hook=sync-in {debs} /var/cache/apt/archives/",
+            *extra,
+            f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
+            suite,
+            str(target),
+        ],
+        timeout_s=1800,
+        env={"SOURCE_DATE_EPOCH": str(epoch)},
+    )
+
+
+def _key() -> str:
+    return hashlib.sha256("\n".join((SUITE, *PACKAGES)).encode()).hexdigest()
