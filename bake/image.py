@@ -93,6 +93,13 @@ def read_role_inputs(settings: Settings, role: str) -> RoleInputs:
 
 def _parse_inputs(path: Path) -> RoleInputs:
     try:
-        return RoleInputs.model_validate(yaml.safe_load(path.read_text()) or {})
+        declared = RoleInputs.model_validate(yaml.safe_load(path.read_text()) or {})
     except (yaml.YAMLError, ValidationError) as error:
         raise BadInput(f"{path} is not valid", details=str(error), resolution="correct the fields named above") from error
+    files = []
+    for file in declared.files:
+        template = path.parent / "templates" / f"{file.path}.j2"
+        if not template.is_file():
+            raise BadInput(f"{path}: files: {file.path} has no template", resolution=f"write {template}")
+        files.append(file.model_copy(update={"template": template.read_text()}))
+    return declared.model_copy(update={"files": tuple(files)})

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -174,3 +175,8 @@ def require_root(what: str) -> None:
     """Raise `UsageError` unless this process is root."""
     if os.geteuid() != 0:
         raise UsageError(f"{what} needs root", resolution="run the same command with sudo")
+
+
+def beside_python(name: str) -> str:
+    """Return the program `name` of this interpreter's own environment."""
+    return str(Path(sys.executable).parent / name)

@@ -3,8 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,37 +14,22 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from qtrade.process import redact
 
 
+Advance = Callable[[int], None]
+
+
 class Reporter(Protocol):
     """What steps may tell while they work."""
 
     def say(self, text: str) -> None:
         """Tell people one line."""
 
-    def step(self, name: str) -> "StepContext":
+    def step(self, name: str) -> AbstractContextManager[None]:
         """Show that a step runs, and how long it took."""
+        ...
 
-    def transfer(self, name: str, total_bytes: int) -> "TransferContext":
-        """Show bytes that move."""
-
-
-class StepContext(Protocol):
-    """A step that runs inside a `with`."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...
-
-
-class TransferContext(Protocol):
-    """A transfer that runs inside a `with`; `__enter__` gives a function that takes the bytes done so far."""
-
-    def __enter__(self) -> "Advance": ...
-    def __exit__(self, *exc: object) -> None: ...
-
-
-class Advance(Protocol):
-    """Takes the bytes that are done so far."""
-
-    def __call__(self, done_bytes: int) -> None: ...
+    def transfer(self, name: str, total_bytes: int) -> AbstractContextManager[Advance]:
+        """Show bytes that move; the function that the `with` gives takes the bytes that are done so far."""
+        ...
 
 
 class Timings:

@@ -7,10 +7,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Any, Dict, TextIO
+from typing import Any, Callable, Dict, TextIO
 
 from .dsse import canonical
 from .errors import AgentError
+from .imagelist import Blob
 
 _TRIES = 5
 
@@ -55,3 +56,16 @@ def sign_report(report: Dict[str, Any], nonce: str) -> Dict[str, Any]:
     """Return `report` with `hmac`: HMAC-SHA-256 keyed with the nonce's hex digits as text, over the canonical JSON of the rest."""
     rest = {name: value for name, value in report.items() if name != "hmac"}
     return {**rest, "hmac": hmac.new(nonce.encode(), canonical(rest), hashlib.sha256).hexdigest()}
+
+
+def tell_fetch(reporter: Reporter) -> Callable[[Blob, int], None]:
+    """Return what a `Fetcher` calls: tells one event per tenth of a blob, which can be hundreds of MiB."""
+    reached: Dict[str, int] = {}
+
+    def tell(blob: Blob, done: int) -> None:
+        tenth = done * 10 // max(blob.size_bytes, 1)
+        if reached.get(blob.sha256) != tenth:
+            reached[blob.sha256] = tenth
+            reporter.progress("fetch", blob=blob.sha256, role=blob.role, done=done, size=blob.size_bytes)
+
+    return tell

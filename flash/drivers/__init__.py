@@ -105,21 +105,36 @@ class VirtualMedia(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class RedfishAccess:
-    """How to reach a host's BMC. `verify`: whether its certificate is checked, or the file of the CA that signed it."""
+class RedfishAccess(Protocol):
+    """How to reach a host's BMC; the `driver` of a host manifest is one."""
 
-    url: str
-    system: str
-    username: str
-    password_file: Path
-    verify: bool | Path = True
+    @property
+    def url(self) -> str:
+        """Where the BMC listens, without a path."""
+        ...
+
+    @property
+    def system(self) -> str:
+        """Path of the system, such as /redfish/v1/Systems/1."""
+        ...
+
+    @property
+    def username(self) -> str:
+        """Who logs in."""
+        ...
+
+    @property
+    def password_file(self) -> Path:
+        """File that holds nothing but the password."""
+        ...
+
+    @property
+    def verify_tls(self) -> bool:
+        """Whether the BMC's certificate must be valid."""
+        ...
 
 
-DriverAccess = RedfishAccess
-
-
-def driver_for(access: DriverAccess) -> "RedfishDriver":
+def driver_for(access: RedfishAccess) -> "RedfishDriver":
     """Return the driver for a host. Connects only at its first call."""
     from flash.drivers.redfish import RedfishDriver  # noqa: PLC0415 - keeps the BMC client out of other commands
 

@@ -6,7 +6,8 @@ Two rules of ours on top: what was set is read back, and a power state counts on
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState, RedfishAccess
 from qtrade.errors import BadInput, HostError
@@ -15,6 +16,7 @@ from qtrade.process import redact, register_secret
 if TYPE_CHECKING:
     import sushy
 
+_Word = TypeVar("_Word", bound=StrEnum)
 _POLL_S = 1.0
 _DEADLINE_S = 180.0
 _CONNECT_TIMEOUT_S = 10
@@ -201,7 +203,7 @@ def connect_system(access: RedfishAccess) -> "sushy.resources.system.system.Syst
         access.url,
         username=access.username,
         password=password,
-        verify=access.verify if isinstance(access.verify, bool) else str(access.verify),
+        verify=access.verify_tls,
         server_side_retries=3,
         server_side_retries_delay=2,
         connect_timeout=_CONNECT_TIMEOUT_S,
@@ -214,7 +216,7 @@ def _power_state(system: Any) -> PowerState:
     return _member(PowerState, system.power_state, PowerState.UNKNOWN)
 
 
-def _member(kind: Any, value: Any, default: Any) -> Any:
+def _member(kind: type[_Word], value: Any, default: _Word) -> _Word:
     # sushy gives None for what a BMC leaves out, and its own enum otherwise; ours has the members that are used.
     words = {member.value: member for member in kind}
     return default if value is None else words.get(value.value, default)

@@ -1,8 +1,7 @@
 """The lab host's main board: power, resets and boot overrides, with QEMU as the machine behind them.
 
 One thread runs everything here (`run`); others hand it work through `do` and `ask`. QEMU never resets by itself: it
-pauses, and the board starts it again in the boot order of that moment, so that "Once" means once for a guest's own reboot
-too.
+pauses, and the board starts it again in the boot order of that moment: "Once" means once for a guest's own reboot too.
 """
 
 import queue

@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flash.drivers import RedfishAccess
 from flash.lab.disks import make_disks
 from flash.lab.facts import (
     LabFacts,
@@ -37,6 +36,17 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
+class BmcAccess:
+    """How to reach the lab's BMC; satisfies `flash.drivers.RedfishAccess`."""
+
+    url: str
+    system: str
+    username: str
+    password_file: Path
+    verify_tls: bool = True
+
+
+@dataclass(frozen=True)
 class LabHost:
     """A lab host: its facts and files. The BMC may or may not run."""
 
@@ -44,10 +54,10 @@ class LabHost:
     paths: LabPaths
 
     @property
-    def access(self) -> RedfishAccess:
+    def access(self) -> BmcAccess:
         """How to reach its BMC."""
         url = f"http://127.0.0.1:{self.facts.ports.bmc}"
-        return RedfishAccess(url, system_path(self.facts), self.facts.bmc_user, self.paths.password)
+        return BmcAccess(url, system_path(self.facts), self.facts.bmc_user, self.paths.password)
 
     @property
     def console(self) -> Console:

@@ -1,4 +1,4 @@
-"""Redfish over HTTP for the lab: authentication, routes, and resets that are accepted at once and done a little later."""
+"""Redfish over HTTP for the lab: authentication, routes, and resets that are accepted at once and done later."""
 
 import base64
 import binascii

@@ -54,7 +54,7 @@ def render_documents(view: View) -> dict[str, Json]:
     """Return every document by its path, without trailing slashes."""
     system = system_path(view.facts)
     nic = f"{system}/EthernetInterfaces/net0"
-    documents = {
+    documents: dict[str, Json] = {
         ROOT: _root(view.facts),
         f"{ROOT}/Systems": _collection("ComputerSystem", "Systems", system),
         system: _system(view),
@@ -149,7 +149,7 @@ def _system(view: View) -> Json:
     }
 
 
-def _http_boot(facts: LabFacts, uri: str | None) -> Json:
+def _http_boot(facts: LabFacts, uri: str | None) -> dict[str, str | None]:
     return {"HttpBootUri": uri} if facts.firmware is Firmware.UEFI else {}
 
 

@@ -9,6 +9,8 @@ import typer
 
 from qtrade import __version__
 from qtrade.cli import bake as bake_commands
+from qtrade.cli import flash as flash_commands
+from qtrade.cli import lab as lab_commands
 from qtrade.errors import QtradeError
 from qtrade.process import redact
 
@@ -20,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bake_commands.register(app)
+flash_commands.register(app)
+lab_commands.register(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape

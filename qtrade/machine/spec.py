@@ -58,7 +58,7 @@ class PortForward:
 
 @dataclass(frozen=True)
 class UserNetwork:
-    """QEMU's own network (10.0.2.0/24, DHCP, no privileges). `boot_file`: the URL that DHCP gives to netbooting NICs."""
+    """QEMU's own network (10.0.2.0/24, DHCP, no privileges). `boot_file`: the URL that DHCP gives for netboot."""
 
     forwards: tuple[PortForward, ...] = ()
     boot_file: str | None = None

@@ -14,4 +14,5 @@ class Environment(Model):
     name: Literal["development", "staging", "production"]
     allow_standins: bool = False
     confirm: bool = True
+    soak_s: int = Field(default=0, ge=0)
     config: dict[str, Any] = Field(default_factory=dict)

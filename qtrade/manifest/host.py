@@ -74,6 +74,7 @@ class Ssh(Model):
     port: int = Field(default=22, gt=0, lt=65536)
     user: Name = "deploy"
     operator: Name = "operator"
+    identity_file: Path | None = None
 
 
 class Netboot(Model):

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qtrade.manifest.base import Model
 
@@ -15,7 +15,10 @@ class UnitAction(Model):
 
 
 class InputFile(Model):
-    """A file of the config generation. With `each`, one file per key of that value (a mapping), `{key}` in the path."""
+    """A file of the config generation. With `each`, one file per key of that value (a mapping), `{key}` in the path.
+
+    `template` is the Jinja2 text; the bake copies it into the image document, so that an image and what it reads fit.
+    """
 
     path: str = Field(pattern=r"^[^/.][^\n]*$")
     mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$")
@@ -24,6 +27,7 @@ class InputFile(Model):
     each: str | None = None
     units: tuple[UnitAction, ...] = ()
     reboot: bool = False
+    template: str = ""
 
 
 class InputValue(Model):
@@ -33,6 +37,13 @@ class InputValue(Model):
     default: Any = None
     required: bool = False
     description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_default(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "default" not in fields and "required" not in fields:
+            return {**fields, "required": True}
+        return fields
 
 
 class InputSecret(Model):

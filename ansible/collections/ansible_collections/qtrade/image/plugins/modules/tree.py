@@ -1,7 +1,21 @@
-#!/usr/bin/python
 """Target side of qtrade.image.tree: write what differs, and say what was written."""
 
 from __future__ import annotations
+
+import base64
+import contextlib
+import fnmatch
+import grp
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: tree
@@ -65,28 +79,13 @@ written:
   type: list
 """
 
-import base64
-import contextlib
-import fnmatch
-import grp
-import os
-import pwd
-import shlex
-import shutil
-import stat
-import subprocess
-import tempfile
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
 ROOT = Path("/")
 
 
 class Tree:
     """The root being changed, and the paths that were."""
 
-    def __init__(self, attributes: dict, validate: dict, *, check_mode: bool) -> None:
+    def __init__(self, attributes: dict[str, dict[str, str]], validate: dict[str, str], *, check_mode: bool) -> None:
         self.attributes = attributes
         self.validate = validate
         self.check_mode = check_mode
@@ -108,7 +107,7 @@ class Tree:
                 stream.write(content)
             for pattern, command in self.validate.items():
                 if fnmatch.fnmatchcase(path, pattern):
-                    subprocess.run(shlex.split(command % name), check=True, capture_output=True, text=True)  # noqa: S603
+                    subprocess.run(shlex.split(command % name), check=True, capture_output=True, text=True)
             Path(name).replace(target)
         finally:
             with contextlib.suppress(FileNotFoundError):

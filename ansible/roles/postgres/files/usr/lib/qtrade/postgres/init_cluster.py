@@ -10,7 +10,7 @@ CONFIG = Path("/etc/postgresql/17/main/postgresql.conf")
 INITDB = "/usr/lib/postgresql/17/bin/initdb"
 
 
-def read_data_directory(config):
+def read_data_directory(config: Path) -> Path:
     """Return the cluster's directory as the server will read it."""
     for line in config.read_text().splitlines():
         name, _, value = line.partition("=")
@@ -19,21 +19,24 @@ def read_data_directory(config):
     raise ValueError(f"{config} has no data_directory")
 
 
-def make_cluster(data):
+def make_cluster(data: Path) -> None:
     """Make the cluster beside its place and move it there whole: a power cut leaves none, never half a one."""
     new = data.with_name(data.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    subprocess.run(
-        [INITDB, "--pgdata", str(new), "--auth-local=peer", "--auth-host=scram-sha-256", "--encoding=UTF8"]
-        + ["--locale=C.UTF-8", "--data-checksums", "--no-instructions"],
-        check=True,
-    )
+    options = [
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--data-checksums",
+    ]
+    subprocess.run([INITDB, "--pgdata", str(new), *options], check=True)
     if data.exists():
         data.rmdir()
     new.rename(data)
 
 
-def main():
+def main() -> None:
     """Exit 0 when there is a cluster to start; say why not otherwise."""
     data = read_data_directory(CONFIG)
     version = data / "PG_VERSION"

@@ -13,19 +13,21 @@ from pathlib import Path
 MIGRATIONS = Path("/usr/share/qtrade/postgres/migrations")
 PSQL = ["/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
 TABLE = """
+SET client_min_messages = warning;
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
 """
+# What goes into SQL here comes from the image: names that matched a pattern, digests, the unit's argument.
 
 
-def query(database, sql, *, in_transaction=False):
+def query(database: str, sql: str, *, in_transaction: bool = False) -> list[str]:
     """Return the lines that psql prints."""
     options = ["--single-transaction"] if in_transaction else []
     command = [*PSQL, *options, f"--dbname={database}", "--file=-"]
     return subprocess.run(command, input=sql, text=True, check=True, stdout=subprocess.PIPE).stdout.splitlines()
 
 
-def list_migrations(folder):
+def list_migrations(folder: Path) -> list[tuple[int, str, str]]:
     """Return (number, name, SQL) in order; a name that does not fit or a number used twice is an error."""
     found = {}
     for path in sorted(folder.glob("*.sql")):
@@ -38,15 +40,15 @@ def list_migrations(folder):
     return [(number, *found[number]) for number in sorted(found)]
 
 
-def apply(database, number, name, sql):
+def apply(database: str, number: int, name: str, sql: str) -> None:
     """Apply one migration and note it in the same transaction."""
     digest = hashlib.sha256(sql.encode()).hexdigest()
     note = f"INSERT INTO schema_migrations (number, name, sha256) VALUES ({number}, '{name}', '{digest}');"
     query(database, f"{sql}\n{note}\n", in_transaction=True)
-    print(f"applied {number:04d}_{name}")
+    sys.stdout.write(f"applied {number:04d}_{name}\n")
 
 
-def main():
+def main() -> None:
     """Bring the database named on the command line up to date."""
     database = sys.argv[1]
     if not query("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{database}';"):

@@ -19,7 +19,7 @@ PORTS = {22, 8899, 8900, 10000}
 RESTORE = {4: "/usr/sbin/iptables-restore", 6: "/usr/sbin/ip6tables-restore"}
 
 
-def parse_network(text):
+def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Return the network; all of the internet is not a network to allow."""
     network = ipaddress.ip_network(text)
     if network.prefixlen == 0:
@@ -27,7 +27,7 @@ def parse_network(text):
     return network
 
 
-def render_rule(words):
+def render_rule(words: list[str]) -> tuple[int, str]:
     """Return (IP version, iptables rule) of one line."""
     if words[0] == "in" and len(words) == 4 and words[1] == "tcp":
         if int(words[2]) not in PORTS:
@@ -40,9 +40,9 @@ def render_rule(words):
     raise ValueError("neither 'in tcp PORT NETWORK' nor 'out NETWORK'")
 
 
-def render_rules(text):
+def render_rules(text: str) -> dict[int, str]:
     """Return the input of iptables-restore by IP version; ValueError names the line that is wrong."""
-    rules = {4: [], 6: []}
+    rules: dict[int, list[str]] = {4: [], 6: []}
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split("#")[0].split()
         if not words:
@@ -56,7 +56,7 @@ def render_rules(text):
     return {version: "\n".join([*head, *lines, "COMMIT", ""]) for version, lines in rules.items()}
 
 
-def load(text):
+def load(text: str) -> None:
     """Replace the chains of both families: both are tested before either is changed."""
     rules = render_rules(text)
     for arguments in (["--noflush", "--test"], ["--noflush"]):
@@ -64,21 +64,21 @@ def load(text):
             subprocess.run([RESTORE[version], "--wait", "10", *arguments], input=content, text=True, check=True)
 
 
-def keep(text):
+def keep(text: str) -> None:
     """Remember the list as good."""
     new = LAST_GOOD.with_suffix(".new")
     new.write_text(text)
     new.replace(LAST_GOOD)
 
 
-def main():
+def main() -> None:
     """Check a file (`--check`), or load the host's list."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", type=Path, metavar="FILE", help="print what would be loaded, and load nothing")
     arguments = parser.parse_args()
     if arguments.check:
         try:
-            print("".join(render_rules(arguments.check.read_text()).values()), end="")
+            sys.stdout.write("".join(render_rules(arguments.check.read_text()).values()))
         except ValueError as error:
             sys.exit(f"{arguments.check}: {error}")
         return

@@ -1,0 +1,236 @@
+"""What bare_metal promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+IDS = yaml.safe_load((Path(__file__).parents[4] / "manifests" / "ids.yaml").read_text())
+CURRENT = "/run/qtrade/state/config/current"
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "ldconfig.service", "sshd-keygen.service",
+    "systemd-firstboot.service", "systemd-machine-id-commit.service", "systemd-sysusers.service", "systemd-update-done.service",
+)  # fmt: skip
+SYSCTLS = {
+    "net.core.rmem_max": 134217728,
+    "net.core.wmem_max": 134217728,
+    "net.core.rmem_default": 134217728,
+    "net.core.wmem_default": 134217728,
+    "vm.max_map_count": 1000000,
+    "fs.nr_open": 1000000,
+    "kernel.panic": 10,
+    "kernel.kptr_restrict": 2,
+}
+SSHD = {
+    "permitrootlogin": "no",
+    "passwordauthentication": "no",
+    "kbdinteractiveauthentication": "no",
+    "authenticationmethods": "publickey",
+    "allowgroups": "ssh-users",
+    "maxauthtries": "3",
+    "allowtcpforwarding": "no",
+    "x11forwarding": "no",
+    "permittunnel": "no",
+    "authorizedkeysfile": f"{CURRENT}/ssh/authorized_keys/%u",
+    "hostkeyalgorithms": "ssh-ed25519",
+}
+
+
+def read_sshd(text: str) -> dict[str, str]:
+    """Return the settings that `sshd -T` prints, by keyword."""
+    return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize("wanted", IDS["users"], ids=lambda user: user["name"])
+def test_user_has_its_fixed_id(host: Host, wanted: dict[str, Any]) -> None:
+    user = host.user(wanted["name"])
+    assert (user.uid, user.group, user.home, user.shell) == (
+        wanted["uid"],
+        wanted["group"],
+        wanted["home"],
+        wanted["shell"],
+    )
+    assert set(wanted["groups"]) <= set(user.groups)
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize("wanted", IDS["groups"], ids=lambda group: group["name"])
+def test_group_has_its_fixed_id(host: Host, wanted: dict[str, Any]) -> None:
+    assert host.group(wanted["name"]).gid == wanted["gid"]
+
+
+@pytest.mark.layer
+def test_no_id_is_outside_the_table(host: Host) -> None:
+    known = {user["name"] for user in IDS["users"]}
+    lines = host.file("/etc/passwd").content_string.splitlines()
+    found = {name for name, _, uid, *_ in (line.split(":") for line in lines) if 100 <= int(uid) < 65534}
+    assert found <= known
+
+
+@pytest.mark.layer
+def test_no_account_has_a_password(host: Host) -> None:
+    passwords = [line.split(":")[1] for line in host.file("/etc/shadow").content_string.splitlines()]
+    assert all(password[:1] in {"!", "*"} for password in passwords)
+
+
+@pytest.mark.layer
+def test_sshd_accepts_the_config_and_is_strict(host: Host) -> None:
+    """With a key of its own, as the host's key is not in the image."""
+    script = "mkdir -p /run/sshd && rm -f /tmp/spec-key* && ssh-keygen -q -t ed25519 -N '' -f /tmp/spec-key && sshd -T -h /tmp/spec-key"
+    found = read_sshd(host.check_output(f"{script} 2>/dev/null; rm -f /tmp/spec-key*"))
+    assert SSHD.items() <= found.items()
+    assert "cbc" not in found["ciphers"]
+    assert "sha1" not in found["macs"] + found["kexalgorithms"]
+
+
+@pytest.mark.booted
+def test_sshd_runs_with_the_config(host: Host) -> None:
+    found = read_sshd(host.check_output("sudo -n /usr/sbin/sshd -T"))
+    assert SSHD.items() <= found.items()
+    assert found["hostkey"] == "/run/qtrade/state/host/ssh_host_ed25519_key"
+
+
+@pytest.mark.booted
+def test_deploy_may_open_a_reverse_tunnel_on_loopback_only(host: Host) -> None:
+    found = read_sshd(host.check_output("sudo -n /usr/sbin/sshd -T -C user=deploy"))
+    assert (found["allowtcpforwarding"], found["permitlisten"]) == ("remote", "127.0.0.1:*")
+
+
+@pytest.mark.layer
+def test_no_host_key_is_baked(host: Host) -> None:
+    assert host.run("ls /etc/ssh/ssh_host_*").failed
+
+
+@pytest.mark.layer
+def test_sudoers_is_valid_and_never_all(host: Host) -> None:
+    assert host.run("/usr/sbin/visudo -c").succeeded
+    rules = host.file("/etc/sudoers.d/10-qtrade")
+    assert (rules.mode, rules.user) == (0o440, "root")
+    assert "NOPASSWD: ALL" not in rules.content_string
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("account", ["deploy", "readonly"])
+def test_accounts_have_one_command(host: Host, account: str) -> None:
+    allowed = host.check_output(f"sudo -l -U {account} 2>/dev/null").splitlines()[-1].strip()
+    assert allowed == "(root) NOPASSWD: /usr/bin/qtrade-agent " + {"deploy": "run", "readonly": "status"}[account]
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize(
+    "command",
+    ["/bin/sh -c true", "/usr/bin/systemctl start ssh.service", "/usr/bin/journalctl", "/usr/bin/cat /etc/shadow"],
+)
+def test_operator_may_not(host: Host, command: str) -> None:
+    assert host.run(f"sudo -n -l {command}").failed
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("unit", MASKED)
+def test_unit_is_masked(host: Host, unit: str) -> None:
+    assert host.file(f"/etc/systemd/system/{unit}").linked_to == "/dev/null"
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize(
+    "unit", ["ssh.service", "chrony.service", "systemd-networkd.service", "systemd-resolved.service", "logrotate.timer"]
+)
+def test_unit_is_enabled(host: Host, unit: str) -> None:
+    assert host.check_output(f"systemctl is-enabled {unit}") == "enabled"
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/etc/fstab", f"{CURRENT}/fstab"),
+        ("/etc/hostname", f"{CURRENT}/hostname"),
+        ("/etc/systemd/network/10-host.network", f"{CURRENT}/network/10-host.network"),
+        ("/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
+    ],
+)
+def test_link_leads_to_what_the_host_decides(host: Host, path: str, target: str) -> None:
+    assert host.check_output(f"readlink {path}") == target
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+def test_inputs_are_declared(host: Host) -> None:
+    inputs = json.loads(host.file("/usr/lib/qtrade/inputs.d/bare_metal.json").content_string)
+    assert {"fstab", "hostname", "network/10-host.network"} <= {file["path"] for file in inputs["files"]}
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize("path", ["/mnt/accounts", "/mnt/data", "/mnt/ledger", "/mnt/snapshots"])
+def test_mount_point_is_baked(host: Host, path: str) -> None:
+    assert host.file(path).is_directory
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+def test_the_host_program_is_there(host: Host) -> None:
+    assert host.file("/usr/bin/qtrade-agent").mode == 0o755
+    assert host.file("/usr/lib/qtrade/agent/__main__.py").exists
+    assert not host.file("/usr/lib/qtrade/agent/__pycache__").exists
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize("package", ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd"])
+def test_package_is_absent(host: Host, package: str) -> None:
+    assert not host.package(package).is_installed
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize(("name", "value"), SYSCTLS.items())
+def test_sysctl_holds_at_run_time(host: Host, name: str, value: int) -> None:
+    assert int(host.check_output(f"/usr/sbin/sysctl -n {name}")) == value
+
+
+@pytest.mark.booted
+def test_system_runs_without_a_failed_unit(host: Host) -> None:
+    assert host.check_output("systemctl list-units --failed --plain --no-legend") == ""
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize("unit", ["ssh", "chrony", "systemd-networkd", "systemd-resolved", "systemd-journald"])
+def test_service_runs(host: Host, unit: str) -> None:
+    assert host.service(unit).is_running
+
+
+@pytest.mark.booted
+def test_journal_is_kept(host: Host) -> None:
+    assert host.file("/var/log/journal").is_directory
+
+
+@pytest.mark.booted
+def test_chrony_offers_nothing_to_the_network(host: Host) -> None:
+    assert not host.socket("udp://0.0.0.0:123").is_listening
+    assert not host.socket("udp://0.0.0.0:323").is_listening
+
+
+@pytest.mark.host
+def test_host_key_is_the_hosts(host: Host) -> None:
+    assert host.file("/run/qtrade/state/host/ssh_host_ed25519_key.pub").exists
+
+
+@pytest.mark.host
+def test_root_is_layered_and_mounts_are_there(host: Host) -> None:
+    root = host.mount_point("/")
+    assert (root.exists, root.filesystem) == (True, "overlay")
+    wanted = [
+        line.split()[1] for line in host.file("/etc/fstab").content_string.splitlines() if not line.startswith("#")
+    ]
+    assert [path for path in wanted if not host.mount_point(path).exists] == []

@@ -1,0 +1,1 @@
+"""Host and image to healthy host."""

@@ -1,0 +1,117 @@
+"""The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status` and `boot-ok` (on a running host)."""
+
+import json
+import sys
+import traceback
+from typing import Any, Dict
+
+from . import boot, install, programs
+from .actions import ACTIONS
+from .errors import AgentError
+from .host import Host
+from .job import Job, open_job, open_pinned_job
+from .journal import Journal
+from .report import Reporter, sign_report
+from .status import read_status
+
+_MAX_JOB_BYTES = 64 * 1024 * 1024
+
+
+def main() -> int:
+    """Run the verb of the command line; the exit code is 0 when it succeeded, 1 when it failed, 2 for a wrong verb."""
+    verbs = {"install": run_install, "run": run_job, "status": show_status, "boot-ok": note_boot}
+    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+        print(f"usage: python3 -m agent {'|'.join(verbs)}", file=sys.stderr)
+        return 2
+    try:
+        return verbs[sys.argv[1]]()
+    except AgentError as error:
+        print(json.dumps({"event": "error", "error": error.as_json()}), flush=True)
+        print(f"agent: {error}", file=sys.stderr)
+        return 1
+
+
+def run_install() -> int:
+    """Install this machine with the job that the kernel command line names."""
+    host = Host()
+    parameters = install.read_parameters((host.proc / "cmdline").read_text())
+    job = open_pinned_job(install.get_job(parameters["qtrade.job"]), parameters["qtrade.jobkey"])
+    reporter = Reporter(job.report)
+    facts: Dict[str, Any] = {"ok": True, "nonce": job.nonce, "boot_id": host.boot_id, "image": job.image_id, "error": None}
+    try:
+        facts.update(install.install(install.check(job, reporter), host, reporter))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
+        facts.update(_failure(error))
+    reporter.report(facts, job.nonce)
+    if not facts["ok"]:
+        print(f"agent: {facts['error']['message']}; {facts['error']['remedy']}", file=sys.stderr)
+    return 0 if facts["ok"] else 1
+
+
+def run_job() -> int:
+    """Run the one job that comes on stdin; the last line on stdout is the report."""
+    host = Host()
+    job = open_job(_read_envelope(), host.job_keys())
+    if job.host != host.name:
+        raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
+    if job.kind not in ACTIONS:
+        raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(ACTIONS)}")
+    journal = Journal(host.state / "agent")
+    journal.use_nonce(job)
+    reporter = Reporter(job.report)
+    facts: Dict[str, Any] = {
+        "ok": True, "kind": job.kind, "nonce": job.nonce, "boot_id": host.boot_id, "image": host.image_id, "bytes_fetched": 0,
+        "blobs_fetched": [], "ssh_host_key": host.ssh_host_key(), "protected": [], "error": None,
+    }  # fmt: skip
+    try:
+        facts.update(ACTIONS[job.kind](job, host, reporter))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
+        facts.update(_failure(error))
+    journal.note("done" if facts["ok"] else "failed", job)
+    journal.keep_report(sign_report({"event": "report", **facts}, job.nonce))
+    reporter.report(facts, job.nonce)
+    _reboot_if_asked(job, bool(facts["ok"]))
+    return 0 if facts["ok"] else 1
+
+
+def show_status() -> int:
+    """Print the host's state as JSON."""
+    print(json.dumps(read_status(Host()), sort_keys=True))
+    return 0
+
+
+def note_boot() -> int:
+    """Take the failed boots off the count: called by a unit when the host is up."""
+    host = Host()
+    with host.esp() as esp:
+        state = boot.note_success(esp, host.image_id)
+    print(json.dumps({"default": state.default, "failed_boots": state.tries}))
+    return 0
+
+
+def _read_envelope() -> Any:
+    try:
+        return json.loads(sys.stdin.buffer.read(_MAX_JOB_BYTES))
+    except ValueError as error:
+        raise AgentError("envelope-invalid", "stdin holds no JSON", "send one DSSE envelope") from error
+
+
+def _failure(error: Exception) -> Dict[str, Any]:
+    if isinstance(error, AgentError):
+        known = error
+    elif isinstance(error, OSError):
+        known = AgentError("io-failed", str(error), "look at the disk and the network")
+    else:
+        traceback.print_exception(type(error), error, error.__traceback__)
+        known = AgentError("agent-fault", repr(error), "this is a fault of the agent: report it with the lines on its stderr")
+    return {"ok": False, "error": known.as_json()}
+
+
+def _reboot_if_asked(job: Job, is_ok: bool) -> None:
+    if job.kind == "reboot" and is_ok:
+        # With a delay, so that the answer gets out before the network goes down.
+        programs.run("systemd-run", "--on-active=1", "--collect", "--quiet", "systemctl", "reboot")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""What a signed job makes a running host do: one function per kind, each returning facts for the report."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+from . import boot, config, credentials, disks, durable, images, layers, mounts, protect, units
+from .errors import AgentError
+from .fetch import Fetcher
+from .host import Host
+from .job import Image, Job
+from .names import parse_names
+from .report import Reporter, tell_fetch
+
+DRAIN = Path("/usr/lib/qtrade/drain.d")
+_DRAIN_TIMEOUT_S = 1800
+
+Action = Callable[[Job, Host, Reporter], Dict[str, Any]]
+
+
+def stage(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Put an image on the disk next to the running one, without a change of what boots."""
+    image = _require_image(job)
+    images.check_signature(image, images.read_trust(host.system / "trust"))
+    disk = host.os_disk()
+    if job.os_disk is not None and not disk.matches(job.os_disk):
+        raise AgentError("disk-not-found", f"the system is on {disk.describe()}, the job names {job.os_disk.describe()}", "correct os_disk")
+    before = _identities(job, disk)
+    with host.esp() as esp:
+        state = boot.read_state(esp)
+    keep = {host.image_id, state.default, state.previous, image.image_id} - {""}
+    fetcher = Fetcher(job.source, host.system, progress=tell_fetch(reporter))
+    reporter.progress("probe")
+    fetcher.probe(fetcher.missing(image.contents.blobs))
+    with mounts.writable(host.system) as system:
+        gone = images.collect(system, keep, [blob.sha256 for blob in image.contents.blobs])
+        _require_space(system, sum(blob.size_bytes for blob in fetcher.missing(image.contents.blobs)))
+        reporter.progress("fetch", collected=gone)
+        fetcher.fetch_all(image.contents.blobs)
+        _require_intact(fetcher, image)
+        images.write_image(system, image)
+        durable.flush_filesystem(system)
+        entry = boot.render_entry(
+            image.contents, disk.partition("qtrade-system").uuid, disk.partition("qtrade-state").uuid, job.cmdline
+        )
+        images.write_entry(system, image.image_id, entry)
+    _stage_bundle(job, host, image)
+    fetched = fetcher.fetched
+    return {
+        "staged": image.image_id,
+        "collected": gone,
+        "bytes_fetched": fetched.bytes_fetched,
+        "blobs_fetched": fetched.blobs_fetched,
+        "protected": protect.compare(before, _identities(job, disk)),
+    }
+
+
+def arm(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Let an installed image boot once at the next start."""
+    images.require_installed(host.system, job.image_id)
+    _write_nonce(host, job.nonce)
+    with host.esp() as esp:
+        state = boot.read_state(esp)
+        boot.write_once(esp, job.image_id, state.tries)
+    return {"once": job.image_id}
+
+
+def commit(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Make an image the default: the one that runs, or with `require_running` false any installed one (rollback)."""
+    images.require_installed(host.system, job.image_id)
+    if job.require_running and host.image_id != job.image_id:
+        raise AgentError(
+            "image-not-running",
+            f"image {job.image_id} is to be committed, but {host.image_id} runs",
+            "look why it fell back; only `require_running` false makes an image the default that does not run",
+        )
+    if not job.require_running:
+        _write_nonce(host, job.nonce)
+    with host.esp() as esp:
+        state = boot.commit(esp, job.image_id)
+    return {"default": state.default, "previous": state.previous}
+
+
+def apply(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Take a config bundle for the running image."""
+    if job.bundle is None:
+        raise AgentError("job-invalid", "a job of kind apply needs a bundle")
+    bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
+    if bundle.image_id != host.image_id:
+        raise AgentError(
+            "bundle-foreign", f"the bundle is for image {bundle.image_id}, {host.image_id} runs", "render it for the running image"
+        )
+    names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
+    acted = config.apply(host.config, bundle, units.read_inputs(host.inputs), names)
+    return {"generation": bundle.generation, "units": acted}
+
+
+def store_secret(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Take a secret."""
+    if job.secret is None:
+        raise AgentError("job-invalid", "a job of kind secret needs a secret")
+    acted = credentials.store_secret(host.state / "credstore", job.secret, units.read_inputs(host.inputs))
+    return {"secret": job.secret.name, "units": acted}
+
+
+def reboot(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Agree to a reboot, which follows the report."""
+    return {"rebooting": True}
+
+
+def drain(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Run the programs by which the image's roles hand their work over, in the order of their names."""
+    done: List[str] = []
+    for program in sorted(DRAIN.glob("*")) if DRAIN.is_dir() else ():
+        reporter.progress("drain", program=program.name)
+        try:
+            code = subprocess.run([str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=_DRAIN_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise AgentError("drain-timeout", f"{program.name} did not end within {_DRAIN_TIMEOUT_S} s", "see its journal") from error
+        if code.returncode:
+            raise AgentError("drain-failed", f"{program.name} ended with {code.returncode}", "see its journal; nothing was switched")
+        done.append(program.name)
+    return {"drained": done}
+
+
+ACTIONS: Dict[str, Action] = {
+    "stage": stage,
+    "arm": arm,
+    "commit": commit,
+    "apply": apply,
+    "secret": store_secret,
+    "reboot": reboot,
+    "drain": drain,
+}
+
+
+def _require_image(job: Job) -> Image:
+    if job.image is None:
+        raise AgentError("job-invalid", f"a job of kind {job.kind} needs an image")
+    return job.image
+
+
+def _identities(job: Job, os_disk: disks.Disk) -> Dict[str, str]:
+    guarded = disks.bind_guarded(disks.discover(), job.protected, os_disk, "protected")
+    return {disk.serial or disk.name: protect.identity(disk) for disk in guarded}
+
+
+def _require_space(system: Path, needed: int) -> None:
+    status = os.statvfs(system)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise AgentError("system-full", f"{needed} bytes are to be written, {free} are free on {system}", "raise layout.system_mib")
+
+
+def _require_intact(fetcher: Fetcher, image: Image) -> None:
+    bad = fetcher.missing(image.contents.blobs)
+    if bad:
+        raise AgentError("blob-altered", f"after writing, these are not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk")
+
+
+def _stage_bundle(job: Job, host: Host, image: Image) -> None:
+    """Write the config generation that the image will boot with; the running one stays current."""
+    if job.bundle is None:
+        return
+    bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
+    if bundle.image_id != image.image_id:
+        raise AgentError("bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {image.image_id}", "render it again")
+    names, inputs = layers.read_image(host.system, image.contents)
+    config.check_declared(bundle, inputs)
+    config.write_generation(host.config, bundle, names)
+    config.assign(host.config, bundle)
+
+
+def _write_nonce(host: Host, nonce: str) -> None:
+    durable.write_file(host.state / "host/nonce", f"{nonce}\n".encode())
+

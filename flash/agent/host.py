@@ -1,0 +1,91 @@
+"""The running host: where its partitions are, which image it runs, who it is."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator
+
+from . import disks, mounts
+from .dsse import load_keys
+from .errors import AgentError
+from .images import read_trust
+
+RUN = Path("/run/qtrade")
+INPUTS = Path("/usr/lib/qtrade/inputs.d")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Paths of a host; tests give others."""
+
+    run: Path = RUN
+    inputs: Path = INPUTS
+    etc: Path = Path("/etc")
+    proc: Path = Path("/proc")
+
+    @property
+    def system(self) -> Path:
+        """Return the system partition."""
+        return self.run / "system"
+
+    @property
+    def state(self) -> Path:
+        """Return the state partition."""
+        return self.run / "state"
+
+    @property
+    def config(self) -> Path:
+        """Return the folder of the config generations."""
+        return self.state / "config"
+
+    def boot_facts(self) -> Dict[str, str]:
+        """Return the facts that the initramfs left. Raises `AgentError` when this is no qtrade host."""
+        try:
+            lines = (self.run / "boot").read_text().splitlines()
+        except OSError as error:
+            raise AgentError("host-foreign", f"{self.run}/boot is missing: this host runs no image of qtrade", "install it") from error
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    @property
+    def image_id(self) -> str:
+        """Return the id of the running image."""
+        return self.boot_facts()["image"]
+
+    @property
+    def name(self) -> str:
+        """Return the host name."""
+        return (self.etc / "hostname").read_text().strip()
+
+    @property
+    def boot_id(self) -> str:
+        """Return the kernel's id of this boot."""
+        return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
+
+    def job_keys(self) -> Dict[str, bytes]:
+        """Return the keys that may sign jobs."""
+        return load_keys(tuple(read_trust(self.system / "trust/job")))
+
+    def ssh_host_key(self) -> str:
+        """Return the public SSH host key, empty when there is none."""
+        try:
+            return (self.state / "host/ssh_host_ed25519_key.pub").read_text().strip()
+        except OSError:
+            return ""
+
+    def os_disk(self) -> disks.Disk:
+        """Return the disk that the system partition is on. Raises `AgentError`."""
+        sources = disks.read_mounts(self.proc)
+        own = [name for name, target in sources.items() if target == str(self.system)]
+        found = [disk for disk in disks.discover() if own and own[0] in disk.partitions]
+        if len(found) != 1 or not found[0].is_ours:
+            raise AgentError(
+                "disk-not-found", f"the disk of {self.system} cannot be told (mounted from {own or 'nothing'})", "install the host"
+            )
+        return found[0]
+
+    @contextlib.contextmanager
+    def esp(self) -> Iterator[Path]:
+        """Mount the ESP for a while."""
+        device = self.os_disk().partition_path("qtrade-esp")
+        with mounts.mounted(device, self.run / "esp", "vfat", "rw", "noexec", "umask=0077", "quiet") as path:
+            yield path

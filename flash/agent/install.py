@@ -1,0 +1,198 @@
+"""The installation: from a machine with disks to one that boots the image. Every check passes before the first write."""
+
+import contextlib
+import json
+import os
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from . import bios, boot, config, disks, durable, images, layers, mounts, partition, protect
+from .dsse import load_keys
+from .errors import AgentError
+from .fetch import Fetcher
+from .host import Host
+from .job import DiskId, Image, Job, Layout
+from .programs import run
+from .report import Reporter, tell_fetch
+
+GRUB = Path("/usr/lib/qtrade/grub")
+_JOB_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the checks found out; nothing has been written yet."""
+
+    job: Job
+    image: Image
+    layout: Layout
+    disk: disks.Disk
+    keeps_layout: bool
+    guarded: List[disks.Disk]
+    before: Dict[str, str]
+    bundle: Optional[config.Bundle]
+
+
+def read_parameters(cmdline: str) -> Dict[str, str]:
+    """Return the `qtrade.` parameters of the kernel command line. Raises `AgentError` when job or key id is missing."""
+    words = (word.partition("=") for word in cmdline.split() if word.startswith("qtrade."))
+    found = {name: value for name, _, value in reversed(list(words))}
+    missing = [name for name in ("qtrade.job", "qtrade.jobkey") if not found.get(name)]
+    if missing:
+        raise AgentError("cmdline-incomplete", f"the kernel command line lacks {', '.join(missing)}", "correct the boot script")
+    return found
+
+
+def get_job(url: str) -> Any:
+    """Return the envelope at `url`; the network may need a moment. Raises `AgentError`."""
+    error = ""
+    for attempt in range(_JOB_TRIES):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)
+        except (OSError, ValueError) as problem:
+            error = str(problem)
+        time.sleep(min(attempt + 1, 5))
+    raise AgentError("job-missing", f"{url} gives no job: {error}", "start the flash again")
+
+
+def check(job: Job, reporter: Reporter) -> Plan:
+    """Do every check that needs no write. Raises `AgentError`."""
+    if job.kind != "install" or job.image is None or job.layout is None or job.os_disk is None:
+        raise AgentError("job-invalid", f"the installer got a job of kind {job.kind}", "start the flash again")
+    reporter.progress("check")
+    images.check_signature(job.image, job.trust_build)
+    bundle = config.open_bundle(job.bundle, load_keys(job.trust_job), job.host) if job.bundle is not None else None
+    if bundle is not None and bundle.image_id != job.image.image_id:
+        raise AgentError("bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {job.image.image_id}", "render it again")
+    everything = disks.discover()
+    disk = disks.bind_os_disk(everything, job.os_disk)
+    disks.require_usable(disk, everything, disks.read_mounts())
+    guarded = disks.bind_guarded(everything, job.protected, disk, "protected")
+    data = disks.bind_guarded(everything, job.data, disk, "data")
+    keeps_layout = partition.check_layout(disk, job.layout, job.image.contents.size_bytes)
+    Fetcher(job.source, Path("/nonexistent")).probe(job.image.contents.blobs)
+    # From here on the kernel itself refuses a write to any other disk.
+    protect.set_read_only([other for other in everything if other.name != disk.name])
+    before = _fingerprints([*guarded, *data])
+    return Plan(job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle)
+
+
+def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
+    """Write the disk; the boot choice is the last write. Returns facts for the report. Raises `AgentError`."""
+    disk, image, job = plan.disk, plan.image, plan.job
+    reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
+    if not plan.keeps_layout:
+        partition.write_table(disk, plan.layout)
+    disk = _reread(disk)
+    partition.check_tables(disk)
+    keeps_system = _make_filesystems(disk, plan.keeps_layout)
+    bios.install_bios(
+        disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
+    )
+    with contextlib.ExitStack() as stack:
+        esp = stack.enter_context(
+            mounts.mounted(disk.partition_path("qtrade-esp"), host.run / "esp", "vfat", "rw", "umask=0077", "quiet")
+        )
+        system = stack.enter_context(mounts.mounted(disk.partition_path("qtrade-system"), host.system, "ext4", "rw"))
+        stack.enter_context(mounts.mounted(disk.partition_path("qtrade-state"), host.state, "ext4", "rw"))
+        previous = _previous_default(esp, system, image) if keeps_system else ""
+        images.collect(system, {previous, image.image_id} - {""}, [blob.sha256 for blob in image.contents.blobs])
+        fetcher = Fetcher(job.source, system, progress=tell_fetch(reporter))
+        fetcher.fetch_all(image.contents.blobs)
+        bad = fetcher.missing(image.contents.blobs)
+        if bad:
+            raise AgentError("blob-altered", f"after writing, not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk")
+        images.write_trust(system, job.trust_build, job.trust_job)
+        images.write_image(system, image)
+        reporter.progress("state")
+        _write_state(plan, host)
+        boot.prepare_esp(esp, GRUB)
+        protected = protect.compare(plan.before, _fingerprints(plan.guarded))
+        durable.flush_filesystem(system)
+        reporter.progress("boot")
+        entry = boot.render_entry(
+            image.contents, disk.partition("qtrade-system").uuid, disk.partition("qtrade-state").uuid, job.cmdline
+        )
+        images.write_entry(system, image.image_id, entry)
+        durable.flush_filesystem(system)
+        boot.write_once(esp, "")
+        boot.write_default(esp, image.image_id, previous)
+        return {
+            "image": image.image_id,
+            "previous": previous,
+            "bytes_fetched": fetcher.fetched.bytes_fetched,
+            "blobs_fetched": fetcher.fetched.blobs_fetched,
+            "ssh_host_key": host.ssh_host_key(),
+            "protected": protected,
+        }
+
+
+def _fingerprints(guarded: List[disks.Disk]) -> Dict[str, str]:
+    return {disk.serial or disk.name: protect.fingerprint(disk) for disk in guarded}
+
+
+def _reread(disk: disks.Disk) -> disks.Disk:
+    return disks.bind_os_disk(disks.discover(), DiskId(disk.serial or None, disk.wwid or None, disk.size_bytes, disk.pci_path or None))
+
+
+def _make_filesystems(disk: disks.Disk, keeps_layout: bool) -> bool:
+    """Make the filesystems that are missing or broken; says whether the system partition was kept, with its images."""
+    system, state, esp = (disk.partition_path(f"qtrade-{name}") for name in ("system", "state", "esp"))
+    if not (keeps_layout and partition.is_sound(state)):
+        if keeps_layout and _is_ext4(state):
+            raise AgentError(
+                "state-broken",
+                f"qtrade-state on {disk.name} has faults that are not mended without losing data",
+                "repair it with e2fsck from a rescue system, or wipe it there",
+            )
+        partition.make_state(state)
+    keeps_system = keeps_layout and partition.is_sound(system) and _is_fat(esp)
+    if not keeps_system:
+        partition.make_system(system)
+        partition.make_esp(esp)
+    return keeps_system
+
+
+def _is_ext4(device: Path) -> bool:
+    with device.open("rb") as file:
+        file.seek(0x438)
+        return file.read(2) == b"\x53\xef"
+
+
+def _is_fat(device: Path) -> bool:
+    with device.open("rb") as file:
+        return b"FAT" in file.read(90)
+
+
+def _previous_default(esp: Path, system: Path, image: Image) -> str:
+    try:
+        state = boot.read_state(esp)
+    except AgentError:
+        return ""
+    default = state.previous if state.fell_back else state.default
+    return default if default != image.image_id and default in images.installed(system) else ""
+
+
+def _write_state(plan: Plan, host: Host) -> None:
+    job, state = plan.job, host.state
+    for name, mode in (("var", 0o755), ("config", 0o755), ("host", 0o700), ("credstore", 0o700), ("agent", 0o700)):
+        (state / name).mkdir(mode=mode, exist_ok=True)
+    folder = state / "host"
+    if not (folder / "machine-id").exists():
+        durable.write_file(folder / "machine-id", f"{os.urandom(16).hex()}\n".encode(), 0o444)
+    durable.write_file(folder / "hostname", f"{job.host}\n".encode(), 0o444)
+    key = folder / "ssh_host_ed25519_key"
+    if not key.exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", job.host, "-f", str(key))
+    if plan.bundle is not None:
+        names, inputs = layers.read_image(host.system, plan.image.contents)
+        config.check_declared(plan.bundle, inputs)
+        config.write_generation(state / "config", plan.bundle, names)
+        config.assign(state / "config", plan.bundle)
+        config.switch(state / "config", plan.bundle.generation)
+    durable.write_file(folder / "nonce", f"{job.nonce}\n".encode())
+

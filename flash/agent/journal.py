@@ -1,0 +1,45 @@
+"""The agent's memory on the state partition: which nonces were used, what was done, and the last report."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+from . import durable
+from .errors import AgentError
+from .job import Job
+
+
+class Journal:
+    """The `agent` folder of the state partition."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nonces = folder / "nonces"
+
+    def use_nonce(self, job: Job) -> None:
+        """Note the nonce of a job before anything is done. Raises `AgentError` when it was used before."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        used = self._nonces.read_text().split() if self._nonces.exists() else []
+        if job.nonce in used:
+            raise AgentError("nonce-used", f"the nonce {job.nonce[:16]}… was used before", "send a new job; a job works once")
+        self._append(self._nonces, job.nonce)
+        self.note("begin", job)
+
+    def note(self, event: str, job: Job) -> None:
+        """Add a line on a job to the journal."""
+        line = {"event": event, "kind": job.kind, "nonce": job.nonce, "issued_at": job.issued_at, "image": job.image_id}
+        self._append(self._folder / "journal", json.dumps(line, sort_keys=True))
+
+    def keep_report(self, report: Dict[str, Any]) -> None:
+        """Keep the last report."""
+        durable.write_file(self._folder / "report.json", json.dumps(report, sort_keys=True).encode(), 0o600)
+
+    def _append(self, path: Path, line: str) -> None:
+        device = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(device, f"{line}\n".encode())
+            os.fsync(device)
+        finally:
+            os.close(device)
+        durable.sync_folder(self._folder)

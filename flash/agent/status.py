@@ -1,0 +1,62 @@
+"""The state of a running host in one JSON object."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Dict, List
+
+from . import boot, images
+from .config import current_generation
+from .errors import AgentError
+from .host import Host
+
+_SHOWN = 200
+
+
+def read_status(host: Host) -> Dict[str, Any]:
+    """Return what the host runs, what it would boot, and what stands in its upper directory."""
+    facts = host.boot_facts()
+    changed = list_changes(host.run / "rw/upper")
+    return {
+        "host": host.name,
+        "image": facts["image"],
+        "version": images.read_version(host.system, facts["image"]),
+        "verified": facts["verified"],
+        "state": facts["state"],
+        "boot_id": host.boot_id,
+        "nonce": _read(host.state / "host/nonce"),
+        "installed": images.installed(host.system),
+        "generation": current_generation(host.config),
+        "ssh_host_key": host.ssh_host_key(),
+        "upper_entries": len(changed),
+        "upper": changed[:_SHOWN],
+        **_read_boot(host),
+    }
+
+
+def list_changes(upper: Path) -> List[str]:
+    """Return everything in the upper directory but directories: what was changed since the boot. `-` marks a deletion."""
+    found = []
+    for folder, _, names in os.walk(upper):
+        for name in names:
+            path = Path(folder) / name
+            status = path.lstat()
+            is_whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+            found.append(("-" if is_whiteout else "") + str(path.relative_to(upper)))
+    return sorted(found)
+
+
+def _read_boot(host: Host) -> Dict[str, Any]:
+    try:
+        with host.esp() as esp:
+            state = boot.read_state(esp)
+    except AgentError as error:
+        return {"default": "", "previous": "", "once": "", "failed_boots": 0, "boot_error": str(error)}
+    return {"default": state.default, "previous": state.previous, "once": state.once, "failed_boots": state.tries}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

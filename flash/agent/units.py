@@ -1,0 +1,96 @@
+"""The config inputs that an image declares, and the units that reload or restart when one of them changes."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
+
+from .errors import AgentError
+from .programs import run
+
+_SETTLE_S = 2.0
+_VERBS = {"restart": "restart", "reload": "reload-or-restart"}
+
+
+@dataclass(frozen=True)
+class UnitAction:
+    """What is done to a unit."""
+
+    name: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Declared files and secrets, each with its units."""
+
+    files: Mapping[str, Tuple[UnitAction, ...]]
+    secrets: Mapping[str, Tuple[UnitAction, ...]]
+
+    def actions_of(self, paths: Iterable[str]) -> List[UnitAction]:
+        """Return the actions for changed files, each unit once; a restart outweighs a reload."""
+        chosen: Dict[str, UnitAction] = {}
+        for path in paths:
+            for action in self.files.get(path, ()):
+                if action.name not in chosen or action.action == "restart":
+                    chosen[action.name] = action
+        return list(chosen.values())
+
+
+def parse_inputs(texts: Iterable[str]) -> Inputs:
+    """Parse the files of inputs.d. Raises `AgentError`."""
+    files: Dict[str, Tuple[UnitAction, ...]] = {}
+    secrets: Dict[str, Tuple[UnitAction, ...]] = {}
+    for text in texts:
+        try:
+            declared = json.loads(text)
+            files.update({one["path"]: _parse_units(one) for one in declared.get("files", [])})
+            secrets.update({one["name"]: _parse_units(one) for one in declared.get("secrets", [])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AgentError("inputs-invalid", f"the image declares its config inputs wrongly: {error!r}", "bake it again") from error
+    return Inputs(files, secrets)
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Read the declared inputs of the running image."""
+    return parse_inputs(path.read_text() for path in sorted(folder.glob("*.json")))
+
+
+def act(action: UnitAction) -> None:
+    """Reload or restart a unit. Raises `AgentError`."""
+    run("systemctl", _VERBS[action.action], action.name, timeout_s=180)
+
+
+def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:
+    """Do all actions, then see that no unit has failed a moment later. Raises `AgentError`."""
+    done = list(actions)
+    for action in done:
+        do(action)
+    if done and do is act:
+        time.sleep(_SETTLE_S)
+        failed = [action.name for action in done if is_failed(action.name)]
+        if failed:
+            raise AgentError("unit-failed", f"failed after the change: {', '.join(failed)}", "see their journals")
+
+
+def act_on_all_regardless(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:
+    """Do all actions on the way back, where a fault of one must not keep the others from theirs."""
+    for action in actions:
+        try:
+            do(action)
+        except AgentError:
+            continue
+
+
+def is_failed(name: str) -> bool:
+    """Say whether a unit has failed or is being restarted after a fault."""
+    state = run("systemctl", "show", "--property=ActiveState,SubState,Result", name)
+    return "ActiveState=failed" in state or "SubState=auto-restart" in state
+
+
+def _parse_units(fields: Mapping[str, Any]) -> Tuple[UnitAction, ...]:
+    found = tuple(UnitAction(str(one["name"]), str(one["action"])) for one in fields.get("units", []))
+    if any(one.action not in _VERBS for one in found):
+        raise ValueError("an action is neither reload nor restart")
+    return found

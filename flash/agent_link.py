@@ -1,0 +1,75 @@
+"""Talk to the agent of a running host over SSH: one signed job in, JSON lines out."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flash.jobs import SignedJob, check_report
+from flash.ssh import SshTarget
+from qtrade.errors import HostError, QtradeError
+
+_RUN = "sudo -n /usr/bin/qtrade-agent run"
+_POLL_S = 2.0
+_STATUS = "sudo -n /usr/bin/qtrade-agent status"
+
+
+class AgentLink:
+    """The agent of one host, reached as its deploy user."""
+
+    def __init__(self, target: SshTarget) -> None:
+        self.target = target
+
+    def run(
+        self, job: SignedJob, *, on_event: Callable[[dict[str, Any]], None] | None = None, forward: str | None = None
+    ) -> dict[str, Any]:
+        """Run a job and return its checked report. `forward` is an SSH remote forward. Raises `HostError`, `TrustError`."""
+        events: list[dict[str, Any]] = []
+
+        def take(line: str) -> None:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                return
+            events.append(event)
+            if on_event:
+                on_event(event)
+
+        extra = ("-R", forward, "-o", "ExitOnForwardFailure=yes") if forward else ()
+        code = self.target.stream(_RUN, stdin=json.dumps(job.envelope).encode(), extra=extra, on_line=take)
+        report = next((event for event in reversed(events) if event.get("event") == "report"), None)
+        if report is None:
+            raise HostError(
+                f"{self.target.host}: the agent gave no report (code {code})",
+                resolution=f"log in as the operator and read `journalctl -t qtrade-agent`; user {self.target.user} needs its sudo rule",
+            )
+        return check_report(report, job.nonce, self.target.host)
+
+    def status(self, *, timeout_s: float = 60) -> dict[str, Any]:
+        """Return what the host says of itself. Raises `HostError`."""
+        done = self.target.run(_STATUS, timeout_s=timeout_s)
+        try:
+            status: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as error:
+            raise HostError(f"{self.target.host}: the agent's status is not JSON", details=done.stdout[-500:]) from error
+        return status
+
+    def wait_for_status(self, accept: Callable[[dict[str, Any]], bool], *, within_s: float, what: str) -> dict[str, Any]:
+        """Ask the host until `accept` takes its status. Raises `HostError`, with the last answer, when time is up."""
+        deadline = time.monotonic() + within_s
+        last = "no answer yet"
+        while time.monotonic() < deadline:
+            try:
+                status = self.status(timeout_s=30)
+            except QtradeError as error:
+                last = f"{error.brief} {error.details}".strip()
+            else:
+                if accept(status):
+                    return status
+                last = f"image {status.get('image')}, boot_id {status.get('boot_id')}, nonce {str(status.get('nonce'))[:8]}…"
+            time.sleep(_POLL_S)
+        raise HostError(
+            f"{self.target.host}: {what} did not happen within {within_s:.0f} s",
+            details=f"last seen: {last}",
+            resolution="look at the host's console",
+        )

@@ -1,0 +1,63 @@
+"""What the steps of a flash share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flash.agent_link import AgentLink
+from flash.config import Bundle
+from flash.inventory import job_key, trusted_builders
+from flash.jobs import JobBuilder
+from flash.journal import Journal
+from flash.ssh import known_hosts_path, target_for
+from flash.trust import VerifiedImage
+from qtrade.errors import QtradeError
+from qtrade.manifest import Environment, Host
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import Store
+
+Evidence = dict[str, Any]
+
+
+@dataclass
+class FlashContext:
+    """One flash under way. `clean_up` functions run when the flash ends, however it ends."""
+
+    settings: Settings
+    host: Host
+    environment: Environment
+    image: VerifiedImage
+    store: Store
+    bundle: Bundle
+    reporter: Reporter
+    journal: Journal
+    clean_up: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> JobBuilder:
+        """Return the maker of jobs for this host."""
+        return JobBuilder(self.host, job_key(self.settings), trusted_builders(self.settings))
+
+    @property
+    def link(self) -> AgentLink:
+        """Return the way to the agent of the running host."""
+        return AgentLink(target_for(self.settings, self.host))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the host's SSH key is pinned, that is, whether qtrade has flashed it before."""
+        return known_hosts_path(self.settings, self.host.name).is_file()
+
+    def status_or_none(self) -> Evidence | None:
+        """Return the running host's status, or None when it does not answer."""
+        if not self.is_known:
+            return None
+        try:
+            return self.link.status(timeout_s=30)
+        except QtradeError:
+            return None
+
+    def wait_for_status(self, accept: Callable[[Evidence], bool], *, within_s: float, what: str) -> Evidence:
+        """As `AgentLink.wait_for_status`."""
+        return self.link.wait_for_status(accept, within_s=within_s, what=what)

@@ -1,0 +1,135 @@
+"""The in-place door: the agent of the running host adds the missing layers and a boot entry; services run meanwhile."""
+
+import secrets
+from contextlib import ExitStack
+from typing import Any
+
+from flash.context import Evidence, FlashContext
+from flash.doors import Steps, shared
+from flash.generations import next_generation
+from flash.netboot.delivery import Delivery
+from flash.netboot.server import FlashServer
+from flash.states import State
+from qtrade.errors import HostError, Refused
+
+_PORTS = range(42000, 43000)
+
+
+def steps() -> Steps:
+    """Return one function per state."""
+    return {
+        State.LEASED: shared.enter_leased,
+        State.PREFLIGHT: _preflight,
+        State.STAGING: _staging,
+        State.WRITING: _writing,
+        State.VERIFIED: _verified,
+        State.DRAINED: _drained,
+        State.ARMED: _armed,
+        State.REBOOTING: _rebooting,
+        State.CONFIGURED: shared.enter_configured,
+        State.HEALTHY: shared.enter_healthy,
+        State.SOAKING: shared.enter_soaking,
+        State.COMMITTED: shared.enter_committed,
+    }
+
+
+def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    evidence = shared.verify_image(context)
+    status = context.link.status()
+    if status["state"] != "persistent":
+        raise Refused(
+            f"{context.host.name} runs without its state partition",
+            resolution="repair the partition, or flash the host through another door",
+        )
+    return {**evidence, "old_image": status["image"], "old_version": status["version"], "old_boot_id": status["boot_id"]}
+
+
+def _staging(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    status = context.link.status()
+    generation = next_generation(context.settings, context.host.name, seen=status["generation"])
+    return {"agent_boot_id": status["boot_id"], "generation": generation}
+
+
+def _writing(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    generation = context.journal.evidence("generation")
+    bundle = context.bundle.envelope(generation, context.jobs.key)
+    with ExitStack() as stack:
+        server = stack.enter_context(FlashServer("127.0.0.1", 0))
+        ticket = server.open_delivery(Delivery(context.store.open_blob, lambda _: None))
+        advance = stack.enter_context(context.reporter.transfer("layers", sum(context.image.image.blobs().values())))
+        port = secrets.choice(_PORTS)
+        job = context.jobs.stage(context.image, source=f"http://127.0.0.1:{port}/{ticket.token}", bundle=bundle)
+
+        def show(event: dict[str, Any]) -> None:
+            if "done_bytes" in event:
+                advance(event["done_bytes"])
+
+        report = context.link.run(job, on_event=show, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}")
+    return {"bytes_fetched": report["bytes_fetched"], "blobs_fetched": report["blobs_fetched"], "protected": report["protected"]}
+
+
+def _verified(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    touched = [disk["serial"] for disk in context.journal.evidence("protected") if disk["before"] != disk["after"]]
+    if touched:
+        raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
+    installed = context.link.status()["installed"]
+    if context.image.image.id not in installed:
+        raise HostError(f"{context.host.name} does not list the image as installed", details=str(installed))
+    return {"installed": installed}
+
+
+def _drained(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    return {"drained": context.link.run(context.jobs.simple("drain"))["drained"]}
+
+
+def _armed(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    job = context.jobs.arm(context.image.image.id)
+    context.link.run(job)
+    status = context.link.status()
+    if status["once"] != context.image.image.id:
+        raise HostError(f"{context.host.name} did not keep the boot-once entry", details=str(status)[:500])
+    return {"nonce": job.nonce, "armed_boot_id": status["boot_id"]}
+
+
+def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
+    armed_boot_id = context.journal.evidence("armed_boot_id")
+    status = context.status_or_none()
+    if status and status["boot_id"] == armed_boot_id:
+        context.link.run(context.jobs.simple("reboot"))
+    with context.reporter.step("reboot"):
+        status = context.wait_for_status(
+            lambda now: now["boot_id"] != armed_boot_id, within_s=deadline_s, what="the boot of the new version"
+        )
+    return prove_boot(context, status)
+
+
+def prove_boot(context: FlashContext, status: Evidence) -> Evidence:
+    """Return the evidence that the new image booted. Raises `HostError` when another one did."""
+    if status["image"] != context.image.image.id:
+        raise HostError(
+            f"{context.host.name} fell back: {context.image.image.version} did not boot, {status['version'] or status['image'][:16]} runs",
+            details=f"boot_id {status['boot_id']}",
+            resolution="read the console of the failed boot; the host is as it was before the flash",
+        )
+    if status["nonce"] != context.journal.evidence("nonce"):
+        raise HostError(f"{context.host.name} answers with another nonce than it was given", details=str(status)[:300])
+    return {"boot_id": status["boot_id"], "image": status["image"], "verified_by": status["verified"]}
+
+
+def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
+    """After a failure: make sure that the old version runs, by a reboot if the new one does. Raises `HostError`."""
+    old = context.journal.evidence("old_image")
+    status = context.wait_for_status(lambda now: True, within_s=deadline_s, what="an answer after the failure")
+    if status["image"] != old:
+        boot_id = status["boot_id"]
+        context.link.run(context.jobs.simple("reboot"))
+        status = context.wait_for_status(
+            lambda now: now["boot_id"] != boot_id and now["image"] == old, within_s=deadline_s, what="the return of the old version"
+        )
+    return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"]}

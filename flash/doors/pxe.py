@@ -1,0 +1,183 @@
+"""The PXE door: the BMC boots the host from the network once, our netboot server hands it the installer once."""
+
+import json
+import queue
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flash.context import Evidence, FlashContext
+from flash.doors import Steps, shared
+from flash.doors.in_place import prove_boot
+from flash.drivers import BootSource, RedfishAccess, driver_for
+from flash.generations import next_generation
+from flash.jobs import check_report
+from flash.netboot.delivery import Delivery
+from flash.netboot.ipxe import BootPlan
+from flash.netboot.server import FlashServer
+from flash.ssh import pin_host_key
+from flash.states import State
+from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.manifest.host import Netboot
+
+_INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
+
+
+def steps() -> Steps:
+    """Return one function per state. They share the netboot server and the agent's events."""
+    run = _PxeRun()
+    return {
+        State.LEASED: shared.enter_leased,
+        State.PREFLIGHT: _preflight,
+        State.DRAINED: _drained,
+        State.STAGING: run.staging,
+        State.WRITING: run.writing,
+        State.VERIFIED: run.verified,
+        State.ARMED: run.armed,
+        State.REBOOTING: _rebooting,
+        State.CONFIGURED: shared.enter_configured,
+        State.HEALTHY: shared.enter_healthy,
+        State.SOAKING: shared.enter_soaking,
+        State.COMMITTED: shared.enter_committed,
+    }
+
+
+def netboot_of(context: FlashContext) -> Netboot:
+    """Return the host's netboot settings. Raises `Refused` for a network that nobody declared trusted."""
+    netboot = context.host.netboot
+    if netboot is None or not netboot.trusted_network:
+        raise Refused(
+            f"host {context.host.name}: the network that it boots from is not declared trusted",
+            details="over plain PXE whoever is on that network can give the host another installer",
+            resolution="set netboot.trusted_network: true if only your own servers answer there, or use another door",
+        )
+    return netboot
+
+
+def _access(context: FlashContext) -> RedfishAccess:
+    driver = context.host.driver
+    return RedfishAccess(driver.url, driver.system, driver.username, driver.password_file, driver.verify_tls)
+
+
+def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    netboot_of(context)
+    evidence = shared.verify_image(context)
+    power = driver_for(_access(context)).power_state()
+    return {**evidence, "power": power}
+
+
+def _drained(context: FlashContext, deadline_s: float) -> Evidence:
+    del deadline_s
+    if context.status_or_none() is None:
+        return {"drained": "the host runs no agent that answers"}
+    return {"drained": context.link.run(context.jobs.simple("drain"))["drained"]}
+
+
+class _PxeRun:
+    """The netboot server and what the agent told so far."""
+
+    def __init__(self) -> None:
+        self._events: queue.Queue[Mapping[str, Any]] = queue.Queue()
+        self._report: Mapping[str, Any] | None = None
+        self._nonce = ""
+
+    def staging(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Serve the installer, boot the host from the network once, and wait for the agent's first word."""
+        netboot = netboot_of(context)
+        generation = next_generation(context.settings, context.host.name)
+        server = FlashServer(netboot.listen, netboot.port, url=netboot.url)
+        server.start()
+        context.clean_up.append(server.stop)
+        parts = server.open_delivery(Delivery(context.store.open_blob, self._events.put))
+        job = context.jobs.install(
+            context.image,
+            source=parts.url,
+            report=f"{parts.url}/report",
+            bundle=context.bundle.envelope(generation, context.jobs.key),
+        )
+        self._nonce = job.nonce
+        image = context.image.image
+        boot = BootPlan(
+            mac=netboot.mac,
+            kernel=context.store.open_blob(image.kernel.digest),
+            initrd=context.store.open_blob(image.installer.digest),
+            key_id=context.jobs.key.public.keyid,
+            arguments=_INSTALLER_ARGUMENTS,
+        )
+        server.open_delivery(
+            Delivery(context.store.open_blob, self._events.put, job=json.dumps(job.envelope).encode(), boot=boot)
+        )
+        driver = driver_for(_access(context))
+        override = driver.boot_once(BootSource.PXE)
+        driver.power_cycle()
+        context.clean_up.append(lambda: _clear_override(context))
+        with context.reporter.step("boot of the installer"):
+            first = self._next(deadline_s)
+        self._take(first)
+        return {"override": override.enabled, "nonce": job.nonce, "generation": generation, "first_event": first.get("step", "report")}
+
+    def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Follow the agent until all bytes are written."""
+        total = sum(context.image.image.blobs().values())
+        deadline = time.monotonic() + deadline_s
+        with context.reporter.transfer("write the OS disk", total) as advance:
+            while self._report is None:
+                event = self._next(deadline - time.monotonic())
+                self._take(event)
+                if "done_bytes" in event:
+                    advance(event["done_bytes"])
+                if event.get("step") in ("state", "boot"):
+                    break
+        return {"written_bytes": total}
+
+    def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """The agent read everything back and compared the protected disks: its report says how."""
+        report = self._await_report(context, deadline_s)
+        touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
+        if touched:
+            raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
+        return {"protected": report["protected"], "bytes_fetched": report["bytes_fetched"]}
+
+    def armed(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """The boot entry is written; pin the SSH host key that came with the proof."""
+        report = self._await_report(context, deadline_s)
+        pin_host_key(context.settings, context.host.name, report["ssh_host_key"])
+        return {"armed_boot_id": report["boot_id"], "ssh_host_key": report["ssh_host_key"]}
+
+    def _await_report(self, context: FlashContext, deadline_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + deadline_s
+        while self._report is None:
+            self._take(self._next(deadline - time.monotonic()))
+        return check_report(dict(self._report), self._nonce, context.host.name)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "report":
+            self._report = event
+
+    def _next(self, within_s: float) -> Mapping[str, Any]:
+        try:
+            return self._events.get(timeout=max(within_s, 0.01))
+        except queue.Empty as error:
+            raise HostError(
+                f"the agent said nothing for {within_s:.0f} s",
+                resolution="look at the host's console: did it boot from the network?",
+            ) from error
+
+
+def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
+    _clear_override(context)
+    installer = context.journal.evidence("armed_boot_id")
+    nonce = context.journal.evidence("nonce")
+    with context.reporter.step("boot of the new version"):
+        status = context.wait_for_status(
+            lambda now: now["boot_id"] != installer and now["nonce"] == nonce, within_s=deadline_s, what="the boot of the new version"
+        )
+    return prove_boot(context, status)
+
+
+def _clear_override(context: FlashContext) -> None:
+    try:
+        driver_for(_access(context)).clear_boot_override()
+    except QtradeError as error:
+        context.reporter.say(f"warning: {error.brief}")

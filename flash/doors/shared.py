@@ -1,0 +1,74 @@
+"""The states that all doors pass in the same way."""
+
+import getpass
+import os
+import socket
+import time
+
+from flash.context import Evidence, FlashContext
+from flash.health import check_specs, wait_until_settled
+from flash.secrets import resolve_secrets
+from flash.trust import verify_blobs
+from qtrade.errors import HostError
+
+
+def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
+    """The lease itself is held by the loop; say who holds it."""
+    del context, deadline_s
+    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid()}
+
+
+def verify_image(context: FlashContext) -> Evidence:
+    """Read every byte of the image, and resolve the secrets, before anything happens to the host."""
+    with context.reporter.step("verify every blob of the image"):
+        verify_blobs(context.store, context.image.image)
+    names = sorted(resolve_secrets(context.settings, context.host, context.image.image))
+    return {"blobs": len(context.image.image.blobs()), "secrets": names}
+
+
+def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
+    """Prove the config generation, then send the secrets."""
+    del deadline_s
+    status = context.link.status()
+    wanted = str(context.journal.evidence("generation"))
+    if status["generation"] != wanted:
+        raise HostError(
+            f"{context.host.name} runs config generation {status['generation']}, not {wanted}",
+            resolution="read the agent's journal on the host",
+        )
+    if status["state"] != "persistent":
+        raise HostError(f"{context.host.name} could not mount its state partition", details=f"state={status['state']}")
+    sent = []
+    for name, value in resolve_secrets(context.settings, context.host, context.image.image).items():
+        context.link.run(context.jobs.secret(name, value))
+        sent.append(name)
+    return {"running_generation": status["generation"], "secrets_sent": sent}
+
+
+def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:
+    """Wait until everything has started, then run the specs of all roles."""
+    with context.reporter.step("system settles"):
+        settled = wait_until_settled(context, within_s=deadline_s)
+    with context.reporter.step("specs on the host"):
+        return {**settled, **check_specs(context)}
+
+
+def enter_soaking(context: FlashContext, deadline_s: float) -> Evidence:
+    """Watch for as long as the environment says."""
+    soak_s = min(context.environment.soak_s, deadline_s)
+    before = context.link.status()["boot_id"]
+    time.sleep(soak_s)
+    if soak_s and context.link.status()["boot_id"] != before:
+        raise HostError(f"{context.host.name} rebooted while it was watched")
+    return {"soaked_s": soak_s}
+
+
+def enter_committed(context: FlashContext, deadline_s: float) -> Evidence:
+    """Make the version the default, and read it back."""
+    del deadline_s
+    image_id = context.image.image.id
+    context.link.run(context.jobs.commit(image_id))
+    status = context.link.status()
+    if status["default"] != image_id or status["once"]:
+        raise HostError(f"{context.host.name} did not keep {image_id[:16]}… as its default", details=str(status)[:500])
+    return {"default": image_id, "previous": status["previous"]}

@@ -1,0 +1,81 @@
+"""Is the host healthy: its system is up, nothing failed, and the roles' specs hold on it."""
+
+import shutil
+import time
+
+from flash.context import Evidence, FlashContext
+from flash.ssh import SshTarget, target_for
+from qtrade import process
+from qtrade.errors import HostError
+from qtrade.manifest import Host
+from qtrade.settings import Settings
+from qtrade.specs import TESTS_FAILED, Mark, SpecResult, read_report, spec_command
+
+_SETTLED = ("running", "degraded")
+_MAX_SOCKET_PATH = 60
+
+
+def wait_until_settled(context: FlashContext, *, within_s: float) -> Evidence:
+    """Wait until systemd has started everything. Raises `HostError`, naming failed units."""
+    target = target_for(context.settings, context.host, user=context.host.ssh.operator)
+    deadline = time.monotonic() + within_s
+    state = "unknown"
+    while time.monotonic() < deadline:
+        state = target.run("systemctl is-system-running", check=False, timeout_s=60).stdout.strip()
+        if state in _SETTLED:
+            break
+        time.sleep(2)
+    failed = target.run("systemctl list-units --failed --plain --no-legend", check=False).stdout.split("\n")
+    names = [line.split()[0] for line in failed if line.strip()]
+    if state != "running" or names:
+        raise HostError(
+            f"{context.host.name} is {state}",
+            details=f"failed units: {', '.join(names) or 'none'}",
+            resolution=f"read `journalctl -u {names[0] if names else 'UNIT'}` on the host",
+        )
+    return {"system": state}
+
+
+def run_specs(settings: Settings, host: Host, roles: tuple[str, ...]) -> SpecResult:
+    """Run the roles' specs (all marks) on the host, logged in as its operator. Raises `ToolError` when they cannot run."""
+    target = target_for(settings, host, user=host.ssh.operator)
+    work = settings.state_dir / "specs" / host.name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    config = work / "ssh_config"
+    config.write_text(_ssh_config(settings, target))
+    report = work / "report.xml"
+    where = (f"--ssh-config={config}", f"--hosts=ssh://{host.name}")
+    command = spec_command(settings.project, roles, tuple(Mark), where, report)
+    try:
+        done = process.run(command, timeout_s=1200, check=False)
+    finally:
+        process.run(["ssh", "-F", config, "-O", "exit", host.name], check=False)
+    if done.returncode not in (0, TESTS_FAILED):
+        raise process.failed(done)
+    return read_report(report)
+
+
+def check_specs(context: FlashContext) -> Evidence:
+    """Run the specs and return how many held. Raises `HostError` with each failure."""
+    roles = tuple(layer.role for layer in context.image.image.layers[1:])
+    result = run_specs(context.settings, context.host, roles)
+    if result.failures:
+        raise HostError(
+            f"{context.host.name}: {len(result.failures)} of {result.ran} specs fail",
+            details="\n".join(f"  {role}: {test}: {message[:400]}" for role, test, message in result.failures),
+            resolution="mend the role or the host's config",
+        )
+    return {"specs": result.ran}
+
+
+def _ssh_config(settings: Settings, target: SshTarget) -> str:
+    options = target.options()
+    pairs = [option.split("=", 1) for option in options if "=" in option]
+    lines = [f"Host {target.host}", f"  HostName {target.address}", f"  Port {target.port}", f"  User {target.user}"]
+    lines += [f"  {name} {value}" for name, value in pairs]
+    sockets = settings.state_dir / "ssh"
+    sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if len(str(sockets)) <= _MAX_SOCKET_PATH:  # a socket's path has at most 108 bytes
+        lines.append(f"  ControlPath {sockets}/%C")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,69 @@
+"""Find a host's manifest, its environment, and who is trusted to sign for it."""
+
+from pathlib import Path
+
+from qtrade.errors import NotFound, Refused
+from qtrade.manifest import Environment, Host, Image, load_manifest
+from qtrade.settings import Settings
+from qtrade.signing import PublicKey, SigningKey, ensure_key
+
+
+def load_host(settings: Settings, name: str) -> Host:
+    """Return host `name`: of manifests/hosts, or of the lab. Raises `NotFound`, naming the hosts that there are."""
+    for path in _candidates(settings, name):
+        if path.is_file():
+            return load_manifest(Host, path)
+    known = ", ".join(list_hosts(settings)) or "none"
+    raise NotFound(
+        f"there is no host {name}",
+        details=f"known hosts: {known}",
+        resolution=f"write manifests/hosts/{name}.yaml, or run `qtrade lab up` for a virtual one",
+    )
+
+
+def list_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the names of all hosts."""
+    written = {path.stem for path in (settings.project / "manifests/hosts").glob("*.yaml")}
+    lab = {path.parent.name for path in (settings.state_dir / "lab").glob("*/host.yaml")}
+    return tuple(sorted(written | lab))
+
+
+def load_environment(settings: Settings, host: Host) -> Environment:
+    """Return the environment of a host."""
+    return load_manifest(Environment, settings.project / "manifests/environments" / f"{host.environment}.yaml")
+
+
+def check_allowed(host: Host, environment: Environment, image: Image) -> None:
+    """Raise `Refused` when the environment does not allow the image on the host."""
+    if image.name != host.recipe:
+        raise Refused(
+            f"host {host.name} runs images of recipe {host.recipe}, not {image.name}",
+            resolution=f"correct `recipe` in the manifest of {host.name}, or name a version of {host.recipe}",
+        )
+    if image.has_standins and not environment.allow_standins:
+        parts = ", ".join(component.name for component in image.components if component.standin)
+        raise Refused(
+            f"{image.name} {image.version} holds stand-ins, which {environment.name} does not allow",
+            details=f"stand-ins: {parts}",
+            resolution="flash an image that was baked from the production recipe",
+        )
+
+
+def trusted_builders(settings: Settings) -> tuple[PublicKey, ...]:
+    """Return the keys that may sign images."""
+    return (build_key(settings).public,)
+
+
+def build_key(settings: Settings) -> SigningKey:
+    """Return the key that signs images."""
+    return ensure_key(settings.keys_dir, "build")
+
+
+def job_key(settings: Settings) -> SigningKey:
+    """Return the key that signs jobs, config bundles and secrets."""
+    return ensure_key(settings.keys_dir, "job")
+
+
+def _candidates(settings: Settings, name: str) -> tuple[Path, ...]:
+    safe = Path(name).name
+    return (settings.project / "manifests/hosts" / f"{safe}.yaml", settings.state_dir / "lab" / safe / "host.yaml")

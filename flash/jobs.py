@@ -1,0 +1,127 @@
+"""Build signed jobs for the agent (docs/architecture.md, "Job"), and check its reports."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from flash.trust import VerifiedImage
+from qtrade.errors import HostError, TrustError
+from qtrade.manifest import Host
+from qtrade.manifest.host import DiskIdentity
+from qtrade.manifest.image import canonical_json
+from qtrade.signing import JOB_TYPE, PublicKey, SigningKey
+
+
+@dataclass(frozen=True)
+class SignedJob:
+    """A job as it is sent, with the nonce that only its answer knows."""
+
+    envelope: dict[str, Any]
+    nonce: str
+
+
+class JobBuilder:
+    """Makes jobs for one host."""
+
+    def __init__(self, host: Host, key: SigningKey, builders: tuple[PublicKey, ...]) -> None:
+        self._host = host
+        self.key = key
+        self._builders = builders
+
+    def install(self, image: VerifiedImage, *, source: str, report: str, bundle: dict[str, Any]) -> SignedJob:
+        """Return the job that makes the OS disk anew and puts `image` on it."""
+        host = self._host
+        return self._sign(
+            "install",
+            image=_image(image),
+            source=source,
+            report=report,
+            os_disk=_disk(host.os_disk),
+            protected=[_disk(disk) for disk in host.protected_disks],
+            data=[_disk(disk) for disk in host.data_disks],
+            layout={"esp_mib": host.os_disk.esp_mib, "system_mib": host.os_disk.system_mib},
+            cmdline=host.cmdline,
+            trust={"build": [key.pem for key in self._builders], "job": [self.key.public.pem]},
+            bundle=bundle,
+        )
+
+    def stage(self, image: VerifiedImage, *, source: str, bundle: dict[str, Any]) -> SignedJob:
+        """Return the job that adds `image` to a running host, not yet booted."""
+        return self._sign(
+            "stage",
+            image=_image(image),
+            source=source,
+            os_disk=_disk(self._host.os_disk),
+            protected=[_disk(disk) for disk in self._host.protected_disks],
+            cmdline=self._host.cmdline,
+            bundle=bundle,
+        )
+
+    def arm(self, image_id: str) -> SignedJob:
+        """Return the job that makes the host boot `image_id` at the next boot only."""
+        return self._sign("arm", image_id=image_id)
+
+    def commit(self, image_id: str, *, require_running: bool = True) -> SignedJob:
+        """Return the job that makes `image_id` the default; it must be running unless `require_running` is off."""
+        return self._sign("commit", image_id=image_id, require_running=require_running)
+
+    def apply(self, bundle: dict[str, Any]) -> SignedJob:
+        """Return the job that makes a config bundle current."""
+        return self._sign("apply", bundle=bundle)
+
+    def secret(self, name: str, value: bytes) -> SignedJob:
+        """Return the job that stores a secret. It goes over SSH stdin and nowhere else."""
+        return self._sign("secret", secret={"name": name, "value": base64.b64encode(value).decode()})
+
+    def simple(self, kind: str) -> SignedJob:
+        """Return a job of kind `reboot` or `drain`."""
+        return self._sign(kind)
+
+    def _sign(self, kind: str, **fields: Any) -> SignedJob:
+        nonce = secrets.token_hex(32)
+        payload = {
+            "schema_version": 1,
+            "kind": kind,
+            "host": self._host.name,
+            "nonce": nonce,
+            "issued_at": int(time.time()),
+            **fields,
+        }
+        return SignedJob(self.key.envelope(JOB_TYPE, payload), nonce)
+
+
+def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any]:
+    """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, `HostError` if it failed."""
+    rest = {name: value for name, value in report.items() if name != "hmac"}
+    expected = hmac.new(nonce.encode(), canonical_json(rest).encode(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, str(report.get("hmac", ""))):
+        raise TrustError(f"{host}: the report is not of the agent that was given the job")
+    if report.get("nonce") != nonce:
+        raise TrustError(f"{host}: the report is of another job")
+    if not report.get("ok"):
+        error = report.get("error") or {}
+        raise HostError(
+            f"{host}: {error.get('message', 'the agent failed')}",
+            details=f"code: {error.get('code', 'unknown')}",
+            resolution=error.get("remedy", "") or "look at the host's console",
+        )
+    return report
+
+
+def _image(image: VerifiedImage) -> dict[str, str]:
+    return {
+        "id": image.image.id,
+        "version": image.image.version,
+        "list": image.list_text,
+        "sig": base64.b64encode(image.list_sig).decode(),
+        "image_json": image.image_text,
+    }
+
+
+def _disk(disk: DiskIdentity) -> dict[str, Any]:
+    fields = ("serial", "wwid", "size_bytes", "pci_path", "fs_uuid")
+    return {name: value for name in fields if (value := getattr(disk, name, None)) is not None}

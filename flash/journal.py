@@ -1,0 +1,76 @@
+"""The journal of a flash: one JSON line per event, flushed to disk before the next step begins."""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flash.states import ENDS, State
+from qtrade.errors import BadInput
+from qtrade.process import redact
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: when (Unix seconds), the state that was reached, and the evidence for it."""
+
+    at: float
+    state: State
+    evidence: dict[str, Any]
+
+
+class Journal:
+    """Append-only, one per flash, in a folder of the host."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Return what was written; a last line that a crash cut off does not count."""
+        if not self.path.exists():
+            return ()
+        found = []
+        lines = self.path.read_text().split("\n")
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                fields = json.loads(line)
+                found.append(Entry(fields["at"], State(fields["state"]), fields["evidence"]))
+            except (ValueError, KeyError) as error:
+                raise BadInput(f"{self.path}:{number} is no journal line", resolution="move the file away") from error
+        return tuple(found)
+
+    @property
+    def state(self) -> State | None:
+        """Return the last state that was reached, or None for a flash that has not begun."""
+        entries = self.entries
+        return entries[-1].state if entries else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the flash has begun and not ended."""
+        return self.state is not None and self.state not in ENDS
+
+    def evidence(self, name: str) -> Any:
+        """Return the newest evidence called `name`, or None."""
+        return next((entry.evidence[name] for entry in reversed(self.entries) if name in entry.evidence), None)
+
+    def write(self, state: State, evidence: dict[str, Any]) -> None:
+        """Append a line and flush it to disk."""
+        line = redact(json.dumps({"at": round(time.time(), 3), "state": state, "evidence": evidence}, sort_keys=True))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("r+b" if self.path.exists() else "wb") as sink:
+            # What a crash cut off is written over.
+            sink.seek(self.path.read_bytes().rfind(b"\n") + 1)
+            sink.truncate()
+            sink.write(line.encode() + b"\n")
+            sink.flush()
+            os.fsync(sink.fileno())
+
+
+def latest(folder: Path) -> Journal | None:
+    """Return the newest journal of a host's folder, or None."""
+    paths = sorted(folder.glob("*.jsonl"))
+    return Journal(paths[-1]) if paths else None

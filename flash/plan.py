@@ -1,0 +1,92 @@
+"""The plan of a flash: a pure function of host, image and door. `--dry-run` prints it; the journal keeps its digest."""
+
+from dataclasses import dataclass
+
+from flash.states import State, rules, sequence
+from qtrade.manifest import Host, Image
+from qtrade.manifest.host import DiskIdentity, Door
+from qtrade.manifest.image import canonical_json, image_id
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """One state that the flash will pass: what is done, until when, and what boots if power fails there."""
+
+    state: State
+    action: str
+    deadline_s: float
+    power_fails: str
+
+
+@dataclass(frozen=True)
+class FlashPlan:
+    """What a flash will do. `touched` and `untouched` name disks."""
+
+    host: str
+    environment: str
+    recipe: str
+    version: str
+    image: str
+    door: Door
+    touched: str
+    untouched: tuple[str, ...]
+    steps: tuple[PlanStep, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return a SHA-256 over the whole plan."""
+        return image_id(canonical_json([self.host, self.image, self.door, self.touched, self.untouched]))
+
+
+def plan_flash(host: Host, image: Image, door: Door) -> FlashPlan:
+    """Return the plan."""
+    disks = (*host.protected_disks, *host.data_disks)
+    return FlashPlan(
+        host=host.name,
+        environment=host.environment,
+        recipe=image.name,
+        version=image.version,
+        image=image.id,
+        door=door,
+        touched=describe_disk(host.os_disk),
+        untouched=tuple(describe_disk(disk) for disk in disks),
+        steps=tuple(_step(door, state, image) for state in sequence(door)),
+    )
+
+
+def describe_disk(disk: DiskIdentity) -> str:
+    """Return the identifiers of a disk for people."""
+    fields = {**disk.model_dump(exclude_none=True, exclude={"system_mib", "esp_mib"})}
+    return ", ".join(f"{name} {value}" for name, value in fields.items())
+
+
+def render_plan(plan: FlashPlan) -> str:
+    """Return the plan as text for people."""
+    lines = [
+        f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}",
+        f"  writes:         {plan.touched}",
+        *[f"  never touches:  {disk}" for disk in plan.untouched],
+        *[f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})" for step in plan.steps],
+    ]
+    return "\n".join(lines)
+
+
+def _step(door: Door, state: State, image: Image) -> PlanStep:
+    in_place = door is Door.IN_PLACE
+    actions = {
+        State.PLANNED: "freeze the plan",
+        State.LEASED: "hold the host, so that nobody else flashes it",
+        State.PREFLIGHT: "verify signatures and every blob; check that the host can be reached",
+        State.DRAINED: "stop the services" if in_place else "stop the services, if the host runs any",
+        State.STAGING: "start the agent on the running host" if in_place else "boot the installer from the network, once",
+        State.WRITING: "add the layers that are missing" if in_place else "partition the OS disk and write all layers",
+        State.VERIFIED: "read every byte back; compare the protected disks",
+        State.ARMED: "make the next boot the new version, once" if in_place else "write the boot entry, last of all",
+        State.REBOOTING: "reboot; proof: nonce, new boot_id, image id",
+        State.CONFIGURED: "check the config generation; send the secrets",
+        State.HEALTHY: "run the specs of all roles on the host",
+        State.SOAKING: "watch",
+        State.COMMITTED: f"make {image.version} the default",
+    }
+    rule = rules(door, state)
+    return PlanStep(state, actions[state], rule.deadline_s, rule.power_fails)

@@ -1,0 +1,55 @@
+"""Push: render the host's config, send it, and prove that it is current. Nothing else changes a host between flashes."""
+
+from dataclasses import dataclass
+
+from flash.agent_link import AgentLink
+from flash.config import render_bundle
+from flash.generations import next_generation
+from flash.inventory import job_key, load_environment, load_host, trusted_builders
+from flash.jobs import JobBuilder
+from flash.secrets import resolve_secrets
+from flash.ssh import target_for
+from flash.trust import load_image
+from qtrade.errors import HostError
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import LocalStore
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What a push did: the generation and the units that it restarted or reloaded."""
+
+    host: str
+    generation: str
+    units: tuple[str, ...]
+    secrets: tuple[str, ...]
+
+
+def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
+    """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
+    host = load_host(settings, host_name)
+    environment = load_environment(settings, host)
+    link = AgentLink(target_for(settings, host))
+    status = link.status()
+    image = load_image(LocalStore(settings.store), host.recipe, status["version"], trusted_builders(settings))
+    if image.image.id != status["image"]:
+        raise HostError(
+            f"{host.name} runs image {status['image'][:16]}…, which is not {host.recipe} {status['version']} of this store",
+            resolution="use the store that the host was flashed from",
+        )
+    bundle = render_bundle(host, environment, image.image)
+    secrets = resolve_secrets(settings, host, image.image)
+    key = job_key(settings)
+    jobs = JobBuilder(host, key, trusted_builders(settings))
+    generation = next_generation(settings, host.name, seen=status["generation"])
+    with reporter.step("push config"):
+        report = link.run(jobs.apply(bundle.envelope(generation, key)))
+    units = list(report["units"])
+    for name, value in secrets.items():
+        with reporter.step(f"push secret {name}"):
+            units += link.run(jobs.secret(name, value))["units"]
+    after = link.status()["generation"]
+    if after != str(generation):
+        raise HostError(f"{host.name} runs config generation {after}, not {generation}")
+    return PushResult(host.name, after, tuple(dict.fromkeys(units)), tuple(secrets))

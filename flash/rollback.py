@@ -1,0 +1,53 @@
+"""Rollback: make an installed version the default and boot it. Moves the boot entry only; nothing is downloaded."""
+
+from dataclasses import dataclass
+
+from flash.agent_link import AgentLink
+from flash.inventory import job_key, load_host, trusted_builders
+from flash.jobs import JobBuilder
+from flash.ssh import target_for
+from flash.trust import load_image
+from qtrade.errors import HostError, Refused
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import LocalStore
+
+_BOOT_DEADLINE_S = 900
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """How a rollback ended; `bytes_fetched` is what the host downloaded for it."""
+
+    host: str
+    version: str
+    image: str
+    bytes_fetched: int
+
+
+def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None = None) -> RollbackResult:
+    """Boot the previous version, or version `to`, which must be installed. Raises `Refused`, `HostError`."""
+    host = load_host(settings, host_name)
+    link = AgentLink(target_for(settings, host))
+    status = link.status()
+    jobs = JobBuilder(host, job_key(settings), trusted_builders(settings))
+    wanted = status["previous"]
+    if to:
+        wanted = load_image(LocalStore(settings.store), host.recipe, to, trusted_builders(settings)).image.id
+    if not wanted or wanted not in status["installed"]:
+        raise Refused(
+            f"{host.name} has no {f'version {to}' if to else 'previous version'} installed",
+            details=f"installed: {', '.join(image[:16] for image in status['installed'])}",
+            resolution="flash that version instead",
+        )
+    if wanted == status["image"]:
+        raise Refused(f"{host.name} runs that version already", resolution="name another with --to")
+    report = link.run(jobs.commit(wanted, require_running=False))
+    link.run(jobs.simple("reboot"))
+    with reporter.step("boot of the earlier version"):
+        after = link.wait_for_status(
+            lambda now: now["boot_id"] != status["boot_id"], within_s=_BOOT_DEADLINE_S, what="the boot of the earlier version"
+        )
+    if after["image"] != wanted:
+        raise HostError(f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console")
+    return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"])

@@ -1,0 +1,185 @@
+"""The one loop that runs a flash: it numbers, times, journals, resumes and falls back. Steps never print or journal."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from flash.config import render_bundle
+from flash.context import Evidence, FlashContext
+from flash.doors import Steps, in_place, pxe
+from flash.inventory import check_allowed, load_environment, load_host, trusted_builders
+from flash.journal import Journal, latest
+from flash.plan import FlashPlan, plan_flash
+from flash.secrets import resolve_secrets
+from flash.ssh import target_for
+from flash.states import State, check_move, rules, sequence
+from flash.trust import load_image
+from qtrade.errors import ConflictError, HostError, QtradeError, Refused, UsageError
+from qtrade.manifest import Host
+from qtrade.manifest.host import Door
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import LocalStore
+
+# A flash that stops here is taken up at STAGING: what the agent was told died with the controller.
+_AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
+
+
+@dataclass(frozen=True)
+class FlashResult:
+    """How a flash ended."""
+
+    host: str
+    version: str
+    image: str
+    state: State
+    journal: str
+    evidence: Evidence
+
+
+def prepare(settings: Settings, host_name: str, version: str | None, reporter: Reporter, *, door: Door | None = None) -> tuple[FlashContext, FlashPlan]:
+    """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
+    host = load_host(settings, host_name)
+    environment = load_environment(settings, host)
+    store = LocalStore(settings.store)
+    chosen = version or _newest(store, host)
+    image = load_image(store, host.recipe, chosen, trusted_builders(settings))
+    check_allowed(host, environment, image.image)
+    bundle = render_bundle(host, environment, image.image)
+    target_for(settings, host)
+    resolve_secrets(settings, host, image.image)
+    context = FlashContext(settings, host, environment, image, store, bundle, reporter, _new_journal(settings, host))
+    return context, plan_flash(host, image.image, door or _choose_door(context))
+
+
+def parse_door(name: str | None) -> Door | None:
+    """Return the door of that name, None for none. Raises `UsageError`."""
+    try:
+        return Door(name) if name else None
+    except ValueError as error:
+        raise UsageError(f"there is no door {name}", resolution=f"use one of {', '.join(Door)}") from error
+
+
+def flash(context: FlashContext, plan: FlashPlan) -> FlashResult:
+    """Carry the plan out; take an open flash of the same plan up where it stopped.
+
+    Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
+    """
+    with _lease(context.settings, context.host.name):
+        begin = _resume(context, plan)
+        try:
+            _run(context, plan, begin)
+        finally:
+            for action in reversed(context.clean_up):
+                with suppress(OSError, QtradeError):
+                    action()
+    entries = context.journal.entries
+    evidence: Evidence = {}
+    for entry in entries:
+        evidence.update(entry.evidence)
+    return FlashResult(
+        plan.host, plan.version, plan.image, entries[-1].state, str(context.journal.path), evidence
+    )
+
+
+def _run(context: FlashContext, plan: FlashPlan, begin: State) -> None:
+    steps = _steps(plan.door)
+    order = sequence(plan.door)
+    for number, state in enumerate(order[order.index(begin) :], start=order.index(begin) + 1):
+        context.reporter.say(f"[{number}/{len(order)}] {state}")
+        start = time.monotonic()
+        try:
+            if state is State.PLANNED:
+                evidence: Evidence = {"plan": plan.digest, "image": plan.image, "version": plan.version, "door": plan.door}
+            else:
+                evidence = steps[state](context, rules(plan.door, state).deadline_s)
+        except QtradeError as error:
+            _fail(context, plan, state, error)
+            raise
+        current = context.journal.state
+        if not (current in _AGENT_STATES and state is State.STAGING):
+            check_move(plan.door, current, state)
+        context.journal.write(state, {**evidence, "seconds": round(time.monotonic() - start, 1)})
+
+
+def _fail(context: FlashContext, plan: FlashPlan, state: State, error: QtradeError) -> None:
+    """Journal where the failure leads; bring the old version back where the flash had gone beyond it."""
+    end = rules(plan.door, state).on_failure
+    evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if end is State.ROLLED_BACK:
+        try:
+            with context.reporter.step("return to the old version"):
+                evidence.update(in_place.confirm_fallback(context, rules(plan.door, State.REBOOTING).deadline_s))
+        except QtradeError as worse:
+            end = State.QUARANTINED
+            evidence["fallback"] = worse.brief
+    context.journal.write(end, evidence)
+    context.reporter.say(f"{end}: {error.brief}")
+
+
+def _resume(context: FlashContext, plan: FlashPlan) -> State:
+    """Return the state to begin with: the one after the last of an open flash of the same plan, else the first."""
+    before = latest(context.journal.path.parent)
+    if before is None or not before.is_open:
+        return State.PLANNED
+    if before.evidence("plan") != plan.digest:
+        before.write(State.FAILED_SAFE, {"error": "given up for another flash"})
+        return State.PLANNED
+    context.journal = before
+    current = before.state
+    if current in _AGENT_STATES:
+        return State.STAGING
+    order = sequence(plan.door)
+    context.reporter.say(f"taken up after {current}")
+    return order[order.index(current) + 1] if current else State.PLANNED
+
+
+def _choose_door(context: FlashContext) -> Door:
+    """Return the first of the host's doors that is open: in place needs a host that answers."""
+    for door in context.host.doors:
+        if door is Door.IN_PLACE and context.status_or_none() is None:
+            context.reporter.say("door in_place is closed: the host runs no agent that answers")
+            continue
+        return door
+    raise HostError(
+        f"no door of {context.host.name} is open",
+        details=f"doors: {', '.join(context.host.doors)}",
+        resolution="start the host, or add a door to its manifest",
+    )
+
+
+def _steps(door: Door) -> Steps:
+    match door:
+        case Door.IN_PLACE:
+            return in_place.steps()
+        case Door.PXE:
+            return pxe.steps()
+
+
+def _newest(store: LocalStore, host: Host) -> str:
+    versions = store.versions(host.recipe)
+    if not versions:
+        raise Refused(f"the store has no image of {host.recipe}", resolution=f"run `qtrade bake --recipe {host.recipe} --version …`")
+    return versions[-1]
+
+
+def _new_journal(settings: Settings, host: Host) -> Journal:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return Journal(settings.state_dir / "flashes" / host.name / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
+
+
+@contextmanager
+def _lease(settings: Settings, host: str) -> Iterator[None]:
+    """Hold the host on this machine while a flash runs. Raises `ConflictError`, naming who holds it."""
+    path = settings.state_dir / "leases" / host
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(f"{host} is being flashed by another process", resolution="wait for it to end") from error
+        yield
+
+

@@ -1,0 +1,129 @@
+"""OpenSSH with a pinned host key, never asking anything."""
+
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtrade import process
+from qtrade.errors import BadInput, HostError
+from qtrade.manifest import Host
+from qtrade.settings import Settings
+
+
+@dataclass(frozen=True)
+class SshTarget:
+    """A host as its operator's SSH client sees it. `known_hosts` holds its one pinned key."""
+
+    host: str
+    address: str
+    port: int
+    user: str
+    identity_file: Path
+    known_hosts: Path
+
+    def options(self) -> list[str]:
+        """Return the options that every connection has."""
+        settings = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "HostKeyAlias": self.host,
+            "IdentitiesOnly": "yes",
+            "IdentityFile": str(self.identity_file),
+            "PreferredAuthentications": "publickey",
+            "ConnectTimeout": "10",
+            "ServerAliveInterval": "10",
+            "ServerAliveCountMax": "6",
+            "LogLevel": "ERROR",
+        }
+        return ["-F", "/dev/null", *[part for name, value in settings.items() for part in ("-o", f"{name}={value}")]]
+
+    def argv(self, command: str, *extra: str) -> list[str]:
+        """Return the command line that runs `command` on the host."""
+        return ["ssh", *self.options(), *extra, "-p", str(self.port), f"{self.user}@{self.address}", command]
+
+    def run(
+        self, command: str, *, stdin: bytes | None = None, timeout_s: float = 120, check: bool = True, extra: Sequence[str] = ()
+    ) -> process.Completed:
+        """Run `command` and return what it said. Raises `HostError` when the host cannot be reached."""
+        done = process.run(self.argv(command, *extra), stdin=stdin, timeout_s=timeout_s, check=False)
+        if done.returncode == 255:
+            raise unreachable(self, done.stderr)
+        if check and done.returncode != 0:
+            raise HostError(
+                f"{self.host}: `{command}` ended with code {done.returncode}",
+                details=process.redact((done.stderr or done.stdout)[-2000:]),
+            )
+        return done
+
+    def stream(self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]) -> int:
+        """Run `command`, give each line of its output to `on_line`, and return its exit code."""
+        child = subprocess.Popen(
+            self.argv(command, *extra),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=process.clean_env(),
+            start_new_session=True,
+        )
+        errors: list[bytes] = []
+        try:
+            if child.stdin is None or child.stdout is None or child.stderr is None:
+                raise HostError(f"{self.host}: ssh has no pipes")
+            reader = threading.Thread(target=lambda pipe: errors.append(pipe.read()), args=(child.stderr,), daemon=True)
+            reader.start()
+            child.stdin.write(stdin)
+            child.stdin.close()
+            for line in child.stdout:
+                on_line(line.decode(errors="replace").rstrip("\n"))
+            code = child.wait(60)
+            reader.join(10)
+        finally:
+            process.kill_group(child)
+        if code == 255:
+            raise unreachable(self, b"".join(errors).decode(errors="replace"))
+        return code
+
+
+def target_for(settings: Settings, host: Host, *, user: str | None = None) -> SshTarget:
+    """Return how to reach `host` as its deploy user, or as `user`. Raises `BadInput` when the manifest names no key."""
+    identity = host.ssh.identity_file
+    if identity is None:
+        raise BadInput(
+            f"host {host.name}: ssh.identity_file is missing", resolution="name the private key that deploys log in with"
+        )
+    return SshTarget(
+        host.name, host.address, host.ssh.port, user or host.ssh.user, identity, known_hosts_path(settings, host.name)
+    )
+
+
+def known_hosts_path(settings: Settings, host: str) -> Path:
+    """Return the file with the pinned key of `host`."""
+    return settings.state_dir / "known_hosts" / host
+
+
+def pin_host_key(settings: Settings, host: str, public_key: str) -> None:
+    """Pin the SSH host key (`ssh-ed25519 AAAA…`) that the host's agent reported."""
+    path = known_hosts_path(settings, host)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(f"{host} {' '.join(public_key.split()[:2])}\n")
+    fresh.replace(path)
+
+
+def unreachable(target: SshTarget, stderr: str) -> HostError:
+    """Return the error for a host that SSH cannot reach; a changed host key is called by its name."""
+    if "HOST KEY" in stderr or "host key" in stderr.lower():
+        return HostError(
+            f"{target.host} shows another SSH host key than the pinned one",
+            details=stderr.strip(),
+            resolution="find out why; if the host was reinstalled outside qtrade, flash it again",
+        )
+    return HostError(
+        f"{target.host} cannot be reached over SSH at {target.address}:{target.port}",
+        details=stderr.strip(),
+        resolution="look at its console and at its BMC",
+    )

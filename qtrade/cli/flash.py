@@ -1,0 +1,123 @@
+"""`qtrade flash`, `push`, `rollback`, `hosts`."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from qtrade.cli.bake import AsJson
+from qtrade.errors import Refused, UsageError
+from qtrade.reporter import ConsoleReporter, Timings, print_json
+from qtrade.settings import Settings, load_settings
+
+HostName = Annotated[str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("flash")(flash)
+    app.command("push")(push)
+    app.command("rollback")(rollback)
+    hosts = typer.Typer(help="Hosts.", no_args_is_help=True)
+    hosts.command("list")(list_hosts)
+    hosts.command("show")(show_host)
+    app.add_typer(hosts, name="hosts")
+
+
+def flash(  # noqa: PLR0913 - one parameter per option
+    *,
+    host: HostName,
+    version: Annotated[str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")] = None,
+    door: Annotated[str | None, typer.Option("--door", help="in_place or pxe; else the host's first open door.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put an image on a host: `qtrade flash --host lab-1 --version 0.1.0`. Run it again to resume."""
+    from flash import run  # noqa: PLC0415 - keeps `qtrade --help` quick
+    from flash.plan import render_plan  # noqa: PLC0415
+
+    settings = load_settings()
+    reporter = _reporter(settings)
+    context, plan = run.prepare(settings, host, version, reporter, door=run.parse_door(door))
+    if dry_run:
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            typer.echo(render_plan(plan))
+        return
+    reporter.say(render_plan(plan))
+    _confirm(f"flash {host} ({plan.environment})", host, yes=yes)
+    result = run.flash(context, plan)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        typer.echo(f"{result.host} {result.version} {result.state}")
+
+
+def push(*, host: HostName, as_json: AsJson = False) -> None:
+    """Send a host its config and secrets; only the units that read what changed restart."""
+    from flash.push import push as push_config  # noqa: PLC0415
+
+    settings = load_settings()
+    result = push_config(settings, host, _reporter(settings))
+    if as_json:
+        print_json(asdict(result))
+    else:
+        typer.echo(f"{result.host} generation {result.generation}; units: {', '.join(result.units) or 'none'}")
+
+
+def rollback(
+    *,
+    host: HostName,
+    to: Annotated[str | None, typer.Option("--to", help="Installed version; the previous one if left out.")] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Boot an earlier installed version. Downloads nothing."""
+    from flash.rollback import rollback as roll_back  # noqa: PLC0415
+
+    settings = load_settings()
+    _confirm(f"roll {host} back", host, yes=yes)
+    result = roll_back(settings, host, _reporter(settings), to=to)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        typer.echo(f"{result.host} {result.version}; {result.bytes_fetched} bytes downloaded")
+
+
+def list_hosts(*, as_json: AsJson = False) -> None:
+    """List all hosts."""
+    from flash.inventory import list_hosts as names  # noqa: PLC0415
+
+    found = names(load_settings())
+    if as_json:
+        print_json(list(found))
+    else:
+        typer.echo("\n".join(found))
+
+
+def show_host(host: str) -> None:
+    """Print what a running host says of itself: image, boot, config generation, what changed since the boot."""
+    from flash.agent_link import AgentLink  # noqa: PLC0415
+    from flash.inventory import load_host  # noqa: PLC0415
+    from flash.ssh import target_for  # noqa: PLC0415
+
+    settings = load_settings()
+    print_json(AgentLink(target_for(settings, load_host(settings, host))).status())
+
+
+def _reporter(settings: Settings) -> ConsoleReporter:
+    return ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
+
+
+def _confirm(what: str, host: str, *, yes: bool) -> None:
+    """Ask for the host's name. Raises `Refused`, or `UsageError` where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
+    if typer.prompt(f"To {what}, type the host's name", err=True) != host:
+        raise Refused("that is not the host's name; nothing was done")
