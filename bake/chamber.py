@@ -110,7 +110,7 @@ def _mount_root(chamber: Chamber) -> list[Path]:
 
 def _fill_var(root: Path) -> list[str]:
     """Make the folders of /var that a boot makes, as the layers ship none; return them, relative to /var."""
-    argv = ["chroot", root, "systemd-tmpfiles", "--create", "--prefix=/var"]
+    argv = ["chroot", str(root), "systemd-tmpfiles", "--create", "--prefix=/var"]
     process.run(argv, check=False, timeout_s=60)  # lines for users or attributes of a running system may fail
     for name in ("tmp", "cache", "log", "lib"):
         (root / "var" / name).mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,12 @@ from typing import Any, Protocol
 
 CONFIGURATION = Path(__file__).with_name("grub")
 
+# fmt: off
 MODULES = (
-    "part_gpt fat ext2 normal configfile test true echo sleep reboot halt linux loadenv regexp hashsum gcry_sha256 "
-    "search search_label search_fs_uuid serial terminal minicmd ls cat"
-).split()
+    "part_gpt", "fat", "ext2", "normal", "configfile", "test", "true", "echo", "sleep", "reboot", "halt", "linux", "loadenv",
+    "regexp", "hashsum", "gcry_sha256", "search", "search_label", "search_fs_uuid", "serial", "terminal", "minicmd", "ls", "cat",
+)
+# fmt: on
 
 
 class Tools(Protocol):
@@ -24,8 +26,8 @@ class Tools(Protocol):
 def build_grub(tools: Tools, out_dir: Path) -> None:
     """Write boot.img, core.img (BIOS), BOOTX64.EFI (UEFI) and grub.cfg into `out_dir`.
 
-    core.img looks for its files on the second partition of the disk that it was started from; the UEFI program on the partition
-    that it was loaded from, which is the same one.
+    core.img looks for its files on the second partition of the disk that it was started from; the UEFI program on the
+    partition that it was loaded from, which is the same one.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     modules = tools.root / "usr/lib/grub"
@@ -36,9 +38,7 @@ def build_grub(tools: Tools, out_dir: Path) -> None:
     shutil.copyfile(CONFIGURATION / "grub.cfg", out_dir / "grub.cfg")
 
 
-def _make_image(
-    tools: Tools, platform: str, prefix: str, output: Path, early: Path, extra: tuple[str, ...]
-) -> None:
+def _make_image(tools: Tools, platform: str, prefix: str, output: Path, early: Path, extra: tuple[str, ...]) -> None:
     tools.run(
         "grub-mkimage",
         "-O",

@@ -1,12 +1,13 @@
 """The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status` and `boot-ok` (on a running host)."""
 
 import json
+import os
 import sys
 import traceback
 from typing import Any, Dict
 
-from . import boot, install, programs
-from .actions import ACTIONS
+from . import boot, confine, install, programs
+from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host
 from .job import Job, open_job, open_pinned_job
@@ -37,7 +38,13 @@ def run_install() -> int:
     parameters = install.read_parameters((host.proc / "cmdline").read_text())
     job = open_pinned_job(install.get_job(parameters["qtrade.job"]), parameters["qtrade.jobkey"])
     reporter = Reporter(job.report)
-    facts: Dict[str, Any] = {"ok": True, "nonce": job.nonce, "boot_id": host.boot_id, "image": job.image_id, "error": None}
+    facts: Dict[str, Any] = {
+        "ok": True,
+        "nonce": job.nonce,
+        "boot_id": host.boot_id,
+        "image": job.image_id,
+        "error": None,
+    }
     try:
         facts.update(install.install(install.check(job, reporter), host, reporter))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
@@ -51,6 +58,8 @@ def run_install() -> int:
 def run_job() -> int:
     """Run the one job that comes on stdin; the last line on stdout is the report."""
     host = Host()
+    if not confine.is_confined(os.environ):
+        confine.enter(host, "run")
     job = open_job(_read_envelope(), host.job_keys())
     if job.host != host.name:
         raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
@@ -64,13 +73,14 @@ def run_job() -> int:
         "blobs_fetched": [], "ssh_host_key": host.ssh_host_key(), "protected": [], "error": None,
     }  # fmt: skip
     try:
-        facts.update(ACTIONS[job.kind](job, host, reporter))
+        facts.update(ACTIONS[job.kind](Task(job, host, reporter)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     journal.note("done" if facts["ok"] else "failed", job)
     journal.keep_report(sign_report({"event": "report", **facts}, job.nonce))
     reporter.report(facts, job.nonce)
-    _reboot_if_asked(job, bool(facts["ok"]))
+    if facts["ok"]:
+        _reboot_if_asked(job)
     return 0 if facts["ok"] else 1
 
 
@@ -103,12 +113,14 @@ def _failure(error: Exception) -> Dict[str, Any]:
         known = AgentError("io-failed", str(error), "look at the disk and the network")
     else:
         traceback.print_exception(type(error), error, error.__traceback__)
-        known = AgentError("agent-fault", repr(error), "this is a fault of the agent: report it with the lines on its stderr")
+        known = AgentError(
+            "agent-fault", repr(error), "this is a fault of the agent: report it with the lines on its stderr"
+        )
     return {"ok": False, "error": known.as_json()}
 
 
-def _reboot_if_asked(job: Job, is_ok: bool) -> None:
-    if job.kind == "reboot" and is_ok:
+def _reboot_if_asked(job: Job) -> None:
+    if job.kind == "reboot":
         # With a delay, so that the answer gets out before the network goes down.
         programs.run("systemd-run", "--on-active=1", "--collect", "--quiet", "systemctl", "reboot")
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -16,16 +17,31 @@ from .report import Reporter, tell_fetch
 DRAIN = Path("/usr/lib/qtrade/drain.d")
 _DRAIN_TIMEOUT_S = 1800
 
-Action = Callable[[Job, Host, Reporter], Dict[str, Any]]
+
+@dataclass(frozen=True)
+class Task:
+    """A job, the host that it is for, and whom to tell."""
+
+    job: Job
+    host: Host
+    reporter: Reporter
 
 
-def stage(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+Action = Callable[[Task], Dict[str, Any]]
+
+
+def stage(task: Task) -> Dict[str, Any]:
     """Put an image on the disk next to the running one, without a change of what boots."""
+    job, host, reporter = task.job, task.host, task.reporter
     image = _require_image(job)
     images.check_signature(image, images.read_trust(host.system / "trust"))
     disk = host.os_disk()
     if job.os_disk is not None and not disk.matches(job.os_disk):
-        raise AgentError("disk-not-found", f"the system is on {disk.describe()}, the job names {job.os_disk.describe()}", "correct os_disk")
+        raise AgentError(
+            "disk-not-found",
+            f"the system is on {disk.describe()}, the job names {job.os_disk.describe()}",
+            "correct os_disk",
+        )
     before = _identities(job, disk)
     with host.esp() as esp:
         state = boot.read_state(esp)
@@ -56,8 +72,9 @@ def stage(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
     }
 
 
-def arm(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def arm(task: Task) -> Dict[str, Any]:
     """Let an installed image boot once at the next start."""
+    job, host = task.job, task.host
     images.require_installed(host.system, job.image_id)
     _write_nonce(host, job.nonce)
     with host.esp() as esp:
@@ -66,8 +83,9 @@ def arm(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
     return {"once": job.image_id}
 
 
-def commit(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def commit(task: Task) -> Dict[str, Any]:
     """Make an image the default: the one that runs, or with `require_running` false any installed one (rollback)."""
+    job, host = task.job, task.host
     images.require_installed(host.system, job.image_id)
     if job.require_running and host.image_id != job.image_id:
         raise AgentError(
@@ -82,44 +100,58 @@ def commit(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
     return {"default": state.default, "previous": state.previous}
 
 
-def apply(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def apply(task: Task) -> Dict[str, Any]:
     """Take a config bundle for the running image."""
+    job, host = task.job, task.host
     if job.bundle is None:
         raise AgentError("job-invalid", "a job of kind apply needs a bundle")
     bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
     if bundle.image_id != host.image_id:
         raise AgentError(
-            "bundle-foreign", f"the bundle is for image {bundle.image_id}, {host.image_id} runs", "render it for the running image"
+            "bundle-foreign",
+            f"the bundle is for image {bundle.image_id}, {host.image_id} runs",
+            "render it for the running image",
         )
     names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
     acted = config.apply(host.config, bundle, units.read_inputs(host.inputs), names)
     return {"generation": bundle.generation, "units": acted}
 
 
-def store_secret(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def store_secret(task: Task) -> Dict[str, Any]:
     """Take a secret."""
+    job, host = task.job, task.host
     if job.secret is None:
         raise AgentError("job-invalid", "a job of kind secret needs a secret")
     acted = credentials.store_secret(host.state / "credstore", job.secret, units.read_inputs(host.inputs))
     return {"secret": job.secret.name, "units": acted}
 
 
-def reboot(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def reboot(_task: Task) -> Dict[str, Any]:
     """Agree to a reboot, which follows the report."""
     return {"rebooting": True}
 
 
-def drain(job: Job, host: Host, reporter: Reporter) -> Dict[str, Any]:
+def drain(task: Task) -> Dict[str, Any]:
     """Run the programs by which the image's roles hand their work over, in the order of their names."""
     done: List[str] = []
     for program in sorted(DRAIN.glob("*")) if DRAIN.is_dir() else ():
-        reporter.progress("drain", program=program.name)
+        task.reporter.progress("drain", program=program.name)
         try:
-            code = subprocess.run([str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=_DRAIN_TIMEOUT_S, check=False)
+            code = subprocess.run(
+                [str(program)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                timeout=_DRAIN_TIMEOUT_S,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
-            raise AgentError("drain-timeout", f"{program.name} did not end within {_DRAIN_TIMEOUT_S} s", "see its journal") from error
+            raise AgentError(
+                "drain-timeout", f"{program.name} did not end within {_DRAIN_TIMEOUT_S} s", "see its journal"
+            ) from error
         if code.returncode:
-            raise AgentError("drain-failed", f"{program.name} ended with {code.returncode}", "see its journal; nothing was switched")
+            raise AgentError(
+                "drain-failed", f"{program.name} ended with {code.returncode}", "see its journal; nothing was switched"
+            )
         done.append(program.name)
     return {"drained": done}
 
@@ -150,13 +182,19 @@ def _require_space(system: Path, needed: int) -> None:
     status = os.statvfs(system)
     free = status.f_bavail * status.f_frsize
     if needed > free:
-        raise AgentError("system-full", f"{needed} bytes are to be written, {free} are free on {system}", "raise layout.system_mib")
+        raise AgentError(
+            "system-full", f"{needed} bytes are to be written, {free} are free on {system}", "raise layout.system_mib"
+        )
 
 
 def _require_intact(fetcher: Fetcher, image: Image) -> None:
     bad = fetcher.missing(image.contents.blobs)
     if bad:
-        raise AgentError("blob-altered", f"after writing, these are not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk")
+        raise AgentError(
+            "blob-altered",
+            f"after writing, these are not intact: {', '.join(blob.sha256 for blob in bad)}",
+            "check the disk",
+        )
 
 
 def _stage_bundle(job: Job, host: Host, image: Image) -> None:
@@ -165,7 +203,9 @@ def _stage_bundle(job: Job, host: Host, image: Image) -> None:
         return
     bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
     if bundle.image_id != image.image_id:
-        raise AgentError("bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {image.image_id}", "render it again")
+        raise AgentError(
+            "bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {image.image_id}", "render it again"
+        )
     names, inputs = layers.read_image(host.system, image.contents)
     config.check_declared(bundle, inputs)
     config.write_generation(host.config, bundle, names)
@@ -174,4 +214,3 @@ def _stage_bundle(job: Job, host: Host, image: Image) -> None:
 
 def _write_nonce(host: Host, nonce: str) -> None:
     durable.write_file(host.state / "host/nonce", f"{nonce}\n".encode())
-

@@ -35,7 +35,9 @@ def install_bios(disk: Path, where: Partition, boot: bytes, core: bytes) -> None
     lba = where.start // SECTOR
     padded = patch_core(core, lba)
     if len(padded) > where.size or len(boot) < _CODE_SIZE:
-        raise AgentError("grub-invalid", f"core.img has {len(core)} bytes, bios_boot {where.size}", "make the installer again")
+        raise AgentError(
+            "grub-invalid", f"core.img has {len(core)} bytes, bios_boot {where.size}", "make the installer again"
+        )
     device = os.open(disk, os.O_WRONLY)
     try:
         os.pwrite(device, padded, where.start)

@@ -59,7 +59,9 @@ def read_state(esp: Path) -> BootState:
     if variables is None:
         raise AgentError("boot-state-lost", "neither state.a nor state.b on the ESP is whole", "install the host again")
     once = parse_block(_read(esp / "grub/once")) or {}
-    return BootState(variables["default"], variables.get("previous", ""), once.get("once", ""), len(once.get("tries", "")))
+    return BootState(
+        variables["default"], variables.get("previous", ""), once.get("once", ""), len(once.get("tries", ""))
+    )
 
 
 def write_default(esp: Path, default: str, previous: str) -> None:
@@ -118,11 +120,7 @@ def render_entry(image: ImageList, system_uuid: str, state_uuid: str, host_cmdli
         f"qtrade.state=PARTUUID={state_uuid} {image.cmdline} {host_cmdline}"
     ).strip()
     return (
-        f"if linux /{image.kernel.path} {arguments}; then\n"
-        f"  if initrd /{image.initrd.path}; then\n"
-        "    boot\n"
-        "  fi\n"
-        "fi\n"
+        f"if linux /{image.kernel.path} {arguments}; then\n  if initrd /{image.initrd.path}; then\n    boot\n  fi\nfi\n"
     )
 
 

@@ -54,11 +54,15 @@ def open_bundle(envelope: Mapping[str, Any], keys: Mapping[str, bytes], host: st
         bundle = Bundle(str(fields["host"]), str(fields["generation"]), str(fields["image"]), files, envelope)
         is_known = fields["schema_version"] == 1
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AgentError("bundle-invalid", f"the config bundle is malformed: {error!r}", "render it again with `qtrade push`") from error
+        raise AgentError(
+            "bundle-invalid", f"the config bundle is malformed: {error!r}", "render it again with `qtrade push`"
+        ) from error
     if not is_known or not is_digest(bundle.image_id) or _GENERATION.match(bundle.generation) is None:
         raise AgentError("bundle-invalid", "the config bundle has a bad schema_version, image or generation")
     if bundle.host != host:
-        raise AgentError("bundle-foreign", f"the config bundle is for {bundle.host}, this is {host}", "push the bundle of this host")
+        raise AgentError(
+            "bundle-foreign", f"the config bundle is for {bundle.host}, this is {host}", "push the bundle of this host"
+        )
     if len({one.path for one in bundle.files}) != len(bundle.files):
         raise AgentError("bundle-invalid", "the config bundle names a path twice")
     return bundle
@@ -66,10 +70,12 @@ def open_bundle(envelope: Mapping[str, Any], keys: Mapping[str, bytes], host: st
 
 def check_declared(bundle: Bundle, inputs: Inputs) -> None:
     """Raise `AgentError` when the bundle holds a path that the image does not declare."""
-    foreign = sorted({one.path for one in bundle.files} - set(inputs.files))
+    foreign = sorted(one.path for one in bundle.files if inputs.units_of(one.path) is None)
     if foreign:
         raise AgentError(
-            "path-undeclared", f"the image declares no config file {', '.join(foreign)}", "declare it in the role's config/inputs.yml"
+            "path-undeclared",
+            f"the image declares no config file {', '.join(foreign)}",
+            "declare it in the role's config/inputs.yml",
         )
 
 
@@ -79,7 +85,9 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
     if final.is_dir():
         if (final / ".bundle.json").read_bytes() == canonical(bundle.envelope):
             return
-        raise AgentError("generation-exists", f"generation {bundle.generation} is there with other content", "push a higher one")
+        raise AgentError(
+            "generation-exists", f"generation {bundle.generation} is there with other content", "push a higher one"
+        )
     fresh = config / f".new-{bundle.generation}"
     if fresh.exists():
         shutil.rmtree(fresh)
@@ -111,10 +119,12 @@ def switch(config: Path, generation: str) -> None:
 def current_generation(config: Path) -> str:
     """Return the current generation, empty when there is none."""
     link = config / "current"
-    return os.readlink(link) if link.is_symlink() else ""
+    return str(link.readlink()) if link.is_symlink() else ""
 
 
-def apply(config: Path, bundle: Bundle, inputs: Inputs, names: Names, act: Callable[[UnitAction], None] = units.act) -> List[str]:
+def apply(
+    config: Path, bundle: Bundle, inputs: Inputs, names: Names, act: Callable[[UnitAction], None] = units.act
+) -> List[str]:
     """Write and switch to a generation; units of changed files reload or restart. Returns their names.
 
     When a unit does not take it, the earlier generation is current again, the units get it back, and `AgentError` is raised.
@@ -134,7 +144,9 @@ def apply(config: Path, bundle: Bundle, inputs: Inputs, names: Names, act: Calla
         raise AgentError(
             "config-rejected",
             f"generation {bundle.generation} was not taken: {error.message}",
-            f"generation {before} is current again; correct the values and push" if before else "correct the values and push",
+            f"generation {before} is current again; correct the values and push"
+            if before
+            else "correct the values and push",
         ) from error
     assign(config, bundle)
     prune(config)
@@ -150,9 +162,11 @@ def changed_paths(config: Path, before: str, after: str) -> List[str]:
 def prune(config: Path) -> None:
     """Remove old generations, but none that is current or that an image boots with."""
     links = [config / "current", *(config / "by-image").glob("*")]
-    used = {os.path.basename(os.readlink(link)) for link in links if link.is_symlink()}
+    used = {link.readlink().name for link in links if link.is_symlink()}
     folders = [path for path in config.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "by-image"]
-    idle = sorted((path for path in folders if path.name not in used), key=lambda path: path.stat().st_mtime, reverse=True)
+    idle = sorted(
+        (path for path in folders if path.name not in used), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     durable.remove_all(idle[_KEPT:])
 
 

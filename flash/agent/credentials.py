@@ -1,6 +1,5 @@
 """Secrets: encrypted at rest by systemd-creds, in the credential store of the state partition."""
 
-import os
 from pathlib import Path
 from typing import Callable, List
 
@@ -16,14 +15,18 @@ def store_secret(
 ) -> List[str]:
     """Store a declared secret and restart its units; returns their names. Raises `AgentError`."""
     if secret.name not in inputs.secrets:
-        raise AgentError("secret-undeclared", f"the image declares no secret {secret.name}", "declare it in the role's config/inputs.yml")
+        raise AgentError(
+            "secret-undeclared",
+            f"the image declares no secret {secret.name}",
+            "declare it in the role's config/inputs.yml",
+        )
     store.mkdir(mode=0o700, exist_ok=True)
     fresh = store / f".{secret.name}.new"
     fresh.unlink(missing_ok=True)
     # The value goes by stdin: never in an argument, the environment or a plain file.
     run("systemd-creds", "encrypt", f"--name={secret.name}", "-", str(fresh), stdin=secret.value)
     fresh.chmod(0o600)
-    os.replace(fresh, store / secret.name)
+    fresh.replace(store / secret.name)
     durable.sync_folder(store)
     actions = list(inputs.secrets[secret.name])
     units.act_on_all(actions, act)

@@ -1,6 +1,5 @@
 """Finds the disks in sysfs and binds the job's OS disk to exactly one of them; guesses nothing."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Tuple
@@ -53,7 +52,9 @@ class Disk:
         """Return the partition with `label`. Raises `AgentError`."""
         found = [one for one in (self.gpt.partitions if self.gpt else ()) if one.label == label]
         if len(found) != 1:
-            raise AgentError("layout-unknown", f"{self.name} has {len(found)} partitions {label}, expected one", "install the host")
+            raise AgentError(
+                "layout-unknown", f"{self.name} has {len(found)} partitions {label}, expected one", "install the host"
+            )
         return found[0]
 
     def partition_path(self, label: str) -> Path:
@@ -96,9 +97,13 @@ def bind_guarded(disks: Iterable[Disk], wanted: Iterable[DiskId], os_disk: Disk,
                 f"{len(matching)} disks are the {what} disk with {one.describe()}",
                 "check cables and the host's manifest before anything is written",
             )
-        if matching[0].name == os_disk.name or (one.fs_uuid or "-").lower() in [uuid.lower() for uuid in os_disk.fs_uuids]:
+        if matching[0].name == os_disk.name or (one.fs_uuid or "-").lower() in [
+            uuid.lower() for uuid in os_disk.fs_uuids
+        ]:
             raise AgentError(
-                f"{what}-is-os-disk", f"{os_disk.describe()} is named as OS disk and as {what} disk", "correct the host's manifest"
+                f"{what}-is-os-disk",
+                f"{os_disk.describe()} is named as OS disk and as {what} disk",
+                "correct the host's manifest",
             )
         found.append(matching[0])
     return found
@@ -133,16 +138,16 @@ def read_mounts(proc: Path = Path("/proc")) -> Dict[str, str]:
     for line in (proc / "mounts").read_text().splitlines():
         device, target = line.split()[:2]
         if device.startswith("/dev/"):
-            found[os.path.basename(os.path.realpath(device))] = target
+            found[Path(device).resolve().name] = target
     swaps = proc / "swaps"
     for line in swaps.read_text().splitlines()[1:] if swaps.exists() else ():
-        found[os.path.basename(os.path.realpath(line.split()[0]))] = "swap"
+        found[Path(line.split()[0]).resolve().name] = "swap"
     return found
 
 
 def _read_disk(entry: Path, path: Path) -> Optional[Disk]:
     size = int(_text(entry / "size") or 0) * 512
-    if size == 0 or _text(entry / "removable") == "1" and not path.exists():
+    if size == 0 or not path.exists():
         return None
     partitions = tuple(sorted(child.name for child in entry.iterdir() if (child / "partition").exists()))
     sector = int(_text(entry / "queue/logical_block_size") or 512)
@@ -150,7 +155,9 @@ def _read_disk(entry: Path, path: Path) -> Optional[Disk]:
         with path.open("rb") as device:
             gpt, uuids, members = ondisk.scan(device, size, sector)
     except OSError as error:
-        raise AgentError("disk-unreadable", f"{path} cannot be read: {error}", "look at the disk; nothing was written") from error
+        raise AgentError(
+            "disk-unreadable", f"{path} cannot be read: {error}", "look at the disk; nothing was written"
+        ) from error
     return Disk(
         name=entry.name,
         path=path,
@@ -182,7 +189,7 @@ def _serial(entry: Path) -> str:
 
 def _pci_path(entry: Path) -> str:
     """Return the address of the PCI function nearest to the disk, like `0000:00:04.0`."""
-    parts = os.path.realpath(entry).split("/")
+    parts = entry.resolve().parts
     functions = [part for part in parts if len(part) == 12 and part[4] == part[7] == ":" and part[10] == "."]
     return functions[-1] if functions else ""
 

@@ -31,7 +31,9 @@ def load_keys(pems: Tuple[str, ...]) -> Dict[str, bytes]:
     for pem in pems:
         raw = ed25519.raw_key(pem)
         if raw is None:
-            raise AgentError("key-invalid", "a trusted key is not an Ed25519 public key in PEM", "make it with `qtrade keys`")
+            raise AgentError(
+                "key-invalid", "a trusted key is not an Ed25519 public key in PEM", "make it with `qtrade keys`"
+            )
         keys[ed25519.key_id(raw)] = raw
     return keys
 

@@ -22,7 +22,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         file.write(data)
         file.flush()
         os.fsync(device)
-    os.replace(fresh, path)
+    fresh.replace(path)
     sync_folder(path.parent)
 
 
@@ -44,7 +44,7 @@ def replace_link(link: Path, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
     fresh.symlink_to(target)
-    os.replace(fresh, link)
+    fresh.replace(link)
     sync_folder(link.parent)
 
 

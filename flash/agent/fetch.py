@@ -4,17 +4,16 @@ import hashlib
 import http.client
 import os
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, List, Optional
+from typing import BinaryIO, Callable, Iterable, List, Optional
 
-from . import verity
+from . import durable, verity
 from .errors import AgentError
 from .imagelist import Blob
+from .web import FAULTS, ask
 
 _CHUNK = 1024 * 1024
-_TIMEOUT_S = 30
 _TRIES = 6
 
 
@@ -40,7 +39,7 @@ class Fetcher:
     ) -> None:
         self._source = source
         self._system = system
-        self._progress = progress or (lambda blob, done: None)
+        self._progress = progress or (lambda _blob, _done: None)
         self._sleep = sleep
         self._tries = tries
         self.fetched = Fetched()
@@ -52,23 +51,25 @@ class Fetcher:
 
     def fetch_all(self, blobs: Iterable[Blob]) -> None:
         """Make every blob be there, whole and, where the filesystem can, under verity. Raises `AgentError`."""
-        missing = self.missing(blobs)
-        for blob in missing:
-            self._fetch(blob)
-        for blob in {blob.sha256: blob for blob in blobs}.values():
+        unique = {blob.sha256: blob for blob in blobs}
+        missing = {blob.sha256 for blob in self.missing(unique.values())}
+        for blob in unique.values():
+            if blob.sha256 in missing:
+                self._fetch(blob)
+            else:
+                self._progress(blob, blob.size_bytes)
             verity.protect(self._system / blob.path, blob)
 
     def probe(self, blobs: Iterable[Blob]) -> None:
         """Ask the source for the size of each blob, before anything is destroyed. Raises `AgentError`."""
         for blob in blobs:
-            request = urllib.request.Request(f"{self._source}/blobs/{blob.sha256}", headers={"Range": "bytes=0-0"})  # noqa: S310
-            try:
-                with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                    total = (answer.headers.get("Content-Range") or "").rpartition("/")[2] or answer.headers["Content-Length"]
-            except (OSError, http.client.HTTPException) as error:
-                raise AgentError("source-failed", f"{blob.role} {blob.sha256} cannot be had: {error}", "check the store") from error
+            with ask(f"{self._source}/blobs/{blob.sha256}", headers={"Range": "bytes=0-0"}) as answer:
+                whole = answer.headers.get("Content-Range") or answer.headers.get("Content-Length") or "unknown"
+            total = whole.rpartition("/")[2]
             if total != str(blob.size_bytes):
-                raise AgentError("blob-size", f"{blob.role} {blob.sha256} has {total} bytes at the source, not {blob.size_bytes}")
+                raise AgentError(
+                    "blob-size", f"{blob.role} {blob.sha256} has {total} bytes at the source, not {blob.size_bytes}"
+                )
 
     def _fetch(self, blob: Blob) -> None:
         final = self._system / blob.path
@@ -83,8 +84,8 @@ class Fetcher:
             except AgentError as problem:
                 error = problem
                 continue
-            os.replace(partial, final)
-            _sync_folder(final.parent)
+            partial.replace(final)
+            durable.sync_folder(final.parent)
             self.fetched.blobs_fetched.append(blob.sha256)
             return
         if error is not None:
@@ -103,7 +104,9 @@ class Fetcher:
             file.flush()
             os.fsync(file.fileno())
         if done < blob.size_bytes:
-            raise AgentError("blob-truncated", f"{blob.role} {blob.sha256} ended after {done} of {blob.size_bytes} bytes")
+            raise AgentError(
+                "blob-truncated", f"{blob.role} {blob.sha256} ended after {done} of {blob.size_bytes} bytes"
+            )
         if done > blob.size_bytes or total.hexdigest() != blob.sha256:
             # Which byte is wrong is not known, so none is kept.
             partial.unlink()
@@ -113,15 +116,16 @@ class Fetcher:
                 "check the store and what lies between it and the host",
             )
 
-    def _download(self, blob: Blob, file, total, done: int) -> int:  # type: ignore[no-untyped-def]
+    def _download(self, blob: Blob, file: BinaryIO, total: "hashlib._Hash", done: int) -> int:
         headers = {"Range": f"bytes={done}-"} if done else {}
-        request = urllib.request.Request(f"{self._source}/blobs/{blob.sha256}", headers=headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                if done and answer.status != 206:
+            with ask(f"{self._source}/blobs/{blob.sha256}", headers=headers) as answer:
+                if done and answer.status != http.client.PARTIAL_CONTENT:
                     # The whole blob comes; the next try begins with an empty file.
                     file.truncate(0)
-                    raise AgentError("source-failed", "the source does not serve ranges", "serve the blobs with HTTP ranges")
+                    raise AgentError(
+                        "source-failed", "the source does not serve ranges", "serve the blobs with HTTP ranges"
+                    )
                 while done <= blob.size_bytes:
                     chunk = answer.read(_CHUNK)
                     if not chunk:
@@ -131,15 +135,8 @@ class Fetcher:
                     done += len(chunk)
                     self.fetched.bytes_fetched += len(chunk)
                     self._progress(blob, done)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            file.flush()
-            raise AgentError("source-failed", f"{blob.role} {blob.sha256}: {error}", "check the store and the network") from error
+        except FAULTS as error:
+            raise AgentError(
+                "source-failed", f"{blob.role} {blob.sha256}: {error}", "check the store and the network"
+            ) from error
         return done
-
-
-def _sync_folder(folder: Path) -> None:
-    device = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(device)
-    finally:
-        os.close(device)

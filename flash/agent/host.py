@@ -43,7 +43,9 @@ class Host:
         try:
             lines = (self.run / "boot").read_text().splitlines()
         except OSError as error:
-            raise AgentError("host-foreign", f"{self.run}/boot is missing: this host runs no image of qtrade", "install it") from error
+            raise AgentError(
+                "host-foreign", f"{self.run}/boot is missing: this host runs no image of qtrade", "install it"
+            ) from error
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     @property
@@ -79,7 +81,9 @@ class Host:
         found = [disk for disk in disks.discover() if own and own[0] in disk.partitions]
         if len(found) != 1 or not found[0].is_ours:
             raise AgentError(
-                "disk-not-found", f"the disk of {self.system} cannot be told (mounted from {own or 'nothing'})", "install the host"
+                "disk-not-found",
+                f"the disk of {self.system} cannot be told (mounted from {own or 'nothing'})",
+                "install the host",
             )
         return found[0]
 

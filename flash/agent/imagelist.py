@@ -76,7 +76,11 @@ def parse_list(text: str) -> ImageList:
     if not layers or cmdline is None or len(singles) != 2:
         raise AgentError("list-invalid", "the image list needs a layer, a kernel, an initrd and a cmdline")
     return ImageList(
-        hashlib.sha256(text.encode()).hexdigest(), tuple(layers), singles["kernel"], singles["initrd"], check_cmdline(cmdline)
+        hashlib.sha256(text.encode()).hexdigest(),
+        tuple(layers),
+        singles["kernel"],
+        singles["initrd"],
+        check_cmdline(cmdline),
     )
 
 
@@ -93,7 +97,9 @@ def check_cmdline(text: str) -> str:
 
 def _parse_layer(number: int, words: List[str]) -> Blob:
     if len(words) != 4 or not is_digest(words[2]) or _ROLE.match(words[3]) is None:
-        raise AgentError("list-invalid", f"line {number} of the image list: expected layer <sha256> <size> <verity> <role>")
+        raise AgentError(
+            "list-invalid", f"line {number} of the image list: expected layer <sha256> <size> <verity> <role>"
+        )
     return Blob(*_parse_content(number, words[0], words[1]), verity=words[2], role=words[3])
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -17,6 +16,7 @@ from .host import Host
 from .job import DiskId, Image, Job, Layout
 from .programs import run
 from .report import Reporter, tell_fetch
+from .web import FAULTS, ask
 
 GRUB = Path("/usr/lib/qtrade/grub")
 _JOB_TRIES = 10
@@ -42,7 +42,9 @@ def read_parameters(cmdline: str) -> Dict[str, str]:
     found = {name: value for name, _, value in reversed(list(words))}
     missing = [name for name in ("qtrade.job", "qtrade.jobkey") if not found.get(name)]
     if missing:
-        raise AgentError("cmdline-incomplete", f"the kernel command line lacks {', '.join(missing)}", "correct the boot script")
+        raise AgentError(
+            "cmdline-incomplete", f"the kernel command line lacks {', '.join(missing)}", "correct the boot script"
+        )
     return found
 
 
@@ -51,9 +53,9 @@ def get_job(url: str) -> Any:
     error = ""
     for attempt in range(_JOB_TRIES):
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with ask(url, timeout_s=10) as answer:
                 return json.load(answer)
-        except (OSError, ValueError) as problem:
+        except (AgentError, *FAULTS) as problem:
             error = str(problem)
         time.sleep(min(attempt + 1, 5))
     raise AgentError("job-missing", f"{url} gives no job: {error}", "start the flash again")
@@ -67,7 +69,11 @@ def check(job: Job, reporter: Reporter) -> Plan:
     images.check_signature(job.image, job.trust_build)
     bundle = config.open_bundle(job.bundle, load_keys(job.trust_job), job.host) if job.bundle is not None else None
     if bundle is not None and bundle.image_id != job.image.image_id:
-        raise AgentError("bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {job.image.image_id}", "render it again")
+        raise AgentError(
+            "bundle-foreign",
+            f"the bundle is for image {bundle.image_id}, not for {job.image.image_id}",
+            "render it again",
+        )
     everything = disks.discover()
     disk = disks.bind_os_disk(everything, job.os_disk)
     disks.require_usable(disk, everything, disks.read_mounts())
@@ -89,7 +95,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         partition.write_table(disk, plan.layout)
     disk = _reread(disk)
     partition.check_tables(disk)
-    keeps_system = _make_filesystems(disk, plan.keeps_layout)
+    keeps_system = _make_filesystems(disk, keeps_layout=plan.keeps_layout)
     bios.install_bios(
         disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
     )
@@ -105,7 +111,9 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         fetcher.fetch_all(image.contents.blobs)
         bad = fetcher.missing(image.contents.blobs)
         if bad:
-            raise AgentError("blob-altered", f"after writing, not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk")
+            raise AgentError(
+                "blob-altered", f"after writing, not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk"
+            )
         images.write_trust(system, job.trust_build, job.trust_job)
         images.write_image(system, image)
         reporter.progress("state")
@@ -136,10 +144,12 @@ def _fingerprints(guarded: List[disks.Disk]) -> Dict[str, str]:
 
 
 def _reread(disk: disks.Disk) -> disks.Disk:
-    return disks.bind_os_disk(disks.discover(), DiskId(disk.serial or None, disk.wwid or None, disk.size_bytes, disk.pci_path or None))
+    return disks.bind_os_disk(
+        disks.discover(), DiskId(disk.serial or None, disk.wwid or None, disk.size_bytes, disk.pci_path or None)
+    )
 
 
-def _make_filesystems(disk: disks.Disk, keeps_layout: bool) -> bool:
+def _make_filesystems(disk: disks.Disk, *, keeps_layout: bool) -> bool:
     """Make the filesystems that are missing or broken; says whether the system partition was kept, with its images."""
     system, state, esp = (disk.partition_path(f"qtrade-{name}") for name in ("system", "state", "esp"))
     if not (keeps_layout and partition.is_sound(state)):
@@ -195,4 +205,3 @@ def _write_state(plan: Plan, host: Host) -> None:
         config.assign(state / "config", plan.bundle)
         config.switch(state / "config", plan.bundle.generation)
     durable.write_file(folder / "nonce", f"{job.nonce}\n".encode())
-

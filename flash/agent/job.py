@@ -130,7 +130,9 @@ def parse_job(payload: bytes) -> Job:
         raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
     unknown = sorted(set(fields) - _KNOWN)
     if unknown:
-        raise AgentError("job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host")
+        raise AgentError(
+            "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
+        )
     image = _parse_image(fields["image"]) if "image" in fields else None
     trust = _object(fields, "trust")
     return Job(
@@ -193,7 +195,11 @@ def _parse_image(value: Any) -> Image:
     contents = parse_list(text)
     image_id = _digest(value, "id")
     if contents.image_id != image_id:
-        raise AgentError("image-invalid", f"the list has the id {contents.image_id}, the job says {image_id}", "bake or publish again")
+        raise AgentError(
+            "image-invalid",
+            f"the list has the id {contents.image_id}, the job says {image_id}",
+            "bake or publish again",
+        )
     signature = _bytes(value, "sig")
     return Image(image_id, _text(value, "version"), text, signature, _text(value, "image_json", default=""), contents)
 
@@ -202,7 +208,9 @@ def _parse_layout(fields: Dict[str, Any]) -> Layout:
     layout = Layout(_number(fields, "esp_mib"), _number(fields, "system_mib"))
     if layout.esp_mib < 33 or layout.system_mib < 128:
         raise AgentError(
-            "job-invalid", f"layout {layout.esp_mib}+{layout.system_mib} MiB is too small", "give the ESP 33 and the system 128 MiB"
+            "job-invalid",
+            f"layout {layout.esp_mib}+{layout.system_mib} MiB is too small",
+            "give the ESP 33 and the system 128 MiB",
         )
     return layout
 

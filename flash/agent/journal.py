@@ -22,7 +22,9 @@ class Journal:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         used = self._nonces.read_text().split() if self._nonces.exists() else []
         if job.nonce in used:
-            raise AgentError("nonce-used", f"the nonce {job.nonce[:16]}… was used before", "send a new job; a job works once")
+            raise AgentError(
+                "nonce-used", f"the nonce {job.nonce[:16]}… was used before", "send a new job; a job works once"
+            )
         self._append(self._nonces, job.nonce)
         self.note("begin", job)
 

@@ -21,7 +21,9 @@ def read_image(system: Path, image: ImageList) -> Tuple[Names, Inputs]:
             for name in texts:
                 if (root / "etc" / name).is_file():
                     texts[name] = (root / "etc" / name).read_text()
-            inputs += [path.read_text() for path in sorted((root / "usr/lib/qtrade/inputs.d").glob("*.json")) if path.is_file()]
+            inputs += [
+                path.read_text() for path in sorted((root / "usr/lib/qtrade/inputs.d").glob("*.json")) if path.is_file()
+            ]
     return parse_names(texts["passwd"], texts["group"]), parse_inputs(inputs)
 
 

@@ -38,5 +38,7 @@ def _resolve(table: Dict[str, int], name: str, what: str) -> int:
     if name == "root":
         return 0
     if name not in table:
-        raise AgentError("owner-unknown", f"the image has no {what} {name}", "correct owner or group in the role's config/inputs.yml")
+        raise AgentError(
+            "owner-unknown", f"the image has no {what} {name}", "correct owner or group in the role's config/inputs.yml"
+        )
     return table[name]

@@ -63,7 +63,7 @@ def read_gpt(disk: BinaryIO, sector: int = SECTOR) -> Optional[Gpt]:
     return Gpt(_guid(disk_uuid), tuple(partitions))
 
 
-def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:
+def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:  # noqa: PLR0911 - one return per filesystem
     """Return the UUID of a filesystem, or a swap area, as `blkid` writes it; None when none is known."""
     head = read_at(device, offset, 4096)
     if len(head) < 4096:

@@ -20,17 +20,26 @@ _TYPES = (
     "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
 )
 # Named one by one: GRUB and older kernels read these; metadata_csum_seed and orphan_file, defaults of new tools, they do not.
-_EXT4 = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+_EXT4 = (
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,"
+    "dir_nlink,extra_isize,metadata_csum"
+)
 
 
 def check_layout(disk: Disk, layout: Layout, needed_bytes: int) -> bool:
     """Say whether the disk has this very layout already, so that it can be kept. Raises `AgentError` if the layout cannot be used."""
     least = (2 + layout.esp_mib + layout.system_mib + _STATE_MIN_MIB + 1) * MIB
     if disk.size_bytes < least:
-        raise AgentError("disk-small", f"{disk.describe()} is smaller than the layout, {least} bytes", "make system_mib smaller")
+        raise AgentError(
+            "disk-small", f"{disk.describe()} is smaller than the layout, {least} bytes", "make system_mib smaller"
+        )
     # A twentieth is left to the filesystem itself.
     if needed_bytes > layout.system_mib * MIB * 19 // 20:
-        raise AgentError("system-small", f"the image has {needed_bytes} bytes, qtrade-system {layout.system_mib} MiB", "raise system_mib")
+        raise AgentError(
+            "system-small",
+            f"the image has {needed_bytes} bytes, qtrade-system {layout.system_mib} MiB",
+            "raise system_mib",
+        )
     if not disk.is_ours:
         return False
     found = (disk.partition("qtrade-esp").size // MIB, disk.partition("qtrade-system").size // MIB)
@@ -49,7 +58,7 @@ def render_table(layout: Layout, disk_uuid: str, part_uuids: Tuple[str, str, str
     sizes = ("start=1MiB, size=1MiB", f"size={layout.esp_mib}MiB", f"size={layout.system_mib}MiB", "")
     rows = [
         ", ".join(part for part in (size, f"type={kind}", f"name={label}", f"uuid={own}") if part)
-        for size, kind, label, own in zip(sizes, _TYPES, LABELS, part_uuids)
+        for size, kind, label, own in zip(sizes, _TYPES, LABELS, part_uuids)  # noqa: B905 - Python 3.9 has no strict
     ]
     return "\n".join(["label: gpt", f"label-id: {disk_uuid}", *rows, ""])
 
@@ -64,7 +73,9 @@ def write_table(disk: Disk, layout: Layout) -> None:
     deadline = time.monotonic() + 20
     while not all(node.exists() for node in nodes):
         if time.monotonic() > deadline:
-            raise AgentError("partitions-missing", f"the kernel does not show the new partitions of {disk.name}", "install again")
+            raise AgentError(
+                "partitions-missing", f"the kernel does not show the new partitions of {disk.name}", "install again"
+            )
         time.sleep(0.1)
 
 
@@ -73,7 +84,9 @@ def check_tables(disk: Disk) -> None:
     with disk.path.open("rb") as device:
         backup = ondisk.read_at(device, disk.size_bytes - disk.sector_bytes, 8)
     if not disk.is_ours or backup != b"EFI PART":
-        raise AgentError("table-invalid", f"the partition table of {disk.name} does not read back", "look at the disk's health")
+        raise AgentError(
+            "table-invalid", f"the partition table of {disk.name} does not read back", "look at the disk's health"
+        )
 
 
 def make_esp(device: Path) -> None:
@@ -83,7 +96,24 @@ def make_esp(device: Path) -> None:
 
 def make_system(device: Path) -> None:
     """Make the ext4 of the system partition: with verity, few inodes, nothing reserved."""
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", f"{_EXT4},verity", "-m", "0", "-i", "65536", "-L", LABELS[2], str(device))
+    run(
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-O",
+        f"{_EXT4},verity",
+        "-m",
+        "0",
+        "-i",
+        "65536",
+        "-L",
+        LABELS[2],
+        str(device),
+    )
 
 
 def make_state(device: Path) -> None:

@@ -15,7 +15,9 @@ def run(*args: str, stdin: Optional[bytes] = None, timeout_s: float = 300, allow
             args, input=stdin or b"", capture_output=True, timeout=timeout_s, env=_ENVIRONMENT, check=False
         )
     except FileNotFoundError as error:
-        raise AgentError("program-missing", f"{args[0]} is not installed here", "install the package that holds it") from error
+        raise AgentError(
+            "program-missing", f"{args[0]} is not installed here", "install the package that holds it"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise AgentError("program-timeout", f"{args[0]} did not end within {timeout_s:.0f} s") from error
     if done.returncode > allowed or done.returncode < 0:

@@ -27,7 +27,9 @@ def set_read_only(disks: Iterable[Disk]) -> None:
                 finally:
                     os.close(device)
             except OSError as error:
-                raise AgentError("protect-failed", f"{name} cannot be made read-only: {error}", "nothing was written") from error
+                raise AgentError(
+                    "protect-failed", f"{name} cannot be made read-only: {error}", "nothing was written"
+                ) from error
 
 
 def fingerprint(disk: Disk) -> str:
@@ -56,7 +58,9 @@ def identity(disk: Disk) -> str:
 
 def compare(before: Dict[str, str], after: Dict[str, str]) -> List[Dict[str, str]]:
     """Return the report's `protected` list. Raises `AgentError` when a disk changed or went away."""
-    rows = [{"serial": serial, "before": value, "after": after.get(serial, "missing")} for serial, value in before.items()]
+    rows = [
+        {"serial": serial, "before": value, "after": after.get(serial, "missing")} for serial, value in before.items()
+    ]
     changed = [row["serial"] for row in rows if row["before"] != row["after"]]
     if changed:
         raise AgentError(

@@ -5,15 +5,15 @@ import hmac
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from typing import Any, Callable, Dict, TextIO
 
 from .dsse import canonical
 from .errors import AgentError
 from .imagelist import Blob
+from .web import ask
 
 _TRIES = 5
+_HEADERS = {"Content-Type": "application/x-ndjson"}
 
 
 class Reporter:
@@ -33,23 +33,23 @@ class Reporter:
 
     def _send(self, event: Dict[str, Any], tries: int) -> None:
         line = json.dumps(event, sort_keys=True)
-        print(line, file=self._stream, flush=True)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
         if not self._url:
             return
         error = ""
         for attempt in range(tries):
-            request = urllib.request.Request(  # noqa: S310 - the job allows http and https only
-                self._url, data=line.encode() + b"\n", headers={"Content-Type": "application/x-ndjson"}
-            )
             try:
-                with urllib.request.urlopen(request, timeout=10):  # noqa: S310
+                with ask(self._url, data=line.encode() + b"\n", headers=_HEADERS, timeout_s=3 if tries == 1 else 10):
                     return
-            except (OSError, urllib.error.URLError) as problem:
-                error = str(problem)
+            except AgentError as problem:
+                error = problem.message
             if attempt + 1 < tries:
                 time.sleep(2**attempt)
         if tries > 1:
-            raise AgentError("report-failed", f"{self._url} does not take the report: {error}", "read the state over SSH")
+            raise AgentError(
+                "report-failed", f"{self._url} does not take the report: {error}", "read the state over SSH"
+            )
 
 
 def sign_report(report: Dict[str, Any], nonce: str) -> Dict[str, Any]:
@@ -59,13 +59,15 @@ def sign_report(report: Dict[str, Any], nonce: str) -> Dict[str, Any]:
 
 
 def tell_fetch(reporter: Reporter) -> Callable[[Blob, int], None]:
-    """Return what a `Fetcher` calls: tells one event per tenth of a blob, which can be hundreds of MiB."""
-    reached: Dict[str, int] = {}
+    """Return what a `Fetcher` calls: one event per tenth of a blob; `done_bytes` counts over all blobs of the image."""
+    done: Dict[str, int] = {}
+    told: Dict[str, int] = {}
 
-    def tell(blob: Blob, done: int) -> None:
-        tenth = done * 10 // max(blob.size_bytes, 1)
-        if reached.get(blob.sha256) != tenth:
-            reached[blob.sha256] = tenth
-            reporter.progress("fetch", blob=blob.sha256, role=blob.role, done=done, size=blob.size_bytes)
+    def tell(blob: Blob, blob_bytes: int) -> None:
+        done[blob.sha256] = blob_bytes
+        tenth = blob_bytes * 10 // max(blob.size_bytes, 1)
+        if told.get(blob.sha256) != tenth:
+            told[blob.sha256] = tenth
+            reporter.progress("fetch", role=blob.role, blob=blob.sha256, done_bytes=sum(done.values()))
 
     return tell

@@ -1,15 +1,17 @@
 """The config inputs that an image declares, and the units that reload or restart when one of them changes."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import AgentError
 from .programs import run
 
 _SETTLE_S = 2.0
+_KEY = "[a-z_][a-z0-9_-]{0,31}"
 _VERBS = {"restart": "restart", "reload": "reload-or-restart"}
 
 
@@ -28,11 +30,24 @@ class Inputs:
     files: Mapping[str, Tuple[UnitAction, ...]]
     secrets: Mapping[str, Tuple[UnitAction, ...]]
 
+    def units_of(self, path: str) -> Optional[Tuple[UnitAction, ...]]:
+        """Return the units of a config file, None when the image does not declare it.
+
+        A declared path may hold `{key}`, which stands for one plain name.
+        """
+        if path in self.files:
+            return self.files[path]
+        for declared, actions in self.files.items():
+            before, key, after = declared.partition("{key}")
+            if key and re.fullmatch(re.escape(before) + _KEY + re.escape(after), path):
+                return actions
+        return None
+
     def actions_of(self, paths: Iterable[str]) -> List[UnitAction]:
         """Return the actions for changed files, each unit once; a restart outweighs a reload."""
         chosen: Dict[str, UnitAction] = {}
         for path in paths:
-            for action in self.files.get(path, ()):
+            for action in self.units_of(path) or ():
                 if action.name not in chosen or action.action == "restart":
                     chosen[action.name] = action
         return list(chosen.values())
@@ -48,7 +63,9 @@ def parse_inputs(texts: Iterable[str]) -> Inputs:
             files.update({one["path"]: _parse_units(one) for one in declared.get("files", [])})
             secrets.update({one["name"]: _parse_units(one) for one in declared.get("secrets", [])})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AgentError("inputs-invalid", f"the image declares its config inputs wrongly: {error!r}", "bake it again") from error
+            raise AgentError(
+                "inputs-invalid", f"the image declares its config inputs wrongly: {error!r}", "bake it again"
+            ) from error
     return Inputs(files, secrets)
 
 

@@ -58,10 +58,10 @@ def _writing(context: FlashContext, deadline_s: float) -> Evidence:
     bundle = context.bundle.envelope(generation, context.jobs.key)
     with ExitStack() as stack:
         server = stack.enter_context(FlashServer("127.0.0.1", 0))
-        ticket = server.open_delivery(Delivery(context.store.open_blob, lambda _: None))
+        served = stack.enter_context(server.serving(Delivery(context.store.open_blob, lambda _: None)))
         advance = stack.enter_context(context.reporter.transfer("layers", sum(context.image.image.blobs().values())))
         port = secrets.choice(_PORTS)
-        job = context.jobs.stage(context.image, source=f"http://127.0.0.1:{port}/{ticket.token}", bundle=bundle)
+        job = context.jobs.stage(context.image, source=f"http://127.0.0.1:{port}/{served.token}", bundle=bundle)
 
         def show(event: dict[str, Any]) -> None:
             if "done_bytes" in event:

@@ -4,12 +4,13 @@ import json
 import queue
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, shared
 from flash.doors.in_place import prove_boot
-from flash.drivers import BootSource, RedfishAccess, driver_for
+from flash.drivers import BootSource, driver_for
 from flash.generations import next_generation
 from flash.jobs import check_report
 from flash.netboot.delivery import Delivery
@@ -54,16 +55,11 @@ def netboot_of(context: FlashContext) -> Netboot:
     return netboot
 
 
-def _access(context: FlashContext) -> RedfishAccess:
-    driver = context.host.driver
-    return RedfishAccess(driver.url, driver.system, driver.username, driver.password_file, driver.verify_tls)
-
-
 def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
     del deadline_s
     netboot_of(context)
     evidence = shared.verify_image(context)
-    power = driver_for(_access(context)).power_state()
+    power = driver_for(context.host.driver).power_state()
     return {**evidence, "power": power}
 
 
@@ -86,17 +82,16 @@ class _PxeRun:
         """Serve the installer, boot the host from the network once, and wait for the agent's first word."""
         netboot = netboot_of(context)
         generation = next_generation(context.settings, context.host.name)
-        server = FlashServer(netboot.listen, netboot.port, url=netboot.url)
-        server.start()
-        context.clean_up.append(server.stop)
-        parts = server.open_delivery(Delivery(context.store.open_blob, self._events.put))
-        job = context.jobs.install(
-            context.image,
-            source=parts.url,
-            report=f"{parts.url}/report",
-            bundle=context.bundle.envelope(generation, context.jobs.key),
-        )
-        self._nonce = job.nonce
+        stack = ExitStack()
+        context.clean_up.append(stack.close)
+        server = stack.enter_context(FlashServer(netboot.listen, netboot.port, url=netboot.url))
+        bundle = context.bundle.envelope(generation, context.jobs.key)
+
+        def make_job(url: str) -> bytes:
+            job = context.jobs.install(context.image, source=url, report=f"{url}/report", bundle=bundle)
+            self._nonce = job.nonce
+            return json.dumps(job.envelope).encode()
+
         image = context.image.image
         boot = BootPlan(
             mac=netboot.mac,
@@ -105,17 +100,17 @@ class _PxeRun:
             key_id=context.jobs.key.public.keyid,
             arguments=_INSTALLER_ARGUMENTS,
         )
-        server.open_delivery(
-            Delivery(context.store.open_blob, self._events.put, job=json.dumps(job.envelope).encode(), boot=boot)
+        stack.enter_context(
+            server.serving(Delivery(context.store.open_blob, self._events.put, make_job=make_job, boot=boot))
         )
-        driver = driver_for(_access(context))
+        driver = driver_for(context.host.driver)
         override = driver.boot_once(BootSource.PXE)
         driver.power_cycle()
         context.clean_up.append(lambda: _clear_override(context))
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
         self._take(first)
-        return {"override": override.enabled, "nonce": job.nonce, "generation": generation, "first_event": first.get("step", "report")}
+        return {"override": override.enabled, "nonce": self._nonce, "generation": generation, "first_event": first.get("step", "report")}
 
     def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Follow the agent until all bytes are written."""
@@ -178,6 +173,6 @@ def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
 
 def _clear_override(context: FlashContext) -> None:
     try:
-        driver_for(_access(context)).clear_boot_override()
+        driver_for(context.host.driver).clear_boot_override()
     except QtradeError as error:
         context.reporter.say(f"warning: {error.brief}")

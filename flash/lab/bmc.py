@@ -48,11 +48,12 @@ def _run(paths: LabPaths, tools: ToolsRoot, cache: Path, *, owner: int | None) -
     board = Board(load_state(paths), medium=paths.medium, start=start, keep=lambda state: save_state(paths, state))
     server = RedfishServer(facts, board, password=paths.password.read_text().strip(), downloads=paths.folder)
     is_wanted = _watch(owner)
-    if os.fork() != 0:
+    child = os.fork()
+    if child != 0:
         # The socket listens already, so whoever waits for this process may connect.
+        paths.bmc_pid.write_text(f"{child}\n")
         os._exit(0)
     _detach(paths.bmc_log)
-    paths.bmc_pid.write_text(f"{os.getpid()}\n")
     signal.signal(signal.SIGTERM, lambda *_: board.close())
     threading.Thread(target=server.serve_forever, name="redfish", daemon=True).start()
     board.run(is_wanted)

@@ -110,7 +110,8 @@ def up(
     facts = replace(facts, memory_mib=memory_mib, ports=_still_free(facts.ports))
     host = LabHost(facts, paths)
     save_facts(paths, facts)
-    replace_file(paths.password, secrets.token_urlsafe(24).encode(), mode=0o600)
+    if not paths.password.exists():
+        replace_file(paths.password, secrets.token_urlsafe(24).encode(), mode=0o600)
     make_disks(paths, facts, tools)
     write_manifest(facts, paths)
     _start_bmc(settings, tools, paths, owner_pid=owner_pid)

@@ -214,6 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if status is HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", 'Basic realm="qtrade lab"')
+        if self.close_connection:
+            # Said aloud, or the client keeps the connection and finds it closed at its next request.
+            self.send_header("Connection", "close")
         if document is not None:
             self.send_header("Content-Type", "application/json")
         if status is not HTTPStatus.NO_CONTENT:

@@ -11,7 +11,7 @@ from qtrade.errors import HostError
 _POLL_S = 0.2
 _TAIL_CHARS = 2000
 # Escape sequences (colours, cursor moves, titles) and the control bytes that terminals eat.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-Z\\-_=>])|[\x00\x07\x08\r]")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[ -/]*[0-~])|[\x00\x07\x08\r]")
 
 
 @dataclass(frozen=True)

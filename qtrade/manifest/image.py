@@ -65,8 +65,8 @@ class Image(Model):
 
     def blobs(self) -> dict[str, int]:
         """Return the size in bytes of every blob that a host keeps, by digest (the installer is not one)."""
-        parts = (*self.layers, self.kernel, self.initrd)
-        return {part.digest: part.size for part in parts}
+        layers = {layer.digest: layer.size for layer in self.layers}
+        return {**layers, self.kernel.digest: self.kernel.size, self.initrd.digest: self.initrd.size}
 
     def to_json(self) -> str:
         """Return the canonical JSON text."""

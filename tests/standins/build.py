@@ -1,9 +1,10 @@
 """Build the stand-in Debian packages and a signed apt repository of them.
 
-`python3 tests/standins/build.py --out DIR` leaves DIR/pool/*.deb, DIR/dists/stable/... (signed with a key
-made in DIR/gnupg) and the public key as DIR/key.asc. Same sources, same packages, byte for byte; only the signature and its key differ.
+`python3 tests/standins/build.py --out DIR` leaves DIR/pool/*.deb, DIR/dists/stable/... (signed with a key made in
+DIR/gnupg) and the public key as DIR/key.asc. Same sources, same packages, byte for byte; only the signature and its key
+differ.
 
-Debian packages it needs: dpkg (dpkg-deb), dpkg-dev (dpkg-scanpackages), gpg, gpg-agent.
+Debian packages it needs: dpkg (dpkg-deb), dpkg-dev (dpkg-scanpackages), gpg, gpg-agent, gpgconf.
 """
 
 import argparse

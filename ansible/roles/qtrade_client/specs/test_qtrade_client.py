@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 UNIT = "/usr/lib/systemd/system/qtrade-client.service"
 CREDENTIAL = "/run/qtrade/state/credstore/client_token"
 SANDBOX = (
-    "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes", "PrivateTmp=yes", "CapabilityBoundingSet=",
-    "RestrictNamespaces=yes", "MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service",
+    "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes", "PrivateTmp=yes",
+    "CapabilityBoundingSet=", "RestrictNamespaces=yes", "MemoryDenyWriteExecute=yes",
+    "SystemCallFilter=@system-service",
 )  # fmt: skip
 
 
@@ -55,8 +56,8 @@ def test_client_runs_on_loopback_only(host: Host) -> None:
 
 @pytest.mark.host
 def test_client_reaches_postgres_and_geyser(host: Host) -> None:
-    command = "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:9600/healthz', timeout=10).read().decode())\""
-    health = json.loads(host.check_output(command))
+    probe = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9600/healthz', timeout=10).read().decode())"
+    health = json.loads(host.check_output(f'python3 -c "{probe}"'))
     assert (health["status"], health["postgres"], health["geyser"]) == ("ok", True, True)
 
 

@@ -16,9 +16,7 @@ FAMILIES = [("/usr/sbin/iptables-save", "ufw-user"), ("/usr/sbin/ip6tables-save"
 
 def check_list(host: Host, text: str) -> CommandResult:
     """Return the run of the allow list's checker over a text."""
-    return host.run(
-        f"printf '{text}' > /tmp/spec-allow.rules; {CHECK} /tmp/spec-allow.rules; code=$?; rm /tmp/spec-allow.rules; exit $code"
-    )
+    return host.run(f"f=/tmp/spec-allow.rules; printf '{text}' > $f; {CHECK} $f; code=$?; rm $f; exit $code")
 
 
 @pytest.mark.layer
@@ -91,6 +89,15 @@ def test_kernel_has_the_rules(host: Host, save: str, chain: str) -> None:
 )
 def test_private_networks_are_not_reached(host: Host, network: str) -> None:
     assert f"-A ufw-user-output -d {network} -j REJECT" in host.check_output("sudo -n /usr/sbin/iptables-save")
+
+
+@pytest.mark.booted
+def test_only_the_intended_ports_are_open_to_others(host: Host) -> None:
+    """Gossip and SSH to the world; RPC and gRPC, when they are bound there, to the allow list."""
+    intended = {22, *range(8000, 8031), 8899, 8900, 10000}
+    sockets = [line.split()[4] for line in host.check_output("ss -Hlntu").splitlines()]
+    others = [address for address in sockets if not address.startswith(("127.", "[::1]"))]
+    assert [address for address in others if int(address.rsplit(":", 1)[1]) not in intended] == []
 
 
 @pytest.mark.booted

@@ -22,10 +22,10 @@ class ActionModule(ActionBase):
         """Run the module with every file of the role as an argument."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        role = self._task._role  # there is no public way from a task to its role
+        role = self._task._role  # noqa: SLF001 - there is no public way from a task to its role
         if role is None:
             raise AnsibleActionFail("qtrade.image.tree lays the files of a role: call it from a role's tasks")
-        root = Path(role._role_path)
+        root = Path(role._role_path)  # noqa: SLF001
         variables = task_vars or {}
         files = (
             read_files(root / "files")

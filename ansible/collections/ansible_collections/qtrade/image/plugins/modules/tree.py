@@ -23,7 +23,8 @@ short_description: Lay a role's files into the root of a layer
 description:
   - Writes the role's C(files/), rendered C(templates/) (without C(.j2)) and C(config/inputs.yml) (as
     C(/usr/lib/qtrade/inputs.d/<role>.json)); both folders mirror the target's root.
-  - Paths are relative to the root. Everything belongs to root; files are 0644, or 0755 when they are executable in the checkout.
+  - Paths are relative to the root. Everything belongs to root; files are 0644, or 0755 when they are
+    executable in the checkout.
 options:
   attributes:
     description: Owner, group and mode of the paths that match a pattern (shell style, `*` also matches `/`).
@@ -49,7 +50,7 @@ options:
     elements: str
     default: []
   copies:
-    description: Trees or files already on the target to copy, path to source; byte code is left out.
+    description: Trees or files already on the target to copy, path to source; byte code and README.md are left out.
     type: dict
     default: {}
   validate:
@@ -80,6 +81,7 @@ written:
 """
 
 ROOT = Path("/")
+LEFT_OUT = {"__pycache__", "README.md"}
 
 
 class Tree:
@@ -154,7 +156,7 @@ class Tree:
         elif source.is_dir():
             self.make_directory(path)
             for child in sorted(source.iterdir()):
-                if child.name != "__pycache__":
+                if child.name not in LEFT_OUT:
                     self.copy(f"{path}/{child.name}", child)
         else:
             raise FileNotFoundError(f"component {source} is not there")

@@ -1,7 +1,7 @@
 """Apply the numbered migrations that the database does not have yet, each in one transaction.
 
-A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay; they only
-add, so an older image can be booted again.
+A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay; they
+only add, so an older image can be booted again.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ PSQL = ["/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"
 TABLE = """
 SET client_min_messages = warning;
 CREATE TABLE IF NOT EXISTS schema_migrations (
-    number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+    number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now());
 """
-# What goes into SQL here comes from the image: names that matched a pattern, digests, the unit's argument.
+NOTE = "INSERT INTO schema_migrations (number, name, sha256) VALUES (:number, :'name', :'digest');"
 
 
-def query(database: str, sql: str, *, in_transaction: bool = False) -> list[str]:
+def query(database: str, sql: str, *options: str) -> list[str]:
     """Return the lines that psql prints."""
-    options = ["--single-transaction"] if in_transaction else []
     command = [*PSQL, *options, f"--dbname={database}", "--file=-"]
     return subprocess.run(command, input=sql, text=True, check=True, stdout=subprocess.PIPE).stdout.splitlines()
 
@@ -43,16 +43,16 @@ def list_migrations(folder: Path) -> list[tuple[int, str, str]]:
 def apply(database: str, number: int, name: str, sql: str) -> None:
     """Apply one migration and note it in the same transaction."""
     digest = hashlib.sha256(sql.encode()).hexdigest()
-    note = f"INSERT INTO schema_migrations (number, name, sha256) VALUES ({number}, '{name}', '{digest}');"
-    query(database, f"{sql}\n{note}\n", in_transaction=True)
+    values = (f"--set=number={number}", f"--set=name={name}", f"--set=digest={digest}")
+    query(database, f"{sql}\n{NOTE}\n", "--single-transaction", *values)
     sys.stdout.write(f"applied {number:04d}_{name}\n")
 
 
 def main() -> None:
     """Bring the database named on the command line up to date."""
     database = sys.argv[1]
-    if not query("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{database}';"):
-        query("postgres", f"CREATE DATABASE {database};")
+    if database not in query("postgres", "SELECT datname FROM pg_database;"):
+        query("postgres", 'CREATE DATABASE :"database";', f"--set=database={database}")
     query(database, TABLE)
     applied = dict(line.split("|") for line in query(database, "SELECT number, sha256 FROM schema_migrations;"))
     for number, name, sql in list_migrations(MIGRATIONS):

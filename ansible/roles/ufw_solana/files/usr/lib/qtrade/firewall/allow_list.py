@@ -1,7 +1,8 @@
 """Load the host's allow list into its two firewall chains.
 
-The list is checked as a whole and each family is replaced in one step. A list that is broken changes nothing: the last good one is
-loaded in its place and the unit fails, so that whoever pushed it sees it. The chains only accept, so no list can lock SSH out.
+The list is checked as a whole and each family is replaced in one step. A list that is broken changes nothing: the last
+good one is loaded in its place and the unit fails, so that whoever pushed it sees it. The chains only accept: no list
+can lock SSH out.
 
     in tcp 8899 192.0.2.0/24
     out 2001:db8::/32

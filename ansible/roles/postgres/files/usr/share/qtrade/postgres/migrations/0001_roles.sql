@@ -15,3 +15,5 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE ON TABLES
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO qtrade_client;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO qtrade_readonly;
 GRANT SELECT ON schema_migrations TO qtrade_readonly;
+-- Settings and statistics, for operators and the collector.
+GRANT pg_monitor TO qtrade_readonly;

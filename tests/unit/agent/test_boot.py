@@ -1,0 +1,167 @@
+"""The boot choice on the ESP under power cuts: every prefix of the writes leaves an old or the new choice, never none."""
+
+import os
+
+import pytest
+
+from flash.agent import bios, boot, durable
+from flash.agent.errors import AgentError
+from flash.agent.imagelist import parse_list
+
+pytestmark = pytest.mark.unit
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+SECTOR = 512
+
+
+@pytest.fixture
+def esp(tmp_path):
+    (tmp_path / "grub").mkdir()
+    boot.write_default(tmp_path, A, "")
+    boot.write_once(tmp_path, "")
+    return tmp_path
+
+
+def test_block_is_what_grub_reads(esp):
+    block = (esp / "grub/state.a").read_bytes()
+    assert len(block) == 1024
+    assert block.startswith(b"# GRUB Environment Block\ndefault=" + A.encode() + b"\nprevious=\n#")
+    assert (esp / "grub/state.a.sum").read_text().endswith("  state.a\n")
+    assert boot.parse_block(block) == {"default": A, "previous": ""}
+
+
+def test_all_that_counts_stands_in_the_first_sector():
+    full = boot.format_block({"default": A, "previous": B})
+    assert set(full[SECTOR:]) == {ord("#")}
+    assert set(boot.format_block({"once": A, "tries": "i" * 7})[SECTOR:]) == {ord("#")}
+
+
+def test_choice_is_read_back(esp):
+    boot.write_default(esp, B, A)
+    boot.write_once(esp, C, 2)
+    assert boot.read_state(esp) == boot.BootState(B, A, C, 2)
+
+
+@pytest.fixture
+def recorded_writes(esp, monkeypatch):
+    """Record the single-sector writes of a change from A to B instead of doing them."""
+    writes = []
+
+    def record(path, data):
+        writes.extend((path, at, data[at : at + SECTOR]) for at in range(0, len(data), SECTOR))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "overwrite", record)
+        boot.write_default(esp, B, A)
+    return writes
+
+
+def poke(path, offset, data):
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+@pytest.mark.parametrize("garbage", [b"", bytes(SECTOR), os.urandom(SECTOR)])
+def test_power_cut_at_any_sector_leaves_a_choice(esp, recorded_writes, garbage):
+    """After each whole sector, and with the sector at the cut lost to garbage, GRUB finds A or B, and B stays once seen."""
+    seen = []
+    for path, offset, sector in recorded_writes:
+        if garbage:
+            kept = path.read_bytes()
+            poke(path, offset, garbage[: len(sector)])
+            assert boot.read_state(esp).default in (A, B)
+            path.write_bytes(kept)
+        poke(path, offset, sector)
+        seen.append(boot.read_state(esp).default)
+    assert seen == sorted(seen)
+    assert seen[-1] == B
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "flipped", "no sum", "empty sum", "sum of b"])
+def test_damaged_copy_is_passed_over(esp, damage):
+    boot.write_default(esp, B, A)
+    first, total = esp / "grub/state.a", esp / "grub/state.a.sum"
+    if damage == "missing":
+        first.unlink()
+    elif damage == "empty":
+        first.write_bytes(b"")
+    elif damage == "flipped":
+        first.write_bytes(first.read_bytes().replace(b"b", b"d", 1))
+    elif damage == "no sum":
+        total.unlink()
+    elif damage == "empty sum":
+        total.write_bytes(b"")
+    else:
+        total.write_bytes((esp / "grub/state.b.sum").read_bytes())
+    assert boot.read_state(esp).default == B
+
+
+def test_both_copies_lost_is_said(esp):
+    for copy in "ab":
+        (esp / f"grub/state.{copy}").write_bytes(os.urandom(1024))
+    with pytest.raises(AgentError) as caught:
+        boot.read_state(esp)
+    assert caught.value.code == "boot-state-lost"
+
+
+def test_damaged_once_is_no_once(esp):
+    (esp / "grub/once").write_bytes(os.urandom(1024))
+    assert boot.read_state(esp) == boot.BootState(A)
+
+
+def test_overwriting_keeps_the_file_in_its_place(esp):
+    before = (esp / "grub/state.a").stat().st_ino
+    boot.write_default(esp, B, A)
+    assert (esp / "grub/state.a").stat().st_ino == before
+
+
+def test_commit_keeps_the_old_default_as_previous(esp):
+    assert boot.commit(esp, B) == boot.BootState(B, A)
+    assert boot.commit(esp, B) == boot.BootState(B, A)
+    assert boot.read_state(esp) == boot.BootState(B, A)
+
+
+def test_commit_does_not_keep_a_default_that_failed(esp):
+    boot.write_default(esp, B, A)
+    boot.write_once(esp, "", boot.TRIES_PER_IMAGE)
+    assert boot.commit(esp, C) == boot.BootState(C, A)
+
+
+def test_rollback_to_previous_swaps(esp):
+    boot.write_default(esp, B, A)
+    assert boot.commit(esp, A) == boot.BootState(A, B)
+
+
+@pytest.mark.parametrize(
+    ("running", "before", "after"),
+    [(B, 1, 0), (B, 0, 0), (A, 4, 3), (A, 3, 3), (A, 1, 1), (C, 2, 2)],
+)
+def test_success_takes_the_tries_of_the_running_image_off(esp, running, before, after):
+    boot.write_default(esp, B, A)
+    boot.write_once(esp, "", before)
+    assert boot.note_success(esp, running).tries == after
+    assert boot.read_state(esp).tries == after
+
+
+def test_entry_boots_only_what_loads(image):
+    parsed = parse_list(image.list_text)
+    entry = boot.render_entry(parsed, "SYS-UUID", "STATE-UUID", "lab=1")
+    assert entry.splitlines() == [
+        (f"if linux /boot/{parsed.kernel.sha256} boot=qtrade ro panic=10 qtrade.image={parsed.image_id} "
+        "qtrade.system=PARTUUID=SYS-UUID qtrade.state=PARTUUID=STATE-UUID console=ttyS0 quiet lab=1; then"),
+        f"  if initrd /boot/{parsed.initrd.sha256}; then",
+        "    boot",
+        "  fi",
+        "fi",
+    ]
+
+
+def test_bios_parts_point_at_each_other():
+    code = bios.patch_boot(bytes(512), 2048)
+    assert len(code) == 440
+    assert code[0x5C:0x64] == (2048).to_bytes(8, "little")
+    assert code[0x66:0x68] == b"\x90\x90"
+    core = bios.patch_core(b"x" * 1300, 2048)
+    assert len(core) == 3 * SECTOR
+    assert core[500:512] == (2049).to_bytes(8, "little") + (2).to_bytes(2, "little") + b"\x20\x08"

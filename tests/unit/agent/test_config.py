@@ -1,0 +1,184 @@
+"""Config generations in a folder of the test."""
+
+import base64
+import json
+import os
+
+import pytest
+
+from flash.agent import config
+from flash.agent.errors import AgentError
+from flash.agent.names import Names, parse_names
+from flash.agent.units import UnitAction, parse_inputs
+
+pytestmark = pytest.mark.unit
+
+IMAGE = "1" * 64
+ME = str(os.getuid())
+INPUTS = json.dumps(
+    {
+        "files": [
+            {"path": "agave/validator.env", "units": [{"name": "agave.service", "action": "restart"}]},
+            {"path": "otel/otel.yaml", "units": [{"name": "otel.service", "action": "reload"}]},
+            {"path": "agave/extra.env", "units": [{"name": "agave.service", "action": "restart"}]},
+        ],
+        "secrets": [{"name": "api_key", "units": [{"name": "otel.service", "action": "restart"}]}],
+    }
+)
+
+
+@pytest.fixture
+def inputs():
+    return parse_inputs([INPUTS])
+
+
+@pytest.fixture
+def names():
+    return Names({}, {})
+
+
+@pytest.fixture
+def make_bundle(key):
+    def make(generation, host="lab-1", image=IMAGE, mode="0640", **files):
+        rows = [
+            {
+                "path": path.replace("__", "/").replace("_env", ".env").replace("_yaml", ".yaml"),
+                "mode": mode,
+                "owner": ME,
+                "group": str(os.getgid()),
+                "content": base64.b64encode(text.encode()).decode(),
+            }
+            for path, text in files.items()
+        ]
+        fields = {"schema_version": 1, "host": host, "generation": generation, "image": image, "files": rows}
+        envelope = key.envelope(config.PAYLOAD_TYPE, fields)
+        return config.open_bundle(envelope, {key.key_id: key.raw}, "lab-1")
+
+    return make
+
+
+class Units:
+    """Records what is done to units; those in `failing` do not take it."""
+
+    def __init__(self, *failing):
+        self.failing = failing
+        self.done = []
+
+    def __call__(self, action):
+        self.done.append(f"{action.action} {action.name}")
+        if action.name in self.failing:
+            raise AgentError("unit-failed", f"{action.name} failed")
+
+
+def test_generation_is_written_and_current(tmp_path, make_bundle, inputs, names):
+    units = Units()
+    bundle = make_bundle(1, agave__validator_env="A=1\n")
+    assert config.apply(tmp_path, bundle, inputs, names, units) == ["agave.service"]
+    written = tmp_path / "current/agave/validator.env"
+    assert written.read_text() == "A=1\n"
+    assert written.stat().st_mode & 0o777 == 0o640
+    assert json.loads((tmp_path / "current/.bundle.json").read_text()) == bundle.envelope
+    assert (tmp_path / "current/.bundle.json").stat().st_mode & 0o777 == 0o600
+    assert config.current_generation(tmp_path) == "1"
+    assert (tmp_path / "by-image" / IMAGE / "agave/validator.env").exists()
+
+
+def test_only_units_of_changed_files_act(tmp_path, make_bundle, inputs, names):
+    config.apply(tmp_path, make_bundle(1, agave__validator_env="A=1", otel__otel_yaml="x"), inputs, names, Units())
+    units = Units()
+    config.apply(tmp_path, make_bundle(2, agave__validator_env="A=1", otel__otel_yaml="y"), inputs, names, units)
+    assert units.done == ["reload otel.service"]
+    units = Units()
+    config.apply(tmp_path, make_bundle(3, otel__otel_yaml="y"), inputs, names, units)
+    assert units.done == ["restart agave.service"]
+    units = Units()
+    config.apply(tmp_path, make_bundle(4, otel__otel_yaml="y"), inputs, names, units)
+    assert units.done == []
+
+
+def test_a_unit_acts_once(inputs):
+    assert inputs.actions_of(["agave/validator.env", "agave/extra.env"]) == [UnitAction("agave.service", "restart")]
+
+
+def test_unit_that_fails_brings_the_last_generation_back(tmp_path, make_bundle, inputs, names):
+    config.apply(tmp_path, make_bundle(1, agave__validator_env="good"), inputs, names, Units())
+    units = Units("agave.service")
+    with pytest.raises(AgentError, match=r"generation 2 was not taken.*generation 1 is current again") as caught:
+        config.apply(tmp_path, make_bundle(2, agave__validator_env="bad"), inputs, names, units)
+    assert caught.value.code == "config-rejected"
+    assert config.current_generation(tmp_path) == "1"
+    assert str((tmp_path / "by-image" / IMAGE).readlink()) == "../1"
+    assert units.done == ["restart agave.service"] * 2
+
+
+def test_undeclared_path_is_refused_before_anything_is_written(tmp_path, make_bundle, inputs, names):
+    with pytest.raises(AgentError, match="no config file etc/shadow"):
+        config.apply(tmp_path, make_bundle(1, etc__shadow="x"), inputs, names, Units())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x", "a/../../x", ".bundle.json", "a/.hidden", "", "a//b", "a/./b", "."]
+)
+def test_paths_stay_inside(key, path):
+    fields = {"schema_version": 1, "host": "lab-1", "generation": 1, "image": IMAGE}
+    fields["files"] = [{"path": path, "mode": "0640", "owner": "0", "group": "0", "content": ""}]
+    with pytest.raises(AgentError, match="no plain relative path"):
+        config.open_bundle(key.envelope(config.PAYLOAD_TYPE, fields), {key.key_id: key.raw}, "lab-1")
+
+
+@pytest.mark.parametrize("mode", ["4755", "rw", "888", ""])
+def test_modes_are_plain(make_bundle, mode):
+    with pytest.raises(AgentError, match="is not like 0640"):
+        make_bundle(1, mode=mode, agave__validator_env="x")
+
+
+def test_bundle_of_another_host_is_refused(make_bundle):
+    with pytest.raises(AgentError, match="for lab-2, this is lab-1"):
+        make_bundle(1, host="lab-2")
+
+
+@pytest.mark.parametrize("generation", ["../1", "", ".x", "a/b"])
+def test_generation_names_are_plain(make_bundle, generation):
+    with pytest.raises(AgentError, match="generation"):
+        make_bundle(generation)
+
+
+def test_same_bundle_again_is_fine_another_is_not(tmp_path, make_bundle, inputs, names):
+    bundle = make_bundle(1, agave__validator_env="A=1")
+    config.apply(tmp_path, bundle, inputs, names, Units())
+    assert config.apply(tmp_path, bundle, inputs, names, Units()) == []
+    with pytest.raises(AgentError, match="generation 1 is there with other content"):
+        config.apply(tmp_path, make_bundle(1, agave__validator_env="A=2"), inputs, names, Units())
+
+
+def test_leftovers_of_a_power_cut_are_no_obstacle(tmp_path, make_bundle, inputs, names):
+    (tmp_path / ".new-1/agave").mkdir(parents=True)
+    (tmp_path / ".new-1/agave/old").write_text("half")
+    (tmp_path / ".current.new").symlink_to("nowhere")
+    config.apply(tmp_path, make_bundle(1, agave__validator_env="A=1"), inputs, names, Units())
+    assert not (tmp_path / "current/agave/old").exists()
+
+
+def test_old_generations_go_but_none_that_an_image_boots_with(tmp_path, make_bundle, inputs, names):
+    config.apply(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="first"), inputs, names, Units())
+    for generation in range(2, 12):
+        config.apply(tmp_path, make_bundle(generation, agave__validator_env=str(generation)), inputs, names, Units())
+    left = {path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()} - {"by-image"}
+    assert {"1", "11"} <= left
+    assert len(left) == 7
+
+
+def test_owners_are_those_of_the_image():
+    found = parse_names("root:x:0:0::/:/bin/sh\nsol:x:601:601::/:/bin/sh\n", "sol:x:602:\n")
+    assert (found.user("sol"), found.group("sol"), found.user("7"), found.group("root")) == (601, 602, 7, 0)
+    with pytest.raises(AgentError, match="no user nobody"):
+        found.user("nobody")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"files": [{}]}', '{"files": [{"path": "x", "units": [{"name": "a", "action": "stop"}]}]}']
+)
+def test_bad_declaration_is_an_error_of_the_image(text):
+    with pytest.raises(AgentError, match="wrongly"):
+        parse_inputs([text])

@@ -1,0 +1,245 @@
+"""Disk binding over a fake sysfs and disks that are files."""
+
+import struct
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flash.agent import disks, ondisk, protect
+from flash.agent.errors import AgentError
+from flash.agent.job import DiskId
+
+pytestmark = pytest.mark.unit
+
+SIZE = 8 * ondisk.MIB
+LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+
+
+def write_gpt(path, *labels, start_mib=1):
+    """Write a primary GPT with one partition of 1 MiB per label."""
+    entries = b""
+    for index, label in enumerate(labels):
+        first = (start_mib + index) * 2048
+        name = label.encode("utf-16-le").ljust(72, b"\0")
+        ids = uuid.UUID(LINUX).bytes_le + uuid.UUID(int=index + 1).bytes_le
+        entries += ids + struct.pack("<QQQ", first, first + 2047, 0) + name
+    entries = entries.ljust(128 * 128, b"\0")
+    fields = [b"EFI PART", b"\0\0\1\0", 92, 0, 0, 1, SIZE // 512 - 1, 34, SIZE // 512 - 34]
+    fields += [uuid.UUID(int=99).bytes_le, 2, 128, 128, zlib.crc32(entries)]
+    header = struct.pack("<8s4sIIIQQQQ16sQIII", *fields)
+    header = header[:16] + struct.pack("<I", zlib.crc32(header)) + header[20:]
+    poke(path, 512, header)
+    poke(path, 1024, entries)
+
+
+def poke(path, offset, data):
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def write_ext4(path, offset, number):
+    poke(path, offset + 0x438, b"\x53\xef")
+    poke(path, offset + 0x468, uuid.UUID(int=number).bytes)
+
+
+@dataclass
+class Machine:
+    """A fake machine."""
+
+    root: Path
+
+    def add(self, name, *, serial="", wwid="", pci="0000:00:04.0", size=SIZE, partitions=(), holders=()):
+        device = self.root / f"sys/devices/pci0000:00/{pci}/block/{name}"
+        for folder in (
+            device / "holders",
+            device / "device",
+            device / "queue",
+            self.root / "sys/block",
+            self.root / "dev",
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self.root / "sys/block" / name).symlink_to(device)
+        (device / "size").write_text(f"{size // 512}\n")
+        (device / "queue/logical_block_size").write_text("512\n")
+        if serial:
+            (device / "serial").write_text(f"{serial}  \n")
+        if wwid:
+            (device / "wwid").write_text(f"{wwid}\n")
+        for number, partition in enumerate(partitions, 1):
+            (device / partition / "holders").mkdir(parents=True)
+            (device / partition / "partition").write_text(f"{number}\n")
+        for holder in holders:
+            (device / "holders" / holder).mkdir()
+        path = self.root / "dev" / name
+        with path.open("wb") as file:
+            file.truncate(SIZE)
+        return path
+
+    def discover(self):
+        return disks.discover(self.root / "sys", self.root / "dev")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_disk_is_described_from_sysfs(machine):
+    machine.add("nvme0n1", serial="S1", wwid="eui.01", pci="0000:41:00.0", partitions=("nvme0n1p1",))
+    (found,) = machine.discover()
+    assert (found.serial, found.wwid, found.pci_path, found.size_bytes) == ("S1", "eui.01", "0000:41:00.0", SIZE)
+    assert found.partitions == ("nvme0n1p1",)
+
+
+def test_scsi_serial_is_read_from_its_page(machine):
+    machine.add("sda")
+    page = machine.root / "sys/block/sda/device/vpd_pg80"
+    page.write_bytes(b"\0\x80\0\x08  WD1234")
+    assert machine.discover()[0].serial == "WD1234"
+
+
+def test_loops_and_empty_drives_are_no_disks(machine):
+    for name in ("loop0", "sr0", "dm-0", "md127", "zram0"):
+        machine.add(name, serial="x")
+    machine.add("sdb", serial="x", size=0)
+    assert machine.discover() == []
+
+
+def test_all_given_identifiers_must_match(machine):
+    machine.add("vda", serial="OS1", wwid="w1", pci="0000:00:04.0")
+    machine.add("vdb", serial="OS2", wwid="w2", pci="0000:00:05.0")
+    found = machine.discover()
+    assert disks.bind_os_disk(found, DiskId(serial="OS1", size_bytes=SIZE)).name == "vda"
+    assert disks.bind_os_disk(found, DiskId(wwid="w2", pci_path="0000:00:05.0")).name == "vdb"
+    with pytest.raises(AgentError, match=r"0 disks have serial OS1, wwid w2.*the machine has: vda .*; vdb") as caught:
+        disks.bind_os_disk(found, DiskId(serial="OS1", wwid="w2"))
+    assert caught.value.code == "disk-not-found"
+
+
+def test_two_matches_are_refused(machine):
+    machine.add("vda", serial="SAME", pci="0000:00:04.0")
+    machine.add("vdb", serial="SAME", pci="0000:00:05.0")
+    with pytest.raises(AgentError) as caught:
+        disks.bind_os_disk(machine.discover(), DiskId(serial="SAME", size_bytes=SIZE))
+    assert caught.value.code == "disk-ambiguous"
+
+
+def test_part_of_a_serial_does_not_match(machine):
+    machine.add("vda", serial="OS12")
+    with pytest.raises(AgentError):
+        disks.bind_os_disk(machine.discover(), DiskId(serial="OS1", size_bytes=SIZE))
+
+
+def test_busy_disk_is_refused(machine):
+    machine.add("vda", serial="OS1", partitions=("vda1",))
+    found = machine.discover()
+    with pytest.raises(AgentError, match="vda1 on /mnt"):
+        disks.require_usable(found[0], found, {"vda1": "/mnt"})
+    machine.add("vdb", serial="OS2", holders=("md127",))
+    found = machine.discover()
+    with pytest.raises(AgentError, match="in use: md127"):
+        disks.require_usable(found[1], found, {})
+
+
+@pytest.mark.parametrize(
+    ("offset", "magic", "kind"),
+    [
+        (4096, b"\xfc\x4e\x2b\xa9", "md"),
+        (0, b"\xfc\x4e\x2b\xa9", "md"),
+        (SIZE - 8192, b"\xfc\x4e\x2b\xa9", "md"),
+        (SIZE - 65536, b"\xfc\x4e\x2b\xa9", "md"),
+        (512, b"LABELONE", "lvm"),
+        (0, b"LUKS\xba\xbe", "luks"),
+        (4096 + 24, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), "bcache"),
+        (131072 + 5 * 1024, (0x00BAB10C).to_bytes(8, "little"), "zfs"),
+        (131072, (0x00BAB10C).to_bytes(8, "big"), "zfs"),
+    ],
+)
+@pytest.mark.parametrize("in_partition", [False, True])
+def test_members_of_pools_are_refused(machine, offset, magic, kind, in_partition):
+    path = machine.add("vda", serial="OS1")
+    if in_partition:
+        write_gpt(path, "data")
+        offset = ondisk.MIB + (offset if offset < SIZE // 2 else offset - SIZE + ondisk.MIB)
+    poke(path, offset, magic)
+    found = machine.discover()
+    with pytest.raises(AgentError, match=f"is part of: {kind}"):
+        disks.require_usable(found[0], found, {})
+
+
+def test_labels_of_another_installation_are_refused(machine):
+    machine.add("vda", serial="OS1")
+    write_gpt(machine.add("vdb", serial="OLD"), *disks.LABELS)
+    found = machine.discover()
+    with pytest.raises(AgentError, match=r"vdb .*qtrade-esp, qtrade-state, qtrade-system as well"):
+        disks.require_usable(found[0], found, {})
+    disks.require_usable(found[1], found, {})
+
+
+def test_our_layout_is_recognised(machine):
+    write_gpt(machine.add("nvme0n1", serial="OS1"), *disks.LABELS)
+    (found,) = machine.discover()
+    assert found.is_ours
+    assert found.partition_path("qtrade-system").name == "nvme0n1p3"
+    with pytest.raises(AgentError, match="0 partitions nothing"):
+        found.partition("nothing")
+
+
+def test_damaged_gpt_is_no_gpt(machine):
+    path = machine.add("vda")
+    write_gpt(path, "x")
+    poke(path, 1024 + 40, b"\x77")
+    assert machine.discover()[0].gpt is None
+
+
+def test_protected_disk_must_be_there_once_and_be_another(machine):
+    path = machine.add("vda", serial="OS1")
+    write_ext4(machine.add("vdb", serial="LEDGER"), 0, 7)
+    found = machine.discover()
+    ledger = DiskId(serial="LEDGER", fs_uuid=str(uuid.UUID(int=7)))
+    assert [one.name for one in disks.bind_guarded(found, [ledger], found[0], "protected")] == ["vdb"]
+    for wanted, code in (
+        (DiskId(serial="GONE"), "protected-missing"),
+        (DiskId(serial="LEDGER", fs_uuid=str(uuid.UUID(int=8))), "protected-missing"),
+        (DiskId(size_bytes=SIZE), "protected-ambiguous"),
+        (DiskId(serial="OS1"), "protected-is-os-disk"),
+    ):
+        with pytest.raises(AgentError) as caught:
+            disks.bind_guarded(found, [wanted], found[0], "protected")
+        assert caught.value.code == code
+    write_ext4(path, 0, 7)
+    found = machine.discover()
+    with pytest.raises(AgentError, match="as OS disk and as protected"):
+        disks.bind_guarded(found, [DiskId(serial="LEDGER", fs_uuid=str(uuid.UUID(int=7)))], found[0], "protected")
+
+
+@pytest.mark.parametrize("offset", [0, 600, SIZE - 1, ondisk.MIB + 5000])
+def test_fingerprint_sees_changes_where_it_matters(machine, offset):
+    path = machine.add("vdb", serial="LEDGER")
+    write_gpt(path, "ledger")
+    (before,) = machine.discover()
+    first = protect.fingerprint(before)
+    assert protect.fingerprint(before) == first
+    poke(path, offset, b"\x5a")
+    assert protect.fingerprint(before) != first
+
+
+def test_compare_names_the_disk_that_changed():
+    assert protect.compare({"A": "1"}, {"A": "1"}) == [{"serial": "A", "before": "1", "after": "1"}]
+    with pytest.raises(AgentError, match="differ from before: B, C"):
+        protect.compare({"A": "1", "B": "1", "C": "1"}, {"A": "1", "B": "2"})
+
+
+def test_filesystem_uuids_are_read(machine):
+    path = machine.add("vda")
+    poke(path, 0, b"XFSB")
+    poke(path, 32, uuid.UUID(int=3).bytes)
+    assert machine.discover()[0].fs_uuids == (str(uuid.UUID(int=3)),)
+    poke(path, 0, bytes(64))
+    poke(path, 82, b"FAT32")
+    poke(path, 67, bytes.fromhex("efbeadde"))
+    assert machine.discover()[0].fs_uuids == ("DEAD-BEEF",)

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from flash.agent import job
+from flash.agent.errors import AgentError
+
+pytestmark = pytest.mark.unit
+
+
+def parse(fields):
+    return job.parse_job(json.dumps(fields).encode())
+
+
+def test_installation_job_is_parsed(job_fields, image):
+    parsed = parse(job_fields())
+    assert parsed.kind == "install"
+    assert parsed.image is not None
+    assert parsed.image.contents.image_id == parsed.image_id == image.image_id
+    assert [blob.role for blob in parsed.image.contents.blobs] == ["base", "agave", "kernel", "initrd"]
+    assert parsed.os_disk == job.DiskId(serial="OS1", size_bytes=4 << 30)
+    assert parsed.protected == (job.DiskId(serial="LEDGER"),)
+    assert parsed.require_running
+
+
+def test_small_jobs_need_little(job_fields):
+    fields = job_fields(image=None, source=None, os_disk=None, layout=None, trust=None, kind="reboot")
+    assert parse(fields).kind == "reboot"
+    fields.update(kind="commit", image_id="a" * 64, require_running=False)
+    assert parse(fields).image_id == "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schema_version": 2}, "schema_version is 2"),
+        ({"kind": "format"}, "kind is 'format', allowed is apply or arm"),
+        ({"kind": "arm"}, "lacks image_id"),
+        ({"nonce": "F" * 64}, "nonce is .*64 lower-case hex"),
+        ({"host": "Lab_1"}, "host is 'Lab_1'"),
+        ({"host": "lab-1\n"}, "host is"),
+        ({"issued_at": True}, "issued_at is True"),
+        ({"source": "file:///etc"}, "source is 'file:///etc', allowed is an http"),
+        ({"layout": None}, "lacks layout"),
+        ({"layout": {"esp_mib": 1, "system_mib": 2048}}, "too small"),
+        ({"surprise": 1}, "unknown fields: surprise"),
+        ({"os_disk": {"serial": "OS1"}}, "os_disk gives serial; one identifier alone"),
+        ({"os_disk": {}}, "os_disk names no disk"),
+        ({"os_disk": {"serial": "  ", "wwid": "w"}}, "one identifier alone"),
+        ({"protected": {"serial": "x"}}, "protected is"),
+        ({"protected": [{}]}, r"protected\[0\] names no disk"),
+        ({"cmdline": "a; reboot"}, "GRUB would interpret"),
+        ({"cmdline": "a$b"}, "GRUB would interpret"),
+        ({"trust": {"build": "x"}}, "build is 'x'"),
+    ],
+)
+def test_bad_field_is_named(job_fields, changes, says):
+    with pytest.raises(AgentError, match=says):
+        parse(job_fields(**changes))
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"\xff", b"1"])
+def test_payload_must_be_an_object(payload):
+    with pytest.raises(AgentError) as caught:
+        job.parse_job(payload)
+    assert caught.value.code == "job-invalid"
+
+
+def test_id_must_be_that_of_the_list(job_fields, image):
+    with pytest.raises(AgentError, match="the list has the id"):
+        parse(job_fields(image={**image.as_job(), "id": "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("qtrade-image 1", "qtrade-image 2", "does not begin"),
+        ("layer ", "slice ", "line 2 .*unexpected 'slice'"),
+        (" base\n", " ../base\n", "line 2 .*expected layer"),
+        (" 6\ninitrd", " -6\ninitrd", "line 4 .*bad digest or size"),
+        ("cmdline console", "cmdline `x` console", "GRUB would interpret"),
+        ("cmdline", "kernel x 1\ncmdline", "unexpected 'kernel'"),
+    ],
+)
+def test_bad_list_is_refused(job_fields, image, old, new, says):
+    with pytest.raises(AgentError, match=says):
+        parse(job_fields(image={**image.as_job(), "list": image.list_text.replace(old, new, 1)}))
+
+
+def test_a_secret_never_stands_in_an_error(job_fields):
+    for secret in ("hunter2", {"name": "key", "value": "hunter2!"}, {"name": "key", "value": 7}):
+        with pytest.raises(AgentError) as caught:
+            parse(job_fields(kind="secret", secret=secret))
+        assert "hunter2" not in str(caught.value)
+        assert "7" not in str(caught.value)
+
+
+def test_pinned_job_takes_only_the_key_of_the_command_line(job_fields, key, other_key):
+    envelope = key.envelope(job.PAYLOAD_TYPE, job_fields())
+    assert job.open_pinned_job(envelope, key.key_id).host == "lab-1"
+    with pytest.raises(AgentError, match="no trusted key"):
+        job.open_pinned_job(envelope, other_key.key_id)
+    forged = other_key.envelope(job.PAYLOAD_TYPE, job_fields(trust={"build": [], "job": [key.pem, other_key.pem]}))
+    with pytest.raises(AgentError, match="no trusted key"):
+        job.open_pinned_job(forged, key.key_id)
