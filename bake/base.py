@@ -5,8 +5,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
 from bake import pack
 from bake.plan import KERNEL, digest_of
 from qtrade import process
@@ -69,7 +67,9 @@ def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe
     shutil.copyfile(kernels[0], kernel)
     release = kernels[0].name.removeprefix("vmlinuz-")
     packed = pack.pack_layer(tools, tree, work / "base.erofs", name=BASE, epoch=recipe.epoch)
-    layer = BlobRecord(key, BASE, packed.digest, packed.size, packed.verity, packed.paths, {"index": _index_digest(index)})
+    layer = BlobRecord(
+        key, BASE, packed.digest, packed.size, packed.verity, packed.paths, {"index": _index_digest(index)}
+    )
     digest = pack.sha256_file(kernel)
     kernel_record = BlobRecord(kernel_key(key), KERNEL, digest, kernel.stat().st_size, facts={"release": release})
     target = index_folder(settings, key)
@@ -112,6 +112,9 @@ def _clean(tree: Path) -> None:
 
 
 def _index_digest(index: Path) -> str:
-    lists = sorted(path for path in index.iterdir() if path.is_file() and path.name.endswith(("_Packages", "_Packages.lz4", "_Packages.xz")))
+    lists = sorted(
+        path
+        for path in index.iterdir()
+        if path.is_file() and path.name.endswith(("_Packages", "_Packages.lz4", "_Packages.xz"))
+    )
     return digest_of([[path.name, pack.sha256_file(path)] for path in lists])
-

@@ -64,7 +64,9 @@ def run_in_chamber(
         check=False,
     )
     if done.returncode != 0:
-        raise process.failed(process.Completed(chamber.command, done.returncode, done.stdout, done.stdout + done.stderr))
+        raise process.failed(
+            process.Completed(chamber.command, done.returncode, done.stdout, done.stdout + done.stderr)
+        )
     return done
 
 
@@ -95,7 +97,7 @@ def _inside(spec_path: str) -> int:
 
 
 def _mount_root(chamber: Chamber) -> list[Path]:
-    lowers = []
+    lowers: list[Path] = []
     for number, layer in enumerate(chamber.layers):
         lower = chamber.folder / "lower" / f"{number:02}"
         lower.mkdir(exist_ok=True)
@@ -125,7 +127,7 @@ def _mount_inside(chamber: Chamber) -> None:
     for device in _DEVICES:
         (root / "dev" / device).touch()
         _mount("--bind", f"/dev/{device}", str(root / "dev" / device))
-    os.symlink("/proc/self/fd", root / "dev/fd")
+    (root / "dev/fd").symlink_to("/proc/self/fd")
     resolver = root / "run/systemd/resolve"
     resolver.mkdir(parents=True)
     shutil.copyfile("/etc/resolv.conf", resolver / "stub-resolv.conf")

@@ -137,7 +137,9 @@ def _release_digest(release: str, path: str, repository: str) -> str:
 def _find_package(packages: str, component: AptComponent, repository: str) -> dict[str, str]:
     versions = []
     for paragraph in packages.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and not line.startswith(" "))
+        fields = dict(
+            line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and not line.startswith(" ")
+        )
         if fields.get("Package") == component.package:
             versions.append(fields.get("Version", ""))
             if fields.get("Version") == component.version:
@@ -166,7 +168,9 @@ def _download(settings: Settings, url: str, sha256: str, size: int, file_name: s
     if total.hexdigest() != sha256 or fresh.stat().st_size != size:
         found = f"{fresh.stat().st_size} bytes, sha256 {total.hexdigest()}"
         fresh.unlink()
-        raise TrustError(f"{url} is not the file that was pinned", details=f"wanted {size} bytes, {sha256}\nfound  {found}")
+        raise TrustError(
+            f"{url} is not the file that was pinned", details=f"wanted {size} bytes, {sha256}\nfound  {found}"
+        )
     shutil.move(fresh, target)
     return target
 

@@ -42,11 +42,11 @@ class Ids(Model):
         for user in self.users:
             unknown = {user.group, *user.groups} - known
             if unknown:
-                raise ValueError(f"user {user.name} is in group {sorted(unknown)[0]}, which the table does not have")
+                raise ValueError(f"user {user.name} is in group {min(unknown)}, which the table does not have")
         for kind, ids in (("gid", [g.gid for g in self.groups]), ("uid", [u.uid for u in self.users])):
             twice = {number for number in ids if ids.count(number) > 1}
             if twice:
-                raise ValueError(f"{kind} {sorted(twice)[0]} stands twice")
+                raise ValueError(f"{kind} {min(twice)} stands twice")
         return self
 
 

@@ -33,7 +33,12 @@ def assemble(  # noqa: PLR0913 - an image has this many parts
     needs = {BASE: (), **{layer.role: layer.needs for layer in recipe.layers}}
     parts = tuple(
         ImageLayer(
-            role=layer.name, key=layer.key, digest=layer.digest, size=layer.size, verity=layer.verity, needs=needs[layer.name]
+            role=layer.name,
+            key=layer.key,
+            digest=layer.digest,
+            size=layer.size,
+            verity=layer.verity,
+            needs=needs[layer.name],
         )
         for layer in layers
     )
@@ -95,7 +100,9 @@ def _parse_inputs(path: Path) -> RoleInputs:
     try:
         declared = RoleInputs.model_validate(yaml.safe_load(path.read_text()) or {})
     except (yaml.YAMLError, ValidationError) as error:
-        raise BadInput(f"{path} is not valid", details=str(error), resolution="correct the fields named above") from error
+        raise BadInput(
+            f"{path} is not valid", details=str(error), resolution="correct the fields named above"
+        ) from error
     files = []
     for file in declared.files:
         template = path.parent / "templates" / f"{file.path}.j2"

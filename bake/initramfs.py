@@ -13,7 +13,7 @@ from qtrade.toolsroot import ToolsRoot
 _INSIDE = "/run/qtrade"
 
 
-def make_initramfs(
+def make_initramfs(  # noqa: PLR0913 - an initramfs is made of this much
     settings: Settings, tools: ToolsRoot, store: Store, *, name: str, key: str, base: Path, release: str, epoch: int
 ) -> BlobRecord:
     """Make the initial RAM filesystem `name` (`INITRD` or `INSTALLER`) for kernel `release` on the `base` layer's blob."""

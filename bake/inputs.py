@@ -25,17 +25,32 @@ def read_inputs(settings: Settings, roles: tuple[str, ...], components: dict[str
     """Return the digests of the project's files that `roles` and the initial RAM filesystems are made of."""
     code = Path(__file__).resolve().parent.parent
     project = settings.project
-    shared = [hash_tree(project / "ansible" / name) for name in ("ansible.cfg", "playbooks/tasks", "collections") if (project / "ansible" / name).exists()]
+    shared = [
+        hash_tree(project / "ansible" / name)
+        for name in ("ansible.cfg", "playbooks/tasks", "collections")
+        if (project / "ansible" / name).exists()
+    ]
     return Inputs(
         engine=_combine([hash_tree(code / name) for name in _ENGINE_FILES] + [hash_tree(project / "packer")]),
         ids=hash_tree(project / "manifests/ids.yaml"),
         roles={
-            role: _combine([hash_tree(project / "ansible/roles" / role), hash_tree(project / f"ansible/playbooks/{role}.yml"), *shared])
+            role: _combine(
+                [
+                    hash_tree(project / "ansible/roles" / role),
+                    hash_tree(project / f"ansible/playbooks/{role}.yml"),
+                    *shared,
+                ]
+            )
             for role in roles
         },
         initramfs={
             INITRD: hash_tree(code / "bake/initramfs/os"),
-            INSTALLER: _combine([hash_tree(code / name) for name in ("bake/initramfs/installer", "bake/grub", "bake/grub.py", "flash/agent")]),
+            INSTALLER: _combine(
+                [
+                    hash_tree(code / name)
+                    for name in ("bake/initramfs/installer", "bake/grub", "bake/grub.py", "flash/agent")
+                ]
+            ),
         },
         components=components,
     )
@@ -62,10 +77,7 @@ def hash_folder(path: Path, *, ignored: tuple[str, ...] = ("__pycache__",)) -> s
 
 def _add(total: "hashlib._Hash", path: Path, name: str) -> None:
     facts = path.lstat()
-    if stat.S_ISLNK(facts.st_mode):
-        content = os.readlink(path).encode()
-    else:
-        content = path.read_bytes()
+    content = str(path.readlink()).encode() if stat.S_ISLNK(facts.st_mode) else path.read_bytes()
     kind = "l" if stat.S_ISLNK(facts.st_mode) else "x" if facts.st_mode & stat.S_IXUSR else "f"
     total.update(f"{kind} {len(name)} {name} {len(content)} ".encode())
     total.update(content)

@@ -58,7 +58,9 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
     }
     with log.open("w") as sink:
         try:
-            run_in_chamber(chamber, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: print(line, file=sink, flush=True))
+            run_in_chamber(
+                chamber, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: print(line, file=sink, flush=True)
+            )
         except ToolError as error:
             raise ToolError(
                 f"layer {role} failed", details=error.details, resolution=f"read {log}, mend the role and bake again"
@@ -80,7 +82,13 @@ def _packer_build(settings: Settings, work: Path, job: LayerJob) -> packer.Packe
     inventory = work / "inventory.yml"
     inventory.write_text(
         json.dumps(
-            {"all": {"hosts": {role: {"ansible_host": str(work / "root"), "ansible_connection": "community.general.chroot"}}}}
+            {
+                "all": {
+                    "hosts": {
+                        role: {"ansible_host": str(work / "root"), "ansible_connection": "community.general.chroot"}
+                    }
+                }
+            }
         )
     )
     variables = work / "vars.json"
@@ -107,11 +115,23 @@ def _fetch_command(work: Path, layer: RecipeLayer) -> tuple[str, ...]:
     if not layer.packages:
         return ()
     options = ("-o", "Acquire::Retries=3", "-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1")
-    return ("chroot", str(work / "root"), "apt-get", "install", "--yes", "-qq", "--download-only", *options, *layer.packages)
+    return (
+        "chroot",
+        str(work / "root"),
+        "apt-get",
+        "install",
+        "--yes",
+        "-qq",
+        "--download-only",
+        *options,
+        *layer.packages,
+    )
 
 
 def _binds(settings: Settings, work: Path, job: LayerJob) -> dict[str, str]:
-    binds = {str(fetched.path): _inside(fetched) for name, fetched in job.components.items() if name in job.layer.components}
+    binds = {
+        str(fetched.path): _inside(fetched) for name, fetched in job.components.items() if name in job.layer.components
+    }
     if job.layer.packages:
         archives = settings.cache_dir / "debs" / job.recipe.base.suite
         cache = work / "apt-cache"

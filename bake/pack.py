@@ -10,10 +10,31 @@ from qtrade.toolsroot import ToolsRoot
 
 _FIXED_UUID = "71747261-6465-4c61-b965-720000000001"
 _OVERLAY_XATTRS = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid")
-_NOT_SHIPPED = ("./boot/vmlinuz*", "./boot/System.map*", "./boot/initrd*", "./vmlinuz*", "./initrd.img*", "./dev/*", "./proc/*", "./sys/*", "./run/*", "./tmp/*")
+_NOT_SHIPPED = (
+    "./boot/vmlinuz*",
+    "./boot/System.map*",
+    "./boot/initrd*",
+    "./vmlinuz*",
+    "./initrd.img*",
+    "./dev/*",
+    "./proc/*",
+    "./sys/*",
+    "./run/*",
+    "./tmp/*",
+)
 _VAR_KEPT = "lib/dpkg"
 # Folders that systemd's own tmpfiles.d makes, or that only the bake used.
-_VAR_IGNORED = ("cache", "lib/apt", "lib/dpkg", "lib/systemd/deb-systemd", "lib/ucf", "lib/pam", "log/apt", "tmp", "backups")
+_VAR_IGNORED = (
+    "cache",
+    "lib/apt",
+    "lib/dpkg",
+    "lib/systemd/deb-systemd",
+    "lib/ucf",
+    "lib/pam",
+    "log/apt",
+    "tmp",
+    "backups",
+)
 
 
 @dataclass(frozen=True)
@@ -87,13 +108,11 @@ def _var_excludes(tree: Path) -> list[str]:
     var = tree / "var"
     if not var.is_dir():
         return []
-    excludes = []
-    for entry in sorted(os.listdir(var)):
-        if entry != "lib":
-            excludes.append(f"--exclude=./var/{entry}")
+    excludes = [f"--exclude=./var/{entry.name}" for entry in sorted(var.iterdir()) if entry.name != "lib"]
     library = var / "lib"
     if library.is_dir():
-        excludes += [f"--exclude=./var/lib/{entry}" for entry in sorted(os.listdir(library)) if entry != "dpkg"]
+        others = [entry.name for entry in sorted(library.iterdir()) if entry.name != "dpkg"]
+        excludes += [f"--exclude=./var/lib/{name}" for name in others]
     return [*excludes, "--exclude=./var/lib/dpkg/lock*", "--exclude=./var/lib/dpkg/*-old"]
 
 
@@ -106,7 +125,11 @@ def _write_var_lines(tree: Path, *, name: str, known: frozenset[str]) -> None:
         names.sort()
         path = Path(folder)
         inside = path.relative_to(var).as_posix()
-        if inside == "." or inside in known or any(inside == skip or inside.startswith((f"{skip}/", f"{skip}-")) for skip in _VAR_IGNORED):
+        if (
+            inside == "."
+            or inside in known
+            or any(inside == skip or inside.startswith((f"{skip}/", f"{skip}-")) for skip in _VAR_IGNORED)
+        ):
             continue
         facts = path.stat()
         lines.append(f"d /var/{inside} {stat.S_IMODE(facts.st_mode):04o} {facts.st_uid} {facts.st_gid} -")

@@ -25,7 +25,15 @@ class PackerBuild:
         """Return the command line."""
         names = {**self.variables, "manifest": str(self.manifest)}
         flags = [flag for name, value in names.items() for flag in ("-var", f"{name}={value}")]
-        return ("packer", "build", "-color=false", "-on-error=cleanup", "-parallel-builds=1", *flags, str(self.template))
+        return (
+            "packer",
+            "build",
+            "-color=false",
+            "-on-error=cleanup",
+            "-parallel-builds=1",
+            *flags,
+            str(self.template),
+        )
 
     def check_result(self) -> None:
         """Raise `ToolError` unless the manifest says that a build ended: Packer's exit code alone does not."""

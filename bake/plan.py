@@ -57,7 +57,9 @@ def base_key(recipe: Recipe, inputs: Inputs) -> str:
     return digest_of(["base", inputs.engine, inputs.ids, recipe.epoch, recipe.base.model_dump(mode="json")])
 
 
-def layer_fields(recipe: Recipe, role: str, inputs: Inputs, base: BlobRecord, keys: Mapping[str, str]) -> dict[str, str]:
+def layer_fields(
+    recipe: Recipe, role: str, inputs: Inputs, base: BlobRecord, keys: Mapping[str, str]
+) -> dict[str, str]:
     """Return the named digests that a layer's key is made of, so that a miss can say which of them changed."""
     layer = next(layer for layer in recipe.layers if layer.role == role)
     parents = {need: keys[need] for need in recipe.ancestors(role) if need != BASE}
@@ -91,7 +93,12 @@ def plan_bake(recipe: Recipe, inputs: Inputs, find: Callable[[str], BlobRecord |
         names = (BASE, INITRD, INSTALLER, *(layer.role for layer in recipe.layers))
         reason = "not in the store"
         return tuple(
-            Step(name, Action.BUILD, base_key(recipe, inputs) if name == BASE else "", reason if name == BASE else "base is new")
+            Step(
+                name,
+                Action.BUILD,
+                base_key(recipe, inputs) if name == BASE else "",
+                reason if name == BASE else "base is new",
+            )
             for name in names
         )
     steps = [Step(BASE, Action.HIT, base_key(recipe, inputs), "hit")]
@@ -106,7 +113,9 @@ def plan_bake(recipe: Recipe, inputs: Inputs, find: Callable[[str], BlobRecord |
         parents = [need for need in recipe.ancestors(layer.role) if need in built]
         last = find(digest_of(["last", recipe.name, layer.role]))
         changed = [name for name, value in fields.items() if last is not None and last.facts.get(name) != value]
-        reason = f"{parents[0]} changed" if parents else f"{', '.join(changed)} changed" if changed else "not in the store"
+        reason = (
+            f"{parents[0]} changed" if parents else f"{', '.join(changed)} changed" if changed else "not in the store"
+        )
         step = _step(layer.role, keys[layer.role], find, reason)
         if step.action is Action.BUILD:
             built.add(layer.role)

@@ -67,7 +67,9 @@ def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
     return plan_bake(recipe, inputs, lambda wanted: store.find_record(wanted) if wanted != key or whole else None)
 
 
-def bake(settings: Settings, recipe: Recipe, version: str, reporter: Reporter, *, from_scratch: bool = False) -> BakeResult:
+def bake(
+    settings: Settings, recipe: Recipe, version: str, reporter: Reporter, *, from_scratch: bool = False
+) -> BakeResult:
     """Bake `version` of the recipe and publish it. Raises the errors of its steps; a failed bake publishes nothing."""
     inputs, components = _gather(settings, recipe)
     store = LocalStore(settings.store)
@@ -150,7 +152,9 @@ class _Bake:
 
     def _make_all(self, missing: list[str], keys: dict[str, str], base: Base, done: dict[str, BlobRecord]) -> None:
         needs = {layer.role: set(layer.needs) for layer in self.recipe.layers}
-        order: TopologicalSorter[str] = TopologicalSorter({name: needs.get(name, set()) & set(missing) for name in missing})
+        order: TopologicalSorter[str] = TopologicalSorter(
+            {name: needs.get(name, set()) & set(missing) for name in missing}
+        )
         order.prepare()
         running: dict[Future[BlobRecord], str] = {}
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:

@@ -51,10 +51,14 @@ class AgentLink:
         try:
             status: dict[str, Any] = json.loads(done.stdout)
         except ValueError as error:
-            raise HostError(f"{self.target.host}: the agent's status is not JSON", details=done.stdout[-500:]) from error
+            raise HostError(
+                f"{self.target.host}: the agent's status is not JSON", details=done.stdout[-500:]
+            ) from error
         return status
 
-    def wait_for_status(self, accept: Callable[[dict[str, Any]], bool], *, within_s: float, what: str) -> dict[str, Any]:
+    def wait_for_status(
+        self, accept: Callable[[dict[str, Any]], bool], *, within_s: float, what: str
+    ) -> dict[str, Any]:
         """Ask the host until `accept` takes its status. Raises `HostError`, with the last answer, when time is up."""
         deadline = time.monotonic() + within_s
         last = "no answer yet"

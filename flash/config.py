@@ -13,6 +13,7 @@ from qtrade.manifest.image import canonical_json, image_id
 from qtrade.manifest.inputs import InputFile, InputValue
 from qtrade.signing import BUNDLE_TYPE, SigningKey
 
+_SPACING: Any = {"keep_trailing_newline": True, "trim_blocks": True, "lstrip_blocks": True}
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
@@ -67,7 +68,7 @@ class Bundle:
 def render_bundle(host: Host, environment: Environment, image: Image) -> Bundle:
     """Return the bundle of `host` for `image`. Raises `BadInput` for an unknown, missing or wrongly typed value."""
     values = _resolve_values(host, environment, image)
-    jinja = Jinja(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - config files, not HTML
+    jinja = Jinja(autoescape=False, undefined=StrictUndefined, **_SPACING)  # noqa: S701 - config files, not HTML
     files: list[ConfigFile] = []
     for inputs in image.inputs.values():
         for file in inputs.files:
@@ -96,7 +97,9 @@ def _resolve_values(host: Host, environment: Environment, image: Image) -> dict[
                 resolution=f"set config.{name} ({value.type}) in the host's or the environment's manifest",
             )
         found = given.get(name, value.default)
-        if found is not None and (not isinstance(found, _TYPES[value.type]) or (value.type == "int" and isinstance(found, bool))):
+        if found is not None and (
+            not isinstance(found, _TYPES[value.type]) or (value.type == "int" and isinstance(found, bool))
+        ):
             raise BadInput(
                 f"host {host.name}: config.{name} is {found!r:.60}, not a {value.type}", resolution="correct the value"
             )
@@ -116,4 +119,3 @@ def _render_one(jinja: Jinja, file: InputFile, values: dict[str, Any], host: Hos
     except TemplateError as error:
         raise BadInput(f"{file.path} cannot be rendered for host {host.name}", details=str(error)) from error
     return ConfigFile(path, file.mode, str(file.owner), str(file.group), content)
-

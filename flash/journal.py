@@ -9,7 +9,7 @@ from typing import Any
 
 from flash.states import ENDS, State
 from qtrade.errors import BadInput
-from qtrade.process import redact
+from qtrade.redaction import redact
 
 
 @dataclass(frozen=True)

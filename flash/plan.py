@@ -66,7 +66,10 @@ def render_plan(plan: FlashPlan) -> str:
         f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}",
         f"  writes:         {plan.touched}",
         *[f"  never touches:  {disk}" for disk in plan.untouched],
-        *[f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})" for step in plan.steps],
+        *[
+            f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})"
+            for step in plan.steps
+        ],
     ]
     return "\n".join(lines)
 
@@ -78,7 +81,9 @@ def _step(door: Door, state: State, image: Image) -> PlanStep:
         State.LEASED: "hold the host, so that nobody else flashes it",
         State.PREFLIGHT: "verify signatures and every blob; check that the host can be reached",
         State.DRAINED: "stop the services" if in_place else "stop the services, if the host runs any",
-        State.STAGING: "start the agent on the running host" if in_place else "boot the installer from the network, once",
+        State.STAGING: "start the agent on the running host"
+        if in_place
+        else "boot the installer from the network, once",
         State.WRITING: "add the layers that are missing" if in_place else "partition the OS disk and write all layers",
         State.VERIFIED: "read every byte back; compare the protected disks",
         State.ARMED: "make the next boot the new version, once" if in_place else "write the boot entry, last of all",

@@ -46,8 +46,12 @@ def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str 
     link.run(jobs.simple("reboot"))
     with reporter.step("boot of the earlier version"):
         after = link.wait_for_status(
-            lambda now: now["boot_id"] != status["boot_id"], within_s=_BOOT_DEADLINE_S, what="the boot of the earlier version"
+            lambda now: now["boot_id"] != status["boot_id"],
+            within_s=_BOOT_DEADLINE_S,
+            what="the boot of the earlier version",
         )
     if after["image"] != wanted:
-        raise HostError(f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console")
+        raise HostError(
+            f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console"
+        )
     return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"])

@@ -14,7 +14,7 @@ from flash.journal import Journal, latest
 from flash.plan import FlashPlan, plan_flash
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
-from flash.states import State, check_move, rules, sequence
+from flash.states import ENDS, State, check_move, rules, sequence
 from flash.trust import load_image
 from qtrade.errors import ConflictError, HostError, QtradeError, Refused, UsageError
 from qtrade.manifest import Host
@@ -39,7 +39,9 @@ class FlashResult:
     evidence: Evidence
 
 
-def prepare(settings: Settings, host_name: str, version: str | None, reporter: Reporter, *, door: Door | None = None) -> tuple[FlashContext, FlashPlan]:
+def prepare(
+    settings: Settings, host_name: str, version: str | None, reporter: Reporter, *, door: Door | None = None
+) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
     environment = load_environment(settings, host)
@@ -62,15 +64,25 @@ def parse_door(name: str | None) -> Door | None:
         raise UsageError(f"there is no door {name}", resolution=f"use one of {', '.join(Door)}") from error
 
 
-def flash(context: FlashContext, plan: FlashPlan) -> FlashResult:
-    """Carry the plan out; take an open flash of the same plan up where it stopped.
+def parse_until(name: str | None) -> State:
+    """Return the state after which to stop. Raises `UsageError`."""
+    names = [state for state in State if state not in ENDS or state is State.COMMITTED]
+    if name is None:
+        return State.COMMITTED
+    if name not in names:
+        raise UsageError(f"no flash stops after {name}", resolution=f"use one of {', '.join(names)}")
+    return State(name)
+
+
+def flash(context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED) -> FlashResult:
+    """Carry the plan out up to `until`; take an open flash of the same plan up where it stopped.
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
     with _lease(context.settings, context.host.name):
         begin = _resume(context, plan)
         try:
-            _run(context, plan, begin)
+            _run(context, plan, begin, until)
         finally:
             for action in reversed(context.clean_up):
                 with suppress(OSError, QtradeError):
@@ -79,20 +91,24 @@ def flash(context: FlashContext, plan: FlashPlan) -> FlashResult:
     evidence: Evidence = {}
     for entry in entries:
         evidence.update(entry.evidence)
-    return FlashResult(
-        plan.host, plan.version, plan.image, entries[-1].state, str(context.journal.path), evidence
-    )
+    return FlashResult(plan.host, plan.version, plan.image, entries[-1].state, str(context.journal.path), evidence)
 
 
-def _run(context: FlashContext, plan: FlashPlan, begin: State) -> None:
+def _run(context: FlashContext, plan: FlashPlan, begin: State, until: State) -> None:
     steps = _steps(plan.door)
     order = sequence(plan.door)
-    for number, state in enumerate(order[order.index(begin) :], start=order.index(begin) + 1):
+    last = order.index(until) + 1
+    for number, state in enumerate(order[order.index(begin) : last], start=order.index(begin) + 1):
         context.reporter.say(f"[{number}/{len(order)}] {state}")
         start = time.monotonic()
         try:
             if state is State.PLANNED:
-                evidence: Evidence = {"plan": plan.digest, "image": plan.image, "version": plan.version, "door": plan.door}
+                evidence: Evidence = {
+                    "plan": plan.digest,
+                    "image": plan.image,
+                    "version": plan.version,
+                    "door": plan.door,
+                }
             else:
                 evidence = steps[state](context, rules(plan.door, state).deadline_s)
         except QtradeError as error:
@@ -137,7 +153,10 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
 
 
 def _choose_door(context: FlashContext) -> Door:
-    """Return the first of the host's doors that is open: in place needs a host that answers."""
+    """Return the door of an open flash of this image, else the first that is open: in place needs a host that answers."""
+    before = latest(context.journal.path.parent)
+    if before is not None and before.is_open and before.evidence("image") == context.image.image.id:
+        return Door(before.evidence("door"))
     for door in context.host.doors:
         if door is Door.IN_PLACE and context.status_or_none() is None:
             context.reporter.say("door in_place is closed: the host runs no agent that answers")
@@ -161,7 +180,10 @@ def _steps(door: Door) -> Steps:
 def _newest(store: LocalStore, host: Host) -> str:
     versions = store.versions(host.recipe)
     if not versions:
-        raise Refused(f"the store has no image of {host.recipe}", resolution=f"run `qtrade bake --recipe {host.recipe} --version …`")
+        raise Refused(
+            f"the store has no image of {host.recipe}",
+            resolution=f"run `qtrade bake --recipe {host.recipe} --version …`",
+        )
     return versions[-1]
 
 
@@ -179,7 +201,7 @@ def _lease(settings: Settings, host: str) -> Iterator[None]:
         try:
             fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConflictError(f"{host} is being flashed by another process", resolution="wait for it to end") from error
+            raise ConflictError(
+                f"{host} is being flashed by another process", resolution="wait for it to end"
+            ) from error
         yield
-
-

@@ -1,6 +1,7 @@
 """Resolve references to secrets. Values go to the agent on SSH stdin, and to the redaction filter first."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -8,14 +9,17 @@ import yaml
 from qtrade import process
 from qtrade.errors import BadInput, NotFound
 from qtrade.manifest import Host, Image
+from qtrade.redaction import register_secret
 from qtrade.settings import Settings
+
+VAULT_PASSWORD = "vault-password"
 
 
 def resolve_secrets(settings: Settings, host: Host, image: Image) -> dict[str, bytes]:
     """Return the value of every secret that the host's manifest refers to. Raises `BadInput`, `NotFound`.
 
     A reference is `env:NAME`, or `vault:FILE#KEY` for a file of ansible-vault, whose password file ANSIBLE_VAULT_PASSWORD_FILE
-    names.
+    names (else `vault-password` of the keys folder serves).
     """
     declared = {secret.name for inputs in image.inputs.values() for secret in inputs.secrets}
     unknown = sorted(set(host.secrets) - declared)
@@ -41,21 +45,28 @@ def resolve(settings: Settings, where: str, reference: str) -> bytes:
         raise BadInput(
             f"{where} is {reference!r:.30}, no reference to a secret", resolution="write env:NAME or vault:FILE#KEY"
         )
-    process.register_secret(value)
+    register_secret(value)
     return value.encode()
 
 
 def _from_vault(settings: Settings, where: str, rest: str) -> str:
     file, _, key = rest.partition("#")
-    path = settings.project / Path(file)
-    password = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE")
+    path = settings.project / file
     if not path.is_file() or not key:
         raise NotFound(f"{where}: {path} is no vault file with a key", resolution="write vault:FILE#KEY")
-    if not password:
+    password = Path(os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE") or settings.keys_dir / VAULT_PASSWORD)
+    if not password.is_file():
         raise NotFound(f"{where}: no vault password", resolution="set ANSIBLE_VAULT_PASSWORD_FILE")
-    tool = process.beside_python("ansible-vault")
-    done = process.run([tool, "view", "--vault-password-file", password, path])
-    document = yaml.safe_load(done.stdout)
-    if not isinstance(document, dict) or key not in document:
+    document = _decrypt(path, password)
+    if key not in document:
         raise NotFound(f"{where}: {path} has no key {key}", resolution="add it with `ansible-vault edit`")
-    return str(document[key])
+    return document[key]
+
+
+@cache
+def _decrypt(path: Path, password: Path) -> dict[str, str]:
+    done = process.run([process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path])
+    document = yaml.safe_load(done.stdout)
+    if not isinstance(document, dict):
+        raise BadInput(f"{path} holds no mapping", resolution="write `name: value` lines with `ansible-vault edit`")
+    return {str(name): str(value) for name, value in document.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from qtrade import process
 from qtrade.errors import BadInput, HostError
 from qtrade.manifest import Host
+from qtrade.redaction import redact
 from qtrade.settings import Settings
 
 
@@ -46,7 +47,13 @@ class SshTarget:
         return ["ssh", *self.options(), *extra, "-p", str(self.port), f"{self.user}@{self.address}", command]
 
     def run(
-        self, command: str, *, stdin: bytes | None = None, timeout_s: float = 120, check: bool = True, extra: Sequence[str] = ()
+        self,
+        command: str,
+        *,
+        stdin: bytes | None = None,
+        timeout_s: float = 120,
+        check: bool = True,
+        extra: Sequence[str] = (),
     ) -> process.Completed:
         """Run `command` and return what it said. Raises `HostError` when the host cannot be reached."""
         done = process.run(self.argv(command, *extra), stdin=stdin, timeout_s=timeout_s, check=False)
@@ -55,7 +62,7 @@ class SshTarget:
         if check and done.returncode != 0:
             raise HostError(
                 f"{self.host}: `{command}` ended with code {done.returncode}",
-                details=process.redact((done.stderr or done.stdout)[-2000:]),
+                details=redact((done.stderr or done.stdout)[-2000:]),
             )
         return done
 
@@ -93,7 +100,8 @@ def target_for(settings: Settings, host: Host, *, user: str | None = None) -> Ss
     identity = host.ssh.identity_file
     if identity is None:
         raise BadInput(
-            f"host {host.name}: ssh.identity_file is missing", resolution="name the private key that deploys log in with"
+            f"host {host.name}: ssh.identity_file is missing",
+            resolution="name the private key that deploys log in with",
         )
     return SshTarget(
         host.name, host.address, host.ssh.port, user or host.ssh.user, identity, known_hosts_path(settings, host.name)

@@ -1,8 +1,8 @@
 """The states of a flash, the legal moves between them, and what boots if power fails in each.
 
-                          +--> (in place) STAGING .. VERIFIED -> DRAINED -> ARMED --+
-    PLANNED -> LEASED -> PREFLIGHT                                                  +-> REBOOTING -> CONFIGURED -> HEALTHY
-                          +--> (other doors) DRAINED -> STAGING .. VERIFIED -> ARMED +       -> SOAKING -> COMMITTED
+                      +--> (in place) STAGING .. VERIFIED -> DRAINED -> ARMED --+
+PLANNED -> LEASED -> PREFLIGHT                                                  +-> REBOOTING -> CONFIGURED -> HEALTHY
+                      +--> (other doors) DRAINED -> STAGING .. VERIFIED -> ARMED +       -> SOAKING -> COMMITTED
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,11 @@ def check_move(door: Door, current: State | None, target: State) -> None:
     elif current in ENDS:
         legal = ()
     else:
-        legal = (order[order.index(current) + 1], rules(door, current).on_failure, rules(door, order[order.index(current) + 1]).on_failure)
+        legal = (
+            order[order.index(current) + 1],
+            rules(door, current).on_failure,
+            rules(door, order[order.index(current) + 1]).on_failure,
+        )
     if target not in legal:
         raise QtradeError(
             f"a flash cannot go from {current} to {target}",

@@ -44,7 +44,11 @@ def load_image(store: Store, recipe: str, version: str, trusted: tuple[PublicKey
         image = Image.model_validate_json(published.image_text)
     except ValidationError as error:
         raise TrustError(f"{recipe} {version}: image.json is of another format", details=str(error)) from error
-    if image.id != found["list"] or image.list_text() != published.list_text or (image.name, image.version) != (recipe, version):
+    if (
+        image.id != found["list"]
+        or image.list_text() != published.list_text
+        or (image.name, image.version) != (recipe, version)
+    ):
         raise TrustError(f"{recipe} {version}: image.json and list are of different images", resolution=_CURE)
     return VerifiedImage(image, published.image_text, published.list_text, published.list_sig)
 

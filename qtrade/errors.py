@@ -1,14 +1,14 @@
 """The errors of qtrade. Each says in brief what happened, with details and the cure, and has an exit code by class.
 
-    QtradeError            1   something failed
-    +- UsageError          2   the command line is wrong
-    +- BadInput            3   a file of the user's is wrong (names file, field, value, cure)
-    +- NotFound            4   a named thing does not exist
-    +- ToolError           5   a program that qtrade runs failed
-    +- TrustError          6   a signature, digest or identity does not hold
-    +- Refused             7   qtrade will not do this, for safety
-    +- ConflictError       8   somebody else did or holds it (write-once, lease)
-    +- HostError           9   a host or its BMC did not do what was asked
+QtradeError            1   something failed
++- UsageError          2   the command line is wrong
++- BadInput            3   a file of the user's is wrong (names file, field, value, cure)
++- NotFound            4   a named thing does not exist
++- ToolError           5   a program that qtrade runs failed
++- TrustError          6   a signature, digest or identity does not hold
++- Refused             7   qtrade will not do this, for safety
++- ConflictError       8   somebody else did or holds it (write-once, lease)
++- HostError           9   a host or its BMC did not do what was asked
 """
 
 from typing import ClassVar

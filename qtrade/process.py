@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtrade.errors import ToolError, UsageError
+from qtrade.redaction import redact
 
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 _TAIL_LINES = 30
-_secrets: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,6 @@ class Completed:
     stderr: str
 
 
-def redact(text: str) -> str:
-    """Return `text` with every secret that was registered replaced by `***`."""
-    for secret in _secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def register_secret(value: str) -> None:
-    """Make `redact` hide `value` from now on. Values under four characters are refused silently: they hide nothing."""
-    if len(value) >= 4:
-        _secrets.add(value)
-
-
 def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the small environment that programs get, with `extra` on top."""
     env = {"PATH": CLEAN_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -49,7 +36,7 @@ def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return env
 
 
-def run(
+def run(  # noqa: PLR0913 - the one door takes all the options
     argv: Sequence[str | Path],
     *,
     timeout_s: float = 600,

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from qtrade.process import redact
-
+from qtrade.redaction import redact
 
 Advance = Callable[[int], None]
 
@@ -90,7 +89,7 @@ class ConsoleReporter:
         """Show a bar with rate and ETA on a terminal, the end only in a pipe."""
         if not self._console.is_terminal:
             self.say(f"… {name}: {total_bytes / 1e6:.1f} MB")
-            yield lambda done_bytes: None
+            yield lambda _: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as progress:

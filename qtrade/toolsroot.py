@@ -48,7 +48,9 @@ class ToolsRoot:
         """Return the command line that runs `name` of the root. Raises `ToolError` when the root does not have it."""
         program = next((self.root / folder / name for folder in _FOLDERS if (self.root / folder / name).exists()), None)
         if program is None:
-            raise ToolError(f"the tools root has no {name}", resolution=f"delete {self.root} and run `qtrade bake` again")
+            raise ToolError(
+                f"the tools root has no {name}", resolution=f"delete {self.root} and run `qtrade bake` again"
+            )
         libraries = ":".join(str(self.root / folder) for folder in _LIBRARIES)
         loader = self.root / "lib64/ld-linux-x86-64.so.2"
         return [str(loader), "--library-path", libraries, str(program), *[str(arg) for arg in args]]
@@ -64,9 +66,7 @@ class ToolsRoot:
         check: bool = True,
     ) -> process.Completed:
         """Run `name` to its end; as `process.run`."""
-        return process.run(
-            self.argv(name, *args), timeout_s=timeout_s, env=env, stdin=stdin, cwd=cwd, check=check
-        )
+        return process.run(self.argv(name, *args), timeout_s=timeout_s, env=env, stdin=stdin, cwd=cwd, check=check)
 
 
 def open_tools(settings: Settings) -> ToolsRoot:

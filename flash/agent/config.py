@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import durable, units
-from .dsse import canonical, open_envelope
+from .dsse import canonical, digest, open_envelope
 from .errors import AgentError
 from .imagelist import is_digest
 from .names import Names
@@ -103,6 +103,23 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
     os.sync()
     fresh.rename(final)
     durable.sync_folder(config)
+
+
+def make_room(config: Path, bundle: Bundle) -> None:
+    """Move a generation of the same number but other content aside, with the links of the images that boot with it.
+
+    For the installer only: a controller that lost its count begins anew.
+    """
+    there = config / bundle.generation
+    if not there.is_dir() or (there / ".bundle.json").read_bytes() == canonical(bundle.envelope):
+        return
+    aside = f"{bundle.generation}-{digest((there / '.bundle.json').read_bytes())[:12]}"
+    if (config / aside).exists():
+        durable.remove_all([config / aside])
+    there.rename(config / aside)
+    for link in (config / "by-image").glob("*"):
+        if link.readlink().name == bundle.generation:
+            durable.replace_link(link, f"../{aside}")
 
 
 def assign(config: Path, bundle: Bundle) -> None:

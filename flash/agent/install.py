@@ -201,6 +201,7 @@ def _write_state(plan: Plan, host: Host) -> None:
     if plan.bundle is not None:
         names, inputs = layers.read_image(host.system, plan.image.contents)
         config.check_declared(plan.bundle, inputs)
+        config.make_room(state / "config", plan.bundle)
         config.write_generation(state / "config", plan.bundle, names)
         config.assign(state / "config", plan.bundle)
         config.switch(state / "config", plan.bundle.generation)

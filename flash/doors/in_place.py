@@ -42,7 +42,12 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
             f"{context.host.name} runs without its state partition",
             resolution="repair the partition, or flash the host through another door",
         )
-    return {**evidence, "old_image": status["image"], "old_version": status["version"], "old_boot_id": status["boot_id"]}
+    return {
+        **evidence,
+        "old_image": status["image"],
+        "old_version": status["version"],
+        "old_boot_id": status["boot_id"],
+    }
 
 
 def _staging(context: FlashContext, deadline_s: float) -> Evidence:
@@ -68,7 +73,11 @@ def _writing(context: FlashContext, deadline_s: float) -> Evidence:
                 advance(event["done_bytes"])
 
         report = context.link.run(job, on_event=show, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}")
-    return {"bytes_fetched": report["bytes_fetched"], "blobs_fetched": report["blobs_fetched"], "protected": report["protected"]}
+    return {
+        "bytes_fetched": report["bytes_fetched"],
+        "blobs_fetched": report["blobs_fetched"],
+        "protected": report["protected"],
+    }
 
 
 def _verified(context: FlashContext, deadline_s: float) -> Evidence:
@@ -125,11 +134,13 @@ def prove_boot(context: FlashContext, status: Evidence) -> Evidence:
 def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
     """After a failure: make sure that the old version runs, by a reboot if the new one does. Raises `HostError`."""
     old = context.journal.evidence("old_image")
-    status = context.wait_for_status(lambda now: True, within_s=deadline_s, what="an answer after the failure")
+    status = context.wait_for_status(lambda _: True, within_s=deadline_s, what="an answer after the failure")
     if status["image"] != old:
         boot_id = status["boot_id"]
         context.link.run(context.jobs.simple("reboot"))
         status = context.wait_for_status(
-            lambda now: now["boot_id"] != boot_id and now["image"] == old, within_s=deadline_s, what="the return of the old version"
+            lambda now: now["boot_id"] != boot_id and now["image"] == old,
+            within_s=deadline_s,
+            what="the return of the old version",
         )
     return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"]}

@@ -110,7 +110,12 @@ class _PxeRun:
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
         self._take(first)
-        return {"override": override.enabled, "nonce": self._nonce, "generation": generation, "first_event": first.get("step", "report")}
+        return {
+            "override": override.enabled,
+            "nonce": self._nonce,
+            "generation": generation,
+            "first_event": first.get("step", "report"),
+        }
 
     def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Follow the agent until all bytes are written."""
@@ -127,7 +132,7 @@ class _PxeRun:
         return {"written_bytes": total}
 
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
-        """The agent read everything back and compared the protected disks: its report says how."""
+        """Check the agent's report: it read everything back and compared the protected disks."""
         report = self._await_report(context, deadline_s)
         touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
         if touched:
@@ -135,7 +140,7 @@ class _PxeRun:
         return {"protected": report["protected"], "bytes_fetched": report["bytes_fetched"]}
 
     def armed(self, context: FlashContext, deadline_s: float) -> Evidence:
-        """The boot entry is written; pin the SSH host key that came with the proof."""
+        """Pin the SSH host key that came with the report; the boot entry is written."""
         report = self._await_report(context, deadline_s)
         pin_host_key(context.settings, context.host.name, report["ssh_host_key"])
         return {"armed_boot_id": report["boot_id"], "ssh_host_key": report["ssh_host_key"]}
@@ -166,7 +171,9 @@ def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
     nonce = context.journal.evidence("nonce")
     with context.reporter.step("boot of the new version"):
         status = context.wait_for_status(
-            lambda now: now["boot_id"] != installer and now["nonce"] == nonce, within_s=deadline_s, what="the boot of the new version"
+            lambda now: now["boot_id"] != installer and now["nonce"] == nonce,
+            within_s=deadline_s,
+            what="the boot of the new version",
         )
     return prove_boot(context, status)
 

@@ -13,7 +13,7 @@ from qtrade.errors import HostError
 
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
-    """The lease itself is held by the loop; say who holds it."""
+    """Say who holds the lease; the loop itself holds it."""
     del context, deadline_s
     return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid()}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState, RedfishAccess
 from qtrade.errors import BadInput, HostError
-from qtrade.process import redact, register_secret
+from qtrade.redaction import redact, register_secret
 
 if TYPE_CHECKING:
     import sushy

@@ -18,6 +18,8 @@ from qtrade.machine.spec import (
     UserNetwork,
 )
 
+# The card's iPXE takes a script, UEFI's HTTP boot takes iPXE, which then asks for autoexec.ipxe next to itself.
+_BOOT_FILES = {Firmware.BIOS: "boot.ipxe", Firmware.UEFI: "ipxe.efi"}
 _DEFAULT_ORDER = (BootSource.HDD, BootSource.PXE, BootSource.CD)
 
 
@@ -92,7 +94,7 @@ def with_override(state: BoardState, override: BootOverride) -> BoardState:
 def _network(facts: LabFacts, state: BoardState) -> UserNetwork | TapNetwork:
     if state.tap is not None:
         return state.tap
-    boot_file = f"{facts.guest_netboot_url}/boot.ipxe"
+    boot_file = f"{facts.guest_netboot_url}/{_BOOT_FILES[facts.firmware]}"
     if state.override.is_set and state.override.target is BootSource.UEFI_HTTP and state.override.http_boot_uri:
         boot_file = state.override.http_boot_uri
     return UserNetwork(forwards=(PortForward(facts.ports.ssh, 22),), boot_file=boot_file)

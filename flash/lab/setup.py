@@ -1,5 +1,6 @@
 """Lab hosts as their users want them: made, with an SSH key of their own and a manifest that is complete."""
 
+import secrets
 from pathlib import Path
 
 import yaml
@@ -7,6 +8,7 @@ import yaml
 from flash.lab import host as lab
 from flash.lab.facts import replace_file
 from flash.lab.host import LabHost
+from flash.secrets import VAULT_PASSWORD
 from qtrade import process
 from qtrade.errors import UsageError
 from qtrade.machine.spec import Firmware
@@ -26,7 +28,7 @@ def up(settings: Settings, name: str, *, firmware: str, memory_mib: int, owner_p
         raise UsageError(f"there is no firmware {firmware}", resolution=f"use one of {', '.join(Firmware)}") from error
     identity = ensure_ssh_key(settings)
     made = lab.up(settings, open_tools(settings), name, firmware=kind, memory_mib=memory_mib, owner_pid=owner_pid)
-    complete_manifest(made, identity)
+    complete_manifest(made, identity, ensure_secrets(settings))
     return made
 
 
@@ -39,13 +41,27 @@ def ensure_ssh_key(settings: Settings) -> Path:
     return path
 
 
-def complete_manifest(made: LabHost, identity: Path) -> None:
+def ensure_secrets(settings: Settings) -> Path:
+    """Return the vault file with the lab's secrets, made first if there is none. They are random and open nothing."""
+    path, password = settings.keys_dir / "lab-secrets.yml", settings.keys_dir / VAULT_PASSWORD
+    if not path.is_file():
+        replace_file(password, secrets.token_urlsafe(32).encode(), mode=0o600)
+        values = {"datadog_api_key": secrets.token_hex(16), "client_token": secrets.token_urlsafe(24)}
+        # Through stdin, so that the values are on disk only encrypted.
+        argv = [process.beside_python("ansible-vault"), "encrypt", "--vault-password-file", password, "--output", path]
+        process.run([*argv, "-"], stdin=yaml.safe_dump(values).encode())
+    return path
+
+
+def complete_manifest(made: LabHost, identity: Path, vault: Path) -> None:
     """Fill in what the lab's operator would: who may log in, the network, the mounts. What is there already stays."""
     manifest = yaml.safe_load(made.paths.manifest.read_text())
     manifest["ssh"]["identity_file"] = str(identity)
     manifest["os_disk"].setdefault("system_mib", 3072)
     manifest["os_disk"].setdefault("esp_mib", 64)
     manifest["config"] = {**_config(made, identity), **(manifest.get("config") or {})}
+    references = {name: f"vault:{vault}#{name}" for name in ("datadog_api_key", "client_token")}
+    manifest["secrets"] = {**references, **(manifest.get("secrets") or {})}
     replace_file(made.paths.manifest, yaml.safe_dump(manifest, sort_keys=False).encode())
 
 

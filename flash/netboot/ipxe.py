@@ -23,7 +23,12 @@ class BootPlan:
 
 def render_chain_script(base_url: str) -> str:
     """Return the first script, the same for every host: it asks for the script of the NIC that booted."""
-    return f"#!ipxe\nchain --replace {base_url}/boot/${{netX/mac}}.ipxe || exit\n"
+    return (
+        "#!ipxe\n"
+        # An iPXE that UEFI's own HTTP boot has loaded has no address of its own yet.
+        "isset ${netX/mac} || dhcp || exit\n"
+        f"chain --replace {base_url}/boot/${{netX/mac}}.ipxe || exit\n"
+    )
 
 
 def render_ipxe_script(plan: BootPlan, job_url: str) -> str:

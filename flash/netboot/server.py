@@ -1,8 +1,8 @@
 """The HTTP server of a flash controller: runs in threads, serves the deliveries that are open and nothing else.
 
-GET  /boot.ipxe                 the first script           GET  /<token>/kernel, initrd, job
-GET  /boot/<mac>.ipxe           the installer's, once      GET  /<token>/blobs/<sha256>      ranges
-                                                           POST /<token>/report              JSON lines
+GET  /ipxe.efi                  iPXE, for UEFI             GET  /<token>/kernel, initrd, job
+GET  /boot.ipxe, autoexec.ipxe  the first script           GET  /<token>/blobs/<sha256>      ranges
+GET  /boot/<mac>.ipxe           the installer's, once      POST /<token>/report              JSON lines
 """
 
 import re
@@ -20,6 +20,7 @@ from flash.netboot.delivery import MAX_REPORT_BYTES, Deliveries, Delivery, OpenD
 from flash.netboot.ipxe import render_chain_script
 from qtrade.errors import BadInput, ConflictError
 
+_FIRST_SCRIPT = ("boot.ipxe", "autoexec.ipxe")
 _CHUNK_BYTES = 1 << 18
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
@@ -28,10 +29,12 @@ _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
 class FlashServer:
     """Serves deliveries on `listen`:`port` (0: any free port); a context manager.
 
-    `url` is how hosts reach it, without a trailing slash, when that differs from where it listens.
+    `url` is how hosts reach it, without a trailing slash, when that differs from where it listens. `efi_loader` is iPXE
+    as an EFI program, for UEFI hosts that boot over HTTP: it asks for `autoexec.ipxe` next to itself.
     """
 
-    def __init__(self, listen: str, port: int, *, url: str | None = None) -> None:
+    def __init__(self, listen: str, port: int, *, url: str | None = None, efi_loader: Path | None = None) -> None:
+        self.efi_loader = efi_loader
         try:
             self._server = _Server((listen, port), self)
         except OSError as error:
@@ -120,8 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self) -> None:
         owner = self.server.owner
         first, _, rest = self._parts()
-        if first == "boot.ipxe" and not rest:
+        if first in _FIRST_SCRIPT and not rest:
             self._send(render_chain_script(owner.url).encode())
+        elif first == "ipxe.efi" and not rest and owner.efi_loader is not None:
+            self._send(owner.efi_loader.read_bytes(), "application/efi")
         elif first == "boot" and rest.endswith(".ipxe"):
             # A HEAD must not use up the one answer that boots the installer.
             mac = rest.removesuffix(".ipxe") if self.command == "GET" else ""

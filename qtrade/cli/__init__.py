@@ -12,7 +12,7 @@ from qtrade.cli import bake as bake_commands
 from qtrade.cli import flash as flash_commands
 from qtrade.cli import lab as lab_commands
 from qtrade.errors import QtradeError
-from qtrade.process import redact
+from qtrade.redaction import redact
 
 app = typer.Typer(
     name="qtrade",
@@ -35,7 +35,9 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shap
 @app.callback()
 def root(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
 ) -> None:
     """Options of every command."""

@@ -25,7 +25,9 @@ def bake(
     *,
     version: Annotated[str, typer.Option("--version", help="Version of the image; written once.")],
     recipe: RecipeName = "lab",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, with the reason of each step, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, with the reason of each step, and stop.")
+    ] = False,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Make every layer again, hits too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +39,9 @@ def bake(
     if dry_run:
         steps = run.plan(settings, loaded)
         if as_json:
-            print_json([{"name": step.name, "action": step.action, "key": step.key, "reason": step.reason} for step in steps])
+            print_json(
+                [{"name": step.name, "action": step.action, "key": step.key, "reason": step.reason} for step in steps]
+            )
         else:
             typer.echo("\n".join(f"{step.action:6} {step.name:15} {step.reason}" for step in steps))
         return

@@ -29,8 +29,15 @@ def register(app: typer.Typer) -> None:
 def flash(  # noqa: PLR0913 - one parameter per option
     *,
     host: HostName,
-    version: Annotated[str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")] = None,
-    door: Annotated[str | None, typer.Option("--door", help="in_place or pxe; else the host's first open door.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")
+    ] = None,
+    door: Annotated[
+        str | None, typer.Option("--door", help="in_place or pxe; else the host's first open door.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Stop after this state, such as ARMED; the same command goes on.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -50,7 +57,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
         return
     reporter.say(render_plan(plan))
     _confirm(f"flash {host} ({plan.environment})", host, yes=yes)
-    result = run.flash(context, plan)
+    result = run.flash(context, plan, until=run.parse_until(until))
     if as_json:
         print_json(asdict(result))
     else:

@@ -33,7 +33,9 @@ def up(
     typer.echo(f"{name} is up: BMC {host.access.url}, console {host.paths.console}")
 
 
-def down(*, name: Name = "lab-1", wipe: Annotated[bool, typer.Option("--wipe", help="Delete its disks too.")] = False) -> None:
+def down(
+    *, name: Name = "lab-1", wipe: Annotated[bool, typer.Option("--wipe", help="Delete its disks too.")] = False
+) -> None:
     """Switch a lab host off and end its BMC."""
     from flash.lab import host  # noqa: PLC0415
 

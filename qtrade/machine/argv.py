@@ -52,7 +52,8 @@ def build_argv(spec: MachineSpec, *, accelerator: tuple[str, ...], share: Path) 
     for number, disk in enumerate(spec.disks):
         args += _disk(disk, f"disk{number}")
     if spec.nic is not None:
-        args += _nic(spec.nic)
+        # UEFI boots over HTTP by itself, and past the iPXE of the card; BIOS knows nothing but the card's.
+        args += _nic(spec.nic, ",romfile=" if spec.firmware is Firmware.UEFI else "")
     if spec.cdrom is not None:
         args += _cdrom(spec.cdrom)
     if spec.direct_boot is not None:
@@ -82,6 +83,9 @@ def _firmware(spec: MachineSpec, share: Path) -> list[str]:
             return [
                 *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"),
                 *("-drive", f"if=pflash,unit=1,format=raw,file={_escape(spec.uefi_vars)}"),
+                # PXE would be tried before HTTP, and DHCP names no TFTP server: minutes for nothing.
+                *("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"),
+                *("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"),
             ]
         case _:
             assert_never(spec.firmware)
@@ -112,8 +116,8 @@ def _disk_device(disk: Disk) -> str:
             assert_never(disk.interface)
 
 
-def _nic(nic: Nic) -> list[str]:
-    device = f"virtio-net-pci,netdev=net,mac={nic.mac}{_boot(nic)}"
+def _nic(nic: Nic, rom: str) -> list[str]:
+    device = f"virtio-net-pci,netdev=net,mac={nic.mac}{_boot(nic)}{rom}"
     match nic.network:
         case UserNetwork() as user:
             parts = [

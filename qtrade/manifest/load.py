@@ -30,7 +30,9 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BadInput(f"{source} is not YAML", details=str(error), resolution="mend the syntax at that place") from error
+        raise BadInput(
+            f"{source} is not YAML", details=str(error), resolution="mend the syntax at that place"
+        ) from error
     if not isinstance(document, dict):
         raise BadInput(f"{source} holds no mapping", resolution="start it with `schema_version: 1`")
     try:

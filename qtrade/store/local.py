@@ -49,7 +49,9 @@ class LocalStore:
         """Return the blob's file. Raises `NotFound`."""
         path = self.root / "blobs" / digest
         if not path.is_file():
-            raise NotFound(f"the store has no blob {digest}", details=f"looked for {path}", resolution="bake the version again")
+            raise NotFound(
+                f"the store has no blob {digest}", details=f"looked for {path}", resolution="bake the version again"
+            )
         return path
 
     def find_record(self, key: str) -> BlobRecord | None:

@@ -33,7 +33,7 @@ BOOT_S = 60
 
 
 def boot_sector(word: str, *, then_reset: bool) -> bytes:
-    """Return a boot sector that writes `word` to the serial port, waits for three seconds, and resets or halts."""
+    """Return a boot sector that writes `word` to the console, waits for three seconds, and resets or halts."""
     code = bytearray.fromhex("31c08ed8 be0000 ba f803 ac 84c0 7403 ee ebf8".replace(" ", ""))
     code += bytes.fromhex("b486 b92d00 bac0c6 cd15".replace(" ", ""))
     code += bytes.fromhex("b0fe e664" if then_reset else "90909090") + bytes.fromhex("f4ebfd")

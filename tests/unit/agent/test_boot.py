@@ -148,8 +148,10 @@ def test_entry_boots_only_what_loads(image):
     parsed = parse_list(image.list_text)
     entry = boot.render_entry(parsed, "SYS-UUID", "STATE-UUID", "lab=1")
     assert entry.splitlines() == [
-        (f"if linux /boot/{parsed.kernel.sha256} boot=qtrade ro panic=10 qtrade.image={parsed.image_id} "
-        "qtrade.system=PARTUUID=SYS-UUID qtrade.state=PARTUUID=STATE-UUID console=ttyS0 quiet lab=1; then"),
+        (
+            f"if linux /boot/{parsed.kernel.sha256} boot=qtrade ro panic=10 qtrade.image={parsed.image_id} "
+            "qtrade.system=PARTUUID=SYS-UUID qtrade.state=PARTUUID=STATE-UUID console=ttyS0 quiet lab=1; then"
+        ),
         f"  if initrd /boot/{parsed.initrd.sha256}; then",
         "    boot",
         "  fi",

@@ -152,6 +152,17 @@ def test_same_bundle_again_is_fine_another_is_not(tmp_path, make_bundle, inputs,
         config.apply(tmp_path, make_bundle(1, agave__validator_env="A=2"), inputs, names, Units())
 
 
+def test_installer_moves_a_generation_of_the_same_number_aside(tmp_path, make_bundle, inputs, names):
+    config.apply(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="old"), inputs, names, Units())
+    bundle = make_bundle(1, agave__validator_env="new")
+    for _ in range(2):
+        config.make_room(tmp_path, bundle)
+        config.write_generation(tmp_path, bundle, names)
+        config.assign(tmp_path, bundle)
+    assert (tmp_path / "by-image" / IMAGE / "agave/validator.env").read_text() == "new"
+    assert (tmp_path / "by-image" / ("2" * 64) / "agave/validator.env").read_text() == "old"
+
+
 def test_leftovers_of_a_power_cut_are_no_obstacle(tmp_path, make_bundle, inputs, names):
     (tmp_path / ".new-1/agave").mkdir(parents=True)
     (tmp_path / ".new-1/agave/old").write_text("half")

@@ -45,7 +45,7 @@ def test_spec_follows_the_override(tmp_path: Path) -> None:
     assert spec.cdrom is not None
     assert (spec.cdrom.path, spec.cdrom.boot_index, spec.nic.boot_index) == (paths.medium, 1, 3)
     assert isinstance(spec.nic.network, UserNetwork)
-    assert spec.nic.network.boot_file == "http://10.0.2.2:4081/boot.ipxe"
+    assert spec.nic.network.boot_file == "http://10.0.2.2:4081/ipxe.efi"
     assert not spec.disks[1].is_read_only
 
 

@@ -1,6 +1,7 @@
 """A machine's description becomes exactly the command line that was meant."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def argv(spec: MachineSpec) -> list[str]:
 
 
 def values(args: list[str], option: str) -> list[str]:
-    return [value for name, value in zip(args, args[1:], strict=False) if name == option]
+    return [value for name, value in pairwise(args) if name == option]
 
 
 def test_smallest_machine_whole() -> None:
@@ -87,9 +88,11 @@ def test_user_network() -> None:
     network = UserNetwork((PortForward(4022, 22),), "http://10.0.2.2:8000/boot.ipxe")
     args = argv(replace(SPEC, nic=Nic("52:54:00:00:00:01", network, 2)))
     assert values(args, "-netdev") == [
-        "user,id=net,net=10.0.2.0/24,host=10.0.2.2,dhcpstart=10.0.2.15,"
-        "ipv6-prefix=fd42:716c:6162::,ipv6-prefixlen=64,ipv6-host=fd42:716c:6162::2,"
-        "bootfile=http://10.0.2.2:8000/boot.ipxe,hostfwd=tcp:127.0.0.1:4022-10.0.2.15:22"
+        (
+            "user,id=net,net=10.0.2.0/24,host=10.0.2.2,dhcpstart=10.0.2.15,"
+            "ipv6-prefix=fd42:716c:6162::,ipv6-prefixlen=64,ipv6-host=fd42:716c:6162::2,"
+            "bootfile=http://10.0.2.2:8000/boot.ipxe,hostfwd=tcp:127.0.0.1:4022-10.0.2.15:22"
+        )
     ]
     assert "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2" in values(args, "-device")
 
@@ -105,6 +108,16 @@ def test_uefi_has_its_own_variables() -> None:
     assert values(args, "-drive") == [
         "if=pflash,unit=0,format=raw,readonly=on,file=/tools/usr/share/OVMF/OVMF_CODE_4M.fd",
         "if=pflash,unit=1,format=raw,file=/s/vars.fd",
+    ]
+
+
+def test_uefi_boots_over_http_by_itself() -> None:
+    nic = Nic("52:54:00:00:00:01", UserNetwork(), 1)
+    args = argv(replace(SPEC, firmware=Firmware.UEFI, uefi_vars=Path("/s/vars.fd"), nic=nic))
+    assert "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=1,romfile=" in values(args, "-device")
+    assert values(args, "-fw_cfg") == [
+        "name=opt/org.tianocore/IPv4PXESupport,string=n",
+        "name=opt/org.tianocore/IPv6PXESupport,string=n",
     ]
 
 

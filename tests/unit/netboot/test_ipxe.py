@@ -24,7 +24,9 @@ def test_installer_script_whole() -> None:
 
 def test_first_script_asks_by_the_nic_that_booted() -> None:
     assert render_chain_script("http://10.0.2.2:8000") == (
-        "#!ipxe\nchain --replace http://10.0.2.2:8000/boot/${netX/mac}.ipxe || exit\n"
+        "#!ipxe\n"
+        "isset ${netX/mac} || dhcp || exit\n"
+        "chain --replace http://10.0.2.2:8000/boot/${netX/mac}.ipxe || exit\n"
     )
 
 

@@ -65,6 +65,20 @@ def test_installer_is_handed_out_once_to_the_right_mac(server: FlashServer, deli
         assert b"kernel" in ask(server, f"/boot/{MAC}.ipxe").body
 
 
+def test_uefi_hosts_get_ipxe_itself(server: FlashServer, tmp_path: Path) -> None:
+    (tmp_path / "loader").write_bytes(b"MZ")
+    with FlashServer("127.0.0.1", 0, efi_loader=tmp_path / "loader") as uefi:
+        head = ask(uefi, "/ipxe.efi", method="HEAD")
+        assert (head.status, head.headers["Content-Type"], head.headers["Content-Length"]) == (
+            200,
+            "application/efi",
+            "2",
+        )
+        assert ask(uefi, "/ipxe.efi").body == b"MZ"
+        assert b"netX/mac" in ask(uefi, "/autoexec.ipxe").body
+    assert ask(server, "/ipxe.efi").status == 404
+
+
 def test_files_of_a_flash(server: FlashServer, delivery: Delivery) -> None:
     with server.serving(delivery) as entry:
         assert len(bytes.fromhex(entry.token)) == 32
