@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flash.jobs import SignedJob, check_report
+from flash.jobs import SignedJob, check_report, failure
 from flash.ssh import SshTarget
 from qtrade.errors import HostError, QtradeError
+from qtrade.redaction import redact
 
 _RUN = "sudo -n /usr/bin/qtrade-agent run"
 _POLL_S = 2.0
@@ -36,12 +37,16 @@ class AgentLink:
                 on_event(event)
 
         extra = ("-R", forward, "-o", "ExitOnForwardFailure=yes") if forward else ()
-        code = self.target.stream(_RUN, stdin=json.dumps(job.envelope).encode(), extra=extra, on_line=take)
+        code, said = self.target.stream(_RUN, stdin=json.dumps(job.envelope).encode(), extra=extra, on_line=take)
         report = next((event for event in reversed(events) if event.get("event") == "report"), None)
+        refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
+        if report is None and refusal:
+            raise failure(self.target.host, refusal)
         if report is None:
             raise HostError(
                 f"{self.target.host}: the agent gave no report (code {code})",
-                resolution=f"log in as the operator and read `journalctl -t qtrade-agent`; user {self.target.user} needs its sudo rule",
+                details=redact(said[-1000:]),
+                resolution=f"log in as the operator and read the journal; {self.target.user} needs its sudo rule",
             )
         return check_report(report, job.nonce, self.target.host)
 

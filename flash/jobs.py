@@ -103,13 +103,17 @@ def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any
     if report.get("nonce") != nonce:
         raise TrustError(f"{host}: the report is of another job")
     if not report.get("ok"):
-        error = report.get("error") or {}
-        raise HostError(
-            f"{host}: {error.get('message', 'the agent failed')}",
-            details=f"code: {error.get('code', 'unknown')}",
-            resolution=error.get("remedy", "") or "look at the host's console",
-        )
+        raise failure(host, report.get("error") or {})
     return report
+
+
+def failure(host: str, error: dict[str, str]) -> HostError:
+    """Return the error that the agent of `host` reported."""
+    return HostError(
+        f"{host}: {error.get('message', 'the agent failed')}",
+        details=f"code: {error.get('code', 'unknown')}",
+        resolution=error.get("remedy") or "look at the host's console",
+    )
 
 
 def _image(image: VerifiedImage) -> dict[str, str]:

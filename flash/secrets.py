@@ -12,7 +12,7 @@ from qtrade.manifest import Host, Image
 from qtrade.redaction import register_secret
 from qtrade.settings import Settings
 
-VAULT_PASSWORD = "vault-password"
+VAULT_PASSWORD = "vault-password"  # noqa: S105 - the name of a file
 
 
 def resolve_secrets(settings: Settings, host: Host, image: Image) -> dict[str, bytes]:

@@ -66,8 +66,8 @@ class SshTarget:
             )
         return done
 
-    def stream(self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]) -> int:
-        """Run `command`, give each line of its output to `on_line`, and return its exit code."""
+    def stream(self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
+        """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr."""
         child = subprocess.Popen(
             self.argv(command, *extra),
             stdin=subprocess.PIPE,
@@ -90,9 +90,10 @@ class SshTarget:
             reader.join(10)
         finally:
             process.kill_group(child)
+        said = b"".join(errors).decode(errors="replace")
         if code == 255:
-            raise unreachable(self, b"".join(errors).decode(errors="replace"))
-        return code
+            raise unreachable(self, said)
+        return code, said
 
 
 def target_for(settings: Settings, host: Host, *, user: str | None = None) -> SshTarget:

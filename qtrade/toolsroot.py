@@ -24,6 +24,7 @@ PACKAGES = (
     "grub-common",
     "grub-efi-amd64-bin",
     "grub-pc-bin",
+    "ipxe",
     "ipxe-qemu",
     "mtools",
     "ovmf",

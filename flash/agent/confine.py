@@ -20,7 +20,7 @@ def is_confined(environment: Mapping[str, str]) -> bool:
 
 def enter(host: Host, verb: str) -> None:
     """Start the agent again as a transient unit under a device policy; comes back only by `AgentError`."""
-    arguments = render_command(_own_devices(host), verb, str(Path.cwd()))
+    arguments = render_command(_own_devices(host), verb, str(Path(__file__).resolve().parents[1]))
     try:
         os.execvp(arguments[0], arguments)  # noqa: S606 - the unit takes this process's place
     except OSError as error:
@@ -30,12 +30,15 @@ def enter(host: Host, verb: str) -> None:
 
 
 def render_command(devices: List[str], verb: str, folder: str) -> List[str]:
-    """Return the command line that confines `verb` to writing to `devices`."""
+    """Return the command line that confines `verb` to writing to `devices`.
+
+    `folder` is the one that the package is in.
+    """
     allowed = [*_ALLOWED, *(f"{device} rw" for device in devices)]
     return [
         "systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec",
         "--property=DevicePolicy=closed", *(f"--property=DeviceAllow={one}" for one in allowed),
-        f"--setenv={_MARK}=1", f"--working-directory={folder}", sys.executable, "-B", "-m", "agent", verb,
+        f"--setenv={_MARK}=1", f"--setenv=PYTHONPATH={folder}", sys.executable, "-P", "-B", "-s", "-m", "agent", verb,
     ]  # fmt: skip
 
 

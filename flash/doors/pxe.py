@@ -5,6 +5,7 @@ import queue
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from flash.context import Evidence, FlashContext
@@ -59,7 +60,8 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
     del deadline_s
     netboot_of(context)
     evidence = shared.verify_image(context)
-    power = driver_for(context.host.driver).power_state()
+    with driver_for(context.host.driver) as driver:
+        power = driver.power_state()
     return {**evidence, "power": power}
 
 
@@ -84,7 +86,7 @@ class _PxeRun:
         generation = next_generation(context.settings, context.host.name)
         stack = ExitStack()
         context.clean_up.append(stack.close)
-        server = stack.enter_context(FlashServer(netboot.listen, netboot.port, url=netboot.url))
+        server = stack.enter_context(FlashServer(netboot.listen, netboot.port, url=netboot.url, efi_loader=_efi_loader(context)))
         bundle = context.bundle.envelope(generation, context.jobs.key)
 
         def make_job(url: str) -> bytes:
@@ -103,9 +105,9 @@ class _PxeRun:
         stack.enter_context(
             server.serving(Delivery(context.store.open_blob, self._events.put, make_job=make_job, boot=boot))
         )
-        driver = driver_for(context.host.driver)
-        override = driver.boot_once(BootSource.PXE)
-        driver.power_cycle()
+        with driver_for(context.host.driver) as driver:
+            override = driver.boot_once(BootSource.PXE)
+            driver.power_cycle()
         context.clean_up.append(lambda: _clear_override(context))
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
@@ -178,8 +180,15 @@ def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
     return prove_boot(context, status)
 
 
+def _efi_loader(context: FlashContext) -> Path | None:
+    """Return iPXE as a UEFI program, for firmware that boots from HTTP by itself and has no iPXE in its network card."""
+    path = context.settings.tools_dir / "usr/lib/ipxe/snponly.efi"
+    return path if path.is_file() else None
+
+
 def _clear_override(context: FlashContext) -> None:
     try:
-        driver_for(context.host.driver).clear_boot_override()
+        with driver_for(context.host.driver) as driver:
+            driver.clear_boot_override()
     except QtradeError as error:
         context.reporter.say(f"warning: {error.brief}")

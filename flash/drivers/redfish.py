@@ -5,9 +5,10 @@ Two rules of ours on top: what was set is read back, and a power state counts on
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState, RedfishAccess
 from qtrade.errors import BadInput, HostError
@@ -16,6 +17,7 @@ from qtrade.redaction import redact, register_secret
 if TYPE_CHECKING:
     import sushy
 
+Connect = Callable[[RedfishAccess], "tuple[Any, Callable[[], None]]"]
 _Word = TypeVar("_Word", bound=StrEnum)
 _POLL_S = 1.0
 _DEADLINE_S = 180.0
@@ -24,16 +26,16 @@ _READ_TIMEOUT_S = 60
 
 
 class RedfishDriver:
-    """Power, boot override and virtual media of one system. Connects at the first call.
+    """Power, boot override and virtual media of one system. Connects at the first call; a context manager logs out.
 
-    `connect` makes the connection and returns sushy's System; `clock` and `sleep` are for tests.
+    `connect` logs in and returns sushy's System and what logs out again; `clock` and `sleep` are for tests.
     """
 
     def __init__(
         self,
         access: RedfishAccess,
         *,
-        connect: "Callable[[RedfishAccess], Any] | None" = None,
+        connect: Connect | None = None,
         deadline_s: float = _DEADLINE_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -44,6 +46,22 @@ class RedfishDriver:
         self._clock = clock
         self._sleep = sleep
         self._known: Any = None
+        self._log_out: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Log out: BMCs have few sessions. The next call would log in again."""
+        # A session that cannot be ended is gone already, or ends by its own time limit.
+        with suppress(HostError), self._asking("log out"):
+            self._log_out()
+        self._known, self._log_out = None, lambda: None
 
     def power_state(self) -> PowerState:
         """Ask for the state now."""
@@ -149,7 +167,7 @@ class RedfishDriver:
     def _system(self) -> Any:
         """Return the system as it is now, never as it was."""
         if self._known is None:
-            self._known = self._connect(self._access)
+            self._known, self._log_out = self._connect(self._access)
         else:
             self._known.refresh(force=True)
         return self._known
@@ -188,8 +206,8 @@ class RedfishDriver:
             ) from error
 
 
-def connect_system(access: RedfishAccess) -> "sushy.resources.system.system.System":
-    """Log in and return the system. Raises sushy's errors, and `BadInput` when the password file cannot be read."""
+def connect_system(access: RedfishAccess) -> "tuple[sushy.resources.system.system.System, Callable[[], None]]":
+    """Log in; return the system and what logs out. Raises sushy's errors, and `BadInput` when the password file cannot be read."""
     import sushy  # noqa: PLC0415 - slow to import
 
     try:
@@ -199,17 +217,17 @@ def connect_system(access: RedfishAccess) -> "sushy.resources.system.system.Syst
             f"{access.password_file} cannot be read: {error.strerror}", resolution="put the BMC user's password there"
         ) from error
     register_secret(password)
+    auth = sushy.auth.SessionOrBasicAuth(access.username, password)
     root = sushy.Sushy(
         access.url,
-        username=access.username,
-        password=password,
+        auth=auth,
         verify=access.verify_tls,
         server_side_retries=3,
         server_side_retries_delay=2,
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,
     )
-    return root.get_system(access.system)
+    return root.get_system(access.system), auth.close
 
 
 def _power_state(system: Any) -> PowerState:

@@ -48,8 +48,9 @@ def ensure_secrets(settings: Settings) -> Path:
         replace_file(password, secrets.token_urlsafe(32).encode(), mode=0o600)
         values = {"datadog_api_key": secrets.token_hex(16), "client_token": secrets.token_urlsafe(24)}
         # Through stdin, so that the values are on disk only encrypted.
-        argv = [process.beside_python("ansible-vault"), "encrypt", "--vault-password-file", password, "--output", path]
-        process.run([*argv, "-"], stdin=yaml.safe_dump(values).encode())
+        tool = process.beside_python("ansible-vault")
+        argv = [tool, "encrypt", "--vault-password-file", str(password), "--output", str(path), "-"]
+        process.run(argv, stdin=yaml.safe_dump(values).encode())
     return path
 
 

@@ -84,7 +84,7 @@ def make_rig(settings: Settings, name: str, firmware: Firmware) -> LabRig:
     return LabRig(settings, name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bios(settings: Settings, image_010: str) -> Iterator[LabRig]:
     """A blank BIOS host, flashed with 0.1.0 through its BMC."""
     rig = make_rig(settings, "e2e-1", Firmware.BIOS)

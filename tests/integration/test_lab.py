@@ -21,6 +21,8 @@ from flash.drivers.redfish import RedfishDriver
 from flash.lab import host as lab
 from flash.lab.disks import digest_disk
 from flash.lab.host import LabHost
+from flash.lab.tap import attach_tap, make_tap, remove_tap
+from qtrade import process
 from qtrade.errors import ConflictError, HostError, QtradeError
 from qtrade.machine import pids
 from qtrade.machine.spec import Firmware
@@ -116,18 +118,22 @@ def host(settings: Settings, tools: ToolsRoot) -> Iterator[LabHost]:
 def driver(host: LabHost) -> Iterator[RedfishDriver]:
     driver = driver_for(host.access)
     yield driver
+    driver.close()
     driver.clear_boot_override()
     driver.power_off()
     driver.eject()
     with host.paths.os_disk.open("r+b") as disk:
         disk.write(bytes(512))
+    driver.close()
 
 
 @pytest.fixture
-def plain(host: LabHost) -> sushy.Sushy:
+def plain(host: LabHost) -> Iterator[sushy.Sushy]:
     """The client library without our driver, as a cross-check of the BMC."""
     access = host.access
-    return sushy.Sushy(access.url, username=access.username, password=access.password_file.read_text())
+    auth = sushy.auth.SessionOrBasicAuth(access.username, access.password_file.read_text())
+    yield sushy.Sushy(access.url, auth=auth)
+    auth.close()
 
 
 def test_boot_sector_is_what_it_should_be() -> None:
@@ -144,7 +150,7 @@ def test_up_makes_the_host_and_leaves_it_off(host: LabHost, settings: Settings, 
     assert host.paths.password.stat().st_mode & 0o777 == 0o600
     for path, disk in ((host.paths.ledger, host.facts.ledger), (host.paths.data, host.facts.data)):
         assert path.stat().st_size == disk.size_bytes
-        assert disk.fs_uuid in tools.run("tune2fs", "-l", path).stdout
+        assert str(disk.fs_uuid) in tools.run("tune2fs", "-l", path).stdout
     assert tools.run("e2fsck", "-fn", host.paths.ledger).returncode == 0
     with pytest.raises(ConflictError, match="bios firmware"):
         lab.up(settings, tools, firmware=Firmware.UEFI)
@@ -240,6 +246,26 @@ def test_virtual_media_boots_once(host: LabHost, driver: RedfishDriver, tools: T
         driver.insert(url)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_the_nic_moves_into_a_namespace(host: LabHost, driver: RedfishDriver) -> None:
+    netns = f"qtrade-{os.getpid()}"
+    try:
+        attach_tap(host, make_tap(netns))
+        driver.power_on()
+        counter = "/sys/class/net/tap0/statistics/rx_packets"
+
+        def has_sent() -> bool:
+            return int(process.run(["ip", "netns", "exec", netns, "cat", counter]).stdout) > 0
+
+        # iPXE asks for an address, which nobody gives it here.
+        wait_until(has_sent, BOOT_S)
+    finally:
+        driver.power_off()
+        attach_tap(host, None)
+        remove_tap(netns)
+    driver.power_on()
+
+
 def test_a_power_cut_is_seen(driver: RedfishDriver, settings: Settings) -> None:
     driver.power_on()
     assert lab.cut_power(settings)
@@ -262,9 +288,9 @@ def test_whatever_is_killed_up_mends_it(
     assert lab.status(settings).bmc_pid is None
     host.paths.bmc_pid.unlink(missing_ok=True)
     assert lab.up(settings, tools, memory_mib=256, owner_pid=os.getpid()).facts == host.facts
-    fresh = driver_for(host.access)
-    assert fresh.power_state() is PowerState.OFF
-    assert fresh.boot_override().target is BootSource.PXE
+    with driver_for(host.access) as fresh:
+        assert fresh.power_state() is PowerState.OFF
+        assert fresh.boot_override().target is BootSource.PXE
     assert digest_disk(host.paths.ledger) == ledger
 
 
@@ -273,7 +299,8 @@ def test_a_lab_whose_owner_is_gone_ends(settings: Settings, tools: ToolsRoot) ->
     if owner == 0:
         time.sleep(3600)
     host = lab.up(settings, tools, "lab-2", memory_mib=256, owner_pid=owner)
-    driver_for(host.access).power_on()
+    with driver_for(host.access) as driver:
+        driver.power_on()
     assert lab.status(settings, "lab-2").qemu_pid is not None
     os.kill(owner, signal.SIGKILL)
     os.waitpid(owner, 0)

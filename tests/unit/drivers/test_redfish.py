@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import requests
@@ -127,7 +127,12 @@ def driver(bmc: FakeBmc) -> RedfishDriver:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    return RedfishDriver(Access(), connect=lambda _: System(bmc, SYSTEM), clock=lambda: now[0], sleep=sleep)
+    return RedfishDriver(
+        Access(),
+        connect=lambda _: (System(bmc, SYSTEM), lambda: bmc.calls.append("log out")),
+        clock=lambda: now[0],
+        sleep=sleep,
+    )
 
 
 def test_it_has_all_three_abilities(driver: RedfishDriver) -> None:
@@ -157,6 +162,14 @@ def test_power_cycle_goes_through_off(driver: RedfishDriver, bmc: FakeBmc) -> No
     driver.power_cycle()
     assert bmc.calls == ['POST Reset {"ResetType": "ForceOff"}', 'POST Reset {"ResetType": "On"}']
     assert driver.power_state() is PowerState.ON
+
+
+def test_it_logs_out_once_and_can_come_back(driver: RedfishDriver, bmc: FakeBmc) -> None:
+    with driver:
+        driver.power_state()
+    driver.close()
+    assert bmc.calls == ["log out"]
+    assert driver.power_state() is PowerState.OFF
 
 
 def test_unknown_words_are_unknown(driver: RedfishDriver, bmc: FakeBmc) -> None:
@@ -238,7 +251,7 @@ def test_the_password_never_shows(tmp_path: Path) -> None:
     secret = "hunter2-hunter2"
     (tmp_path / "password").write_text(secret)
 
-    def connect(_: object) -> object:
+    def connect(_: object) -> NoReturn:
         with pytest.raises(sushy.exceptions.ConnectionError):
             connect_system(Access(url="not-a-url", password_file=tmp_path / "password"))
         raise requests.ConnectionError(f"http://admin:{secret}@bmc.test refused")

@@ -1,0 +1,39 @@
+"""The chain on UEFI firmware, and one version there that does not come up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flash.lab import host as lab
+from qtrade.machine.spec import Firmware
+from qtrade.settings import Settings
+from tests.e2e.conftest import LabRig, make_rig, qtrade_json
+from tests.e2e.faults import arm, expect_fallback
+from tests.e2e.images import extra_layer, publish_variant
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def uefi(settings: Settings, image_010: str) -> Iterator[LabRig]:
+    """A blank UEFI host, flashed with 0.1.0 through its BMC."""
+    rig = make_rig(settings, "e2e-2", Firmware.UEFI)
+    result = qtrade_json("flash", "--host", rig.name, "--version", "0.1.0", "--yes")
+    assert (result["state"], result["image"]) == ("COMMITTED", image_010)
+    yield rig
+    lab.down(settings, rig.name, wipe=True)
+
+
+def test_flashed_host_booted_by_uefi(uefi: LabRig) -> None:
+    assert uefi.sh("test -d /sys/firmware/efi && echo yes") == "yes"
+    assert uefi.link.status()["upper"] == []
+
+
+def test_init_that_exits_falls_back(uefi: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
+    layer = extra_layer(settings, tmp_path, {"usr/sbin/init": "#!/bin/sh\nexit 1\n"})
+    publish_variant(settings, "0.2.0", top=layer)
+    begin = uefi.host.console.offset()
+    boot_id = arm(uefi, "0.2.0")
+    expect_fallback(uefi, "0.2.0", image_010, boot_id)
+    assert "Kernel panic" in uefi.host.console.read(begin)
