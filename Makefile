@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 STATE := $(or $(QTRADE_STATE_DIR),$(CURDIR)/.state)
 export QTRADE_STATE_DIR := $(STATE)
+RUN := $(SUDO) env QTRADE_STATE_DIR=$(STATE)
+VERSION ?= 0.1.0
 
 # What the programs of Debian and Ubuntu are needed for: roots (mmdebstrap), bakes (packer and namespaces), the .debs and the
 # signed repository of the stand-ins, SSH, the network namespaces of the tests.
 PACKAGES := mmdebstrap debian-archive-keyring packer util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl python3-venv
 
-.PHONY: help setup standins demo test lint unit integration e2e bench schemas clean
+.PHONY: help setup standins tools demo test lint unit integration e2e bench schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,12 +29,20 @@ $(VENV)/.installed: pyproject.toml Makefile
 	touch $@
 
 standins: setup ## build the stand-ins' packages and their signed repository
-	$(BIN)/python tests/standins/build.py --out $(STATE)/standins/apt
+	$(RUN) $(BIN)/python tests/standins/build.py --out $(STATE)/standins/apt
 
-demo: standins ## bake the lab image, flash a virtual bare-metal host with it, show that it is healthy
-	$(SUDO) env QTRADE_STATE_DIR=$(STATE) $(BIN)/qtrade bake --version 0.1.0
-	$(BIN)/qtrade lab up
-	$(BIN)/qtrade flash --host lab-1 --version 0.1.0 --yes
+demo: standins tools ## bake the lab image, flash a virtual bare-metal host with it, show that it is healthy
+	@set -e; $(RUN) $(BIN)/qtrade bake --version $(VERSION); \
+	trap '$(RUN) $(BIN)/qtrade lab down' EXIT; \
+	$(RUN) $(BIN)/qtrade lab up --owner-pid $$$$; \
+	$(RUN) $(BIN)/qtrade flash --host lab-1 --version $(VERSION) --yes; \
+	$(RUN) $(BIN)/qtrade hosts show lab-1; \
+	printf '%s\n' "" "lab-1 was flashed with lab $(VERSION) and is healthy; it is switched off now. Where to look next:" \
+	  "  sudo $(BIN)/qtrade lab up --power-on            start it again" \
+	  "  sudo $(BIN)/qtrade hosts show lab-1             what it says of itself" \
+	  "  sudo $(BIN)/qtrade flash --host lab-1 --dry-run what a flash would do" \
+	  "  $(STATE)/lab/lab-1/console.log                  its console" \
+	  "  docs/architecture.md                            how it works"
 
 test: lint unit integration e2e ## everything
 
@@ -41,13 +51,22 @@ lint: setup ## style, types, imports, roles, templates
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/ansible-lint --offline ansible
+	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
 	$(BIN)/pytest tests/unit
 
-integration: standins ## real tools; root
-	$(SUDO) env QTRADE_STATE_DIR=$(STATE) $(BIN)/pytest tests/integration
+integration: standins tools ## real tools; root
+	$(RUN) $(BIN)/pytest tests/integration
 
-e2e: standins ## boots machines; root
-	$(SUDO) env QTRADE_STATE_DIR=$(STATE) $(BIN)/pytest tests/e2e
+e2e: standins tools ## boots machines; root
+	$(RUN) $(BIN)/pytest tests/e2e
+
+tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
+	$(RUN) $(BIN)/qtrade tools
+
+schemas: setup ## write the JSON Schemas of the manifests
+	$(BIN)/python -m qtrade.manifest.schemas
+
+bench: standins ## medians of bakes: nothing changed, last layer changed, an early layer changed
+	$(RUN) $(BIN)/python tests/bench/bake.py

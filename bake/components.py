@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from bake.inputs import hash_tree
+from bake.inputs import hash_folder
 from bake.plan import digest_of
 from qtrade import process
 from qtrade.errors import BadInput, NotFound, ToolError, TrustError
@@ -50,7 +50,7 @@ def _fetch(settings: Settings, name: str, component: Component) -> tuple[Path, s
                     f"component {name}: {path} does not exist",
                     resolution=f"correct components.{name}.path in the recipe",
                 )
-            return path, hash_tree(path)
+            return path, hash_folder(path, ignored=("__pycache__", "README.md"))
         case UrlComponent():
             return _fetch_url(settings, component), component.sha256
         case AptComponent():

@@ -19,6 +19,7 @@ _ENGINE_FILES = (
     "qtrade/toolsroot.py",
 )
 _IGNORED = ("__pycache__", "specs", "README.md")
+_BYTE_CODE = ("__pycache__",)
 
 
 def read_inputs(settings: Settings, roles: tuple[str, ...], components: dict[str, str]) -> Inputs:
@@ -36,7 +37,7 @@ def read_inputs(settings: Settings, roles: tuple[str, ...], components: dict[str
         roles={
             role: _combine(
                 [
-                    hash_tree(project / "ansible/roles" / role),
+                    hash_folder(project / "ansible/roles" / role, ignored_on_top=("specs", "README.md")),
                     hash_tree(project / f"ansible/playbooks/{role}.yml"),
                     *shared,
                 ]
@@ -61,15 +62,20 @@ def hash_tree(path: Path) -> str:
     return hash_folder(path, ignored=_IGNORED)
 
 
-def hash_folder(path: Path, *, ignored: tuple[str, ...] = ("__pycache__",)) -> str:
-    """Return a SHA-256 over names, kinds, executable bits and contents of a file or folder."""
+def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on_top: tuple[str, ...] = ()) -> str:
+    """Return a SHA-256 over names, kinds, executable bits and contents of a file or folder.
+
+    `ignored` names are left out wherever they stand, `ignored_on_top` in the folder itself only.
+    """
     total = hashlib.sha256()
     if path.is_file():
         _add(total, path, path.name)
     for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if name not in ignored)
-        for name in sorted(files):
-            if name not in ignored and not name.endswith(".pyc"):
+        left_out = {*ignored, *(ignored_on_top if Path(folder) == path else ())}
+        folders[:] = sorted(name for name in folders if name not in left_out)
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            if name not in left_out and not name.endswith(".pyc"):
                 file = Path(folder) / name
                 _add(total, file, file.relative_to(path).as_posix())
     return total.hexdigest()

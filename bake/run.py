@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from pydantic import TypeAdapter, ValidationError
+
 from bake import image as images
 from bake import seal, specs
 from bake.base import Base, find_base, make_base
@@ -29,6 +31,7 @@ from bake.plan import (
 )
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, load_manifest
+from qtrade.manifest.base import Version
 from qtrade.manifest.recipe import BASE
 from qtrade.process import require_root
 from qtrade.reporter import Reporter
@@ -71,6 +74,7 @@ def bake(
     settings: Settings, recipe: Recipe, version: str, reporter: Reporter, *, from_scratch: bool = False
 ) -> BakeResult:
     """Bake `version` of the recipe and publish it. Raises the errors of its steps; a failed bake publishes nothing."""
+    _check_version(version)
     inputs, components = _gather(settings, recipe)
     store = LocalStore(settings.store)
     with _alone(settings):
@@ -195,6 +199,15 @@ class _Bake:
         fields = layer_fields(self.recipe, name, self.inputs, base.layer, keys)
         self.store.add_record(BlobRecord(digest_of(["last", self.recipe.name, name]), name, facts=fields))
         return record
+
+
+def _check_version(version: str) -> None:
+    try:
+        TypeAdapter(Version).validate_python(version)
+    except ValidationError as error:
+        raise UsageError(
+            f"{version!r:.80} is no version", resolution="write it as 0.1.0: letters, digits and . + ~ : _ - only"
+        ) from error
 
 
 def _gather(settings: Settings, recipe: Recipe) -> tuple[Inputs, dict[str, Fetched]]:

@@ -108,7 +108,7 @@ def _resolve_values(host: Host, environment: Environment, image: Image) -> dict[
 
 
 def _render_file(jinja: Jinja, file: InputFile, values: dict[str, Any], host: Host) -> list[ConfigFile]:
-    items = values[file.each].items() if file.each else ((None, None),)
+    items = (values[file.each] or {}).items() if file.each else ((None, None),)
     return [_render_one(jinja, file, {**values, "key": key, "item": item}, host) for key, item in items]
 
 
@@ -116,6 +116,10 @@ def _render_one(jinja: Jinja, file: InputFile, values: dict[str, Any], host: Hos
     path = file.path.replace("{key}", str(values["key"]))
     try:
         content = jinja.from_string(file.template).render(host=host.name, **values)
-    except TemplateError as error:
-        raise BadInput(f"{file.path} cannot be rendered for host {host.name}", details=str(error)) from error
+    except (TemplateError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{file.path} cannot be rendered for host {host.name}",
+            details=str(error),
+            resolution="correct the values that its template reads",
+        ) from error
     return ConfigFile(path, file.mode, str(file.owner), str(file.group), content)

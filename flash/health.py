@@ -37,7 +37,7 @@ def wait_until_settled(context: FlashContext, *, within_s: float) -> Evidence:
 
 
 def run_specs(settings: Settings, host: Host, roles: tuple[str, ...]) -> SpecResult:
-    """Run the roles' specs (all marks) on the host, logged in as its operator. Raises `ToolError` when they cannot run."""
+    """Run the roles' specs for booted machines and configured hosts, logged in as its operator. Raises `ToolError` when they cannot run."""
     target = target_for(settings, host, user=host.ssh.operator)
     work = settings.state_dir / "specs" / host.name
     shutil.rmtree(work, ignore_errors=True)
@@ -46,7 +46,7 @@ def run_specs(settings: Settings, host: Host, roles: tuple[str, ...]) -> SpecRes
     config.write_text(_ssh_config(settings, target))
     report = work / "report.xml"
     where = (f"--ssh-config={config}", f"--hosts=ssh://{host.name}")
-    command = spec_command(settings.project, roles, tuple(Mark), where, report)
+    command = spec_command(settings.project, roles, (Mark.BOOTED, Mark.HOST), where, report)
     try:
         done = process.run(command, timeout_s=1200, check=False)
     finally:

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
-from qtrade.errors import NotFound, Refused
+from qtrade.errors import BadInput, NotFound, Refused
 from qtrade.manifest import Environment, Host, Image, load_manifest
 from qtrade.settings import Settings
 from qtrade.signing import PublicKey, SigningKey, ensure_key
 
 
 def load_host(settings: Settings, name: str) -> Host:
-    """Return host `name`: of manifests/hosts, or of the lab. Raises `NotFound`, naming the hosts that there are."""
+    """Return host `name`: of manifests/hosts, or of the lab. Raises `BadInput`, or `NotFound`, naming the hosts that there are."""
     for path in _candidates(settings, name):
         if path.is_file():
-            return load_manifest(Host, path)
+            host = load_manifest(Host, path)
+            if host.name != name:
+                raise BadInput(
+                    f"{path} is the manifest of {host.name}, not of {name}", resolution="correct `name` there"
+                )
+            return host
     known = ", ".join(list_hosts(settings)) or "none"
     raise NotFound(
         f"there is no host {name}",
@@ -29,8 +34,12 @@ def list_hosts(settings: Settings) -> tuple[str, ...]:
 
 
 def load_environment(settings: Settings, host: Host) -> Environment:
-    """Return the environment of a host."""
-    return load_manifest(Environment, settings.project / "manifests/environments" / f"{host.environment}.yaml")
+    """Return the environment of a host. Raises `NotFound`, `BadInput`."""
+    path = settings.project / "manifests/environments" / f"{host.environment}.yaml"
+    environment = load_manifest(Environment, path)
+    if environment.name != host.environment:
+        raise BadInput(f"{path} describes {environment.name}", resolution="correct `name` there")
+    return environment
 
 
 def check_allowed(host: Host, environment: Environment, image: Image) -> None:

@@ -98,7 +98,7 @@ def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any
     """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, `HostError` if it failed."""
     rest = {name: value for name, value in report.items() if name != "hmac"}
     expected = hmac.new(nonce.encode(), canonical_json(rest).encode(), hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected, str(report.get("hmac", ""))):
+    if not hmac.compare_digest(expected.encode(), str(report.get("hmac", "")).encode()):
         raise TrustError(f"{host}: the report is not of the agent that was given the job")
     if report.get("nonce") != nonce:
         raise TrustError(f"{host}: the report is of another job")

@@ -74,15 +74,19 @@ def parse_until(name: str | None) -> State:
     return State(name)
 
 
-def flash(context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED) -> FlashResult:
+def flash(
+    context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED, steps: Steps | None = None
+) -> FlashResult:
     """Carry the plan out up to `until`; take an open flash of the same plan up where it stopped.
+
+    `steps` are the functions of the plan's door, if not its own.
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
     with _lease(context.settings, context.host.name):
         begin = _resume(context, plan)
         try:
-            _run(context, plan, begin, until)
+            _run(context, plan, steps or _steps(plan.door), begin=begin, until=until)
         finally:
             for action in reversed(context.clean_up):
                 with suppress(OSError, QtradeError):
@@ -94,8 +98,7 @@ def flash(context: FlashContext, plan: FlashPlan, *, until: State = State.COMMIT
     return FlashResult(plan.host, plan.version, plan.image, entries[-1].state, str(context.journal.path), evidence)
 
 
-def _run(context: FlashContext, plan: FlashPlan, begin: State, until: State) -> None:
-    steps = _steps(plan.door)
+def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:
     order = sequence(plan.door)
     last = order.index(until) + 1
     for number, state in enumerate(order[order.index(begin) : last], start=order.index(begin) + 1):

@@ -66,7 +66,9 @@ class SshTarget:
             )
         return done
 
-    def stream(self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
+    def stream(
+        self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]
+    ) -> tuple[int, str]:
         """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr."""
         child = subprocess.Popen(
             self.argv(command, *extra),

@@ -106,7 +106,7 @@ def spawn(
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """End `child` and its process group if it still runs: SIGTERM, three seconds, SIGKILL."""
+    """End `child` and its process group if it still runs: SIGTERM, three seconds, SIGKILL for all that is left."""
     if child.poll() is not None:
         return
     for sign, grace_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
@@ -114,7 +114,13 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, sign)
         with suppress(subprocess.TimeoutExpired):
             child.wait(grace_s)
-            return
+
+
+def _close_pipes(child: subprocess.Popen[bytes]) -> None:
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
 
 def _communicate(
@@ -125,29 +131,34 @@ def _communicate(
     on_line: Callable[[str], None] | None,
 ) -> tuple[str, str]:
     if on_line is None:
-        out, err = child.communicate(stdin, timeout=timeout_s)
+        try:
+            out, err = child.communicate(stdin, timeout=timeout_s)
+        finally:
+            _close_pipes(child)
         return out.decode(errors="replace"), err.decode(errors="replace")
     lines: list[str] = []
 
     def follow() -> None:
         assert child.stdout is not None  # noqa: S101 - opened with PIPE above
-        for raw in child.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
-            lines.append(line)
-            on_line(redact(line))
+        with child.stdout:
+            for raw in child.stdout:
+                line = raw.decode(errors="replace").rstrip("\n")
+                lines.append(line)
+                on_line(redact(line))
 
     errors: list[bytes] = []
 
     def drain() -> None:
         assert child.stderr is not None  # noqa: S101 - opened with PIPE above
-        errors.append(child.stderr.read())
+        with child.stderr:
+            errors.append(child.stderr.read())
 
     threads = [threading.Thread(target=follow, daemon=True), threading.Thread(target=drain, daemon=True)]
     for thread in threads:
         thread.start()
     if stdin is not None and child.stdin is not None:
-        child.stdin.write(stdin)
-        child.stdin.close()
+        with suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(stdin)
     child.wait(timeout_s)
     for thread in threads:
         thread.join(10)

@@ -13,7 +13,10 @@ from .units import Inputs, UnitAction
 def store_secret(
     store: Path, secret: Secret, inputs: Inputs, act: Callable[[UnitAction], None] = units.act
 ) -> List[str]:
-    """Store a declared secret and restart its units; returns their names. Raises `AgentError`."""
+    """Store a declared secret and restart its units; returns their names, none for a value that is there already.
+
+    Raises `AgentError`.
+    """
     if secret.name not in inputs.secrets:
         raise AgentError(
             "secret-undeclared",
@@ -21,6 +24,8 @@ def store_secret(
             "declare it in the role's config/inputs.yml",
         )
     store.mkdir(mode=0o700, exist_ok=True)
+    if _is_stored(store / secret.name, secret):
+        return []
     fresh = store / f".{secret.name}.new"
     fresh.unlink(missing_ok=True)
     # The value goes by stdin: never in an argument, the environment or a plain file.
@@ -31,3 +36,13 @@ def store_secret(
     actions = list(inputs.secrets[secret.name])
     units.act_on_all(actions, act)
     return [action.name for action in actions]
+
+
+def _is_stored(path: Path, secret: Secret) -> bool:
+    if not path.exists():
+        return False
+    try:
+        return run("systemd-creds", "decrypt", f"--name={secret.name}", str(path), "-").encode() == secret.value
+    except (AgentError, UnicodeError):
+        # Sealed to another machine, or damaged: it is written again.
+        return False

@@ -1,6 +1,8 @@
 """The running host: where its partitions are, which image it runs, who it is."""
 
 import contextlib
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator
@@ -91,5 +93,19 @@ class Host:
     def esp(self) -> Iterator[Path]:
         """Mount the ESP for a while."""
         device = self.os_disk().partition_path("qtrade-esp")
-        with mounts.mounted(device, self.run / "esp", "vfat", "rw", "noexec", "umask=0077", "quiet") as path:
+        with (
+            locked(self.run / "esp.lock"),
+            mounts.mounted(device, self.run / "esp", "vfat", "rw", "noexec", "umask=0077", "quiet") as path,
+        ):
             yield path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock for a while: two agents cannot mount the ESP at once."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -86,7 +86,9 @@ class _PxeRun:
         generation = next_generation(context.settings, context.host.name)
         stack = ExitStack()
         context.clean_up.append(stack.close)
-        server = stack.enter_context(FlashServer(netboot.listen, netboot.port, url=netboot.url, efi_loader=_efi_loader(context)))
+        server = stack.enter_context(
+            FlashServer(netboot.listen, netboot.port, url=netboot.url, efi_loader=_efi_loader(context))
+        )
         bundle = context.bundle.envelope(generation, context.jobs.key)
 
         def make_job(url: str) -> bytes:

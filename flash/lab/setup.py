@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from flash.drivers import driver_for
 from flash.lab import host as lab
 from flash.lab.facts import replace_file
 from flash.lab.host import LabHost
@@ -30,6 +31,12 @@ def up(settings: Settings, name: str, *, firmware: str, memory_mib: int, owner_p
     made = lab.up(settings, open_tools(settings), name, firmware=kind, memory_mib=memory_mib, owner_pid=owner_pid)
     complete_manifest(made, identity, ensure_secrets(settings))
     return made
+
+
+def power_on(made: LabHost) -> None:
+    """Switch a lab host on, through its BMC."""
+    with driver_for(made.access) as driver:
+        driver.power_on()
 
 
 def ensure_ssh_key(settings: Settings) -> Path:

@@ -14,6 +14,9 @@ from qtrade.cli import lab as lab_commands
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="qtrade",
     help="Bake golden OS images for bare-metal Solana hosts, and flash hosts with them.",
@@ -55,6 +58,7 @@ def main() -> None:
             traceback.print_exc()
         sys.stderr.write(redact(error.render()) + "\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on\n")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("interrupted; run the same command again to go on\n")
+        raise

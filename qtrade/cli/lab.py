@@ -25,11 +25,15 @@ def up(
     name: Name = "lab-1",
     firmware: Annotated[str, typer.Option("--firmware", help="bios or uefi.")] = "bios",
     memory_mib: Annotated[int, typer.Option("--memory-mib", min=1024)] = 2048,
+    power_on: Annotated[bool, typer.Option("--power-on", help="Switch the host on.")] = False,
+    owner_pid: Annotated[int | None, typer.Option("--owner-pid", help="End with this process.")] = None,
 ) -> None:
     """Make a lab host with blank disks and start its BMC: `qtrade lab up`, then `qtrade flash --host lab-1`."""
     from flash.lab import setup  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    host = setup.up(load_settings(), name, firmware=firmware, memory_mib=memory_mib)
+    host = setup.up(load_settings(), name, firmware=firmware, memory_mib=memory_mib, owner_pid=owner_pid)
+    if power_on:
+        setup.power_on(host)
     typer.echo(f"{name} is up: BMC {host.access.url}, console {host.paths.console}")
 
 

@@ -112,7 +112,8 @@ class Host(Model):
     def _consistent(self) -> "Host":
         if Door.PXE in self.doors and self.netboot is None:
             raise ValueError("door pxe needs netboot")
-        kept = {disk.serial for disk in (*self.protected_disks, *self.data_disks) if disk.serial}
-        if self.os_disk.serial in kept:
-            raise ValueError(f"os_disk.serial {self.os_disk.serial} is also a protected or data disk")
+        for name in ("serial", "wwid"):
+            kept = {getattr(disk, name) for disk in (*self.protected_disks, *self.data_disks)} - {None}
+            if getattr(self.os_disk, name) in kept:
+                raise ValueError(f"os_disk.{name} {getattr(self.os_disk, name)} is also a protected or data disk")
         return self

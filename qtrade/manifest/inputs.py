@@ -60,3 +60,10 @@ class RoleInputs(Model):
     files: tuple[InputFile, ...] = ()
     values: dict[str, InputValue] = Field(default_factory=dict)
     secrets: tuple[InputSecret, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_resolves(self) -> "RoleInputs":
+        for file in self.files:
+            if file.each and (file.each not in self.values or self.values[file.each].type != "dict"):
+                raise ValueError(f"file {file.path}: each names {file.each}, which is no value of type dict")
+        return self

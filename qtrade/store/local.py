@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from qtrade.errors import ConflictError, NotFound
+from qtrade.errors import ConflictError, NotFound, TrustError
 from qtrade.manifest import Image
 from qtrade.store.protocol import BlobRecord, PublishedImage
 
@@ -92,18 +92,22 @@ class LocalStore:
         _sync(folder)
 
     def read(self, recipe: str, version: str) -> PublishedImage:
-        """Return a version. Raises `NotFound`, naming the versions that there are."""
+        """Return a version. Raises `NotFound`, naming the versions that there are, or `TrustError` for a damaged one."""
         folder = self.root / "versions" / recipe / version
         try:
             image_text, list_text, list_sig, envelope = (folder.joinpath(name).read_bytes() for name in _FILES)
+            return PublishedImage(image_text.decode(), list_text.decode(), list_sig, json.loads(envelope))
         except FileNotFoundError as error:
+            if folder.is_dir():
+                raise _damaged(recipe, version, f"{error.filename} is missing") from error
             known = ", ".join(self.versions(recipe)) or "none"
             raise NotFound(
                 f"the store has no version {version} of {recipe}",
                 details=f"versions of {recipe}: {known}",
                 resolution=f"bake it: qtrade bake --recipe {recipe} --version {version}",
             ) from error
-        return PublishedImage(image_text.decode(), list_text.decode(), list_sig, json.loads(envelope))
+        except ValueError as error:
+            raise _damaged(recipe, version, str(error)) from error
 
     def versions(self, recipe: str) -> tuple[str, ...]:
         """Return the versions of a recipe in natural order."""
@@ -119,6 +123,14 @@ class LocalStore:
                 details=f"in the store: {existing.id}\nbaked now:    {image.id}",
                 resolution="choose another version: a version is written once",
             )
+
+
+def _damaged(recipe: str, version: str, details: str) -> TrustError:
+    return TrustError(
+        f"{recipe} {version} is damaged in the store",
+        details=details,
+        resolution="bake the version again under another number; this one must not be used",
+    )
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

@@ -56,7 +56,7 @@ class Store(Protocol):
         """Write a version once. Raises `ConflictError` when the version exists with another id."""
 
     def read(self, recipe: str, version: str) -> PublishedImage:
-        """Return a version. Raises `NotFound`."""
+        """Return a version. Raises `NotFound`, or `TrustError` when it is damaged."""
 
     def versions(self, recipe: str) -> tuple[str, ...]:
         """Return the versions of a recipe, oldest name first."""

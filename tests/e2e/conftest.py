@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,11 @@ def qtrade_json(*args: str) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    return load_settings()
+    """Settings with a store of the tests' own: layers are kept from run to run, versions are not."""
+    os.environ["QTRADE_STORE"] = str(load_settings().state_dir / "e2e-store")
+    found = load_settings()
+    shutil.rmtree(found.store / "versions", ignore_errors=True)
+    return found
 
 
 @pytest.fixture(scope="session")

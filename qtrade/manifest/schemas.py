@@ -1,0 +1,31 @@
+"""JSON Schemas of the files that people write and of the image document, for editors and other programs.
+
+`python -m qtrade.manifest.schemas` writes them again after a model has changed.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from qtrade.manifest import Environment, Host, Image, Recipe
+from qtrade.settings import load_settings
+
+_MODELS: tuple[type[BaseModel], ...] = (Recipe, Host, Environment, Image)
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def write_schemas(folder: Path) -> tuple[Path, ...]:
+    """Write one `<model>.schema.json` per model into `folder`, and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for model in _MODELS:
+        path = folder / f"{model.__name__.lower()}.schema.json"
+        document = {"$schema": _DIALECT, **model.model_json_schema()}
+        path.write_text(json.dumps(document, indent=2) + "\n")
+        written.append(path)
+    return tuple(written)
+
+
+if __name__ == "__main__":
+    write_schemas(load_settings().project / "manifests/schemas")

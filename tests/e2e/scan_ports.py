@@ -1,0 +1,81 @@
+"""Scan all TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port."""
+
+import errno
+import json
+import resource
+import selectors
+import socket
+import sys
+import time
+
+BATCH = 6000
+WAIT_S = 4.0
+BOOT_S = 240.0
+# One port of the validator's range without a listener, and some that the firewall must swallow.
+UDP_PORTS = (8030, 9999, 5432, 10000)
+
+
+def main(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    resource.setrlimit(resource.RLIMIT_NOFILE, (BATCH + 500, BATCH + 500))
+    wait_for_ssh(family, address)
+    opened, refused = [], []
+    for first in range(1, 65536, BATCH):
+        batch = scan(family, address, range(first, min(first + BATCH, 65536)))
+        opened += batch[0]
+        refused += batch[1]
+    udp = [port for port in UDP_PORTS if is_refused(family, address, port)]
+    sys.stdout.write(json.dumps({"open": sorted(opened), "refused": sorted(refused), "udp_refused": udp}))
+
+
+def wait_for_ssh(family: int, address: str) -> None:
+    deadline = time.monotonic() + BOOT_S
+    while time.monotonic() < deadline:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(3)
+            if probe.connect_ex((address, 22)) == 0 and probe.recv(4):
+                return
+        time.sleep(1)
+    sys.exit(f"{address} has no SSH after {BOOT_S:.0f} s")
+
+
+def scan(family: int, address: str, ports: range) -> tuple[list[int], list[int]]:
+    opened, refused = [], []
+    with selectors.DefaultSelector() as selector:
+        for port in ports:
+            probe = socket.socket(family, socket.SOCK_STREAM)
+            probe.setblocking(False)
+            probe.connect_ex((address, port))
+            selector.register(probe, selectors.EVENT_WRITE, port)
+        deadline = time.monotonic() + WAIT_S
+        while (left := deadline - time.monotonic()) > 0 and selector.get_map():
+            for key, _ in selector.select(left):
+                error = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if error == 0:
+                    opened.append(key.data)
+                elif error == errno.ECONNREFUSED:
+                    refused.append(key.data)
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()
+    return opened, refused
+
+
+def is_refused(family: int, address: str, port: int) -> bool:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(2)
+        probe.connect((address, port))
+        for _ in range(2):
+            try:
+                probe.send(b"?")
+                probe.recv(1)
+            except ConnectionRefusedError:
+                return True
+            except TimeoutError:
+                continue
+    return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
