@@ -10,9 +10,9 @@ export QTRADE_STATE_DIR := $(STATE)
 RUN := $(SUDO) env QTRADE_STATE_DIR=$(STATE)
 VERSION ?= 0.1.0
 
-# What the programs of Debian and Ubuntu are needed for: roots (mmdebstrap), bakes (packer and namespaces), the .debs and the
-# signed repository of the stand-ins, SSH, the network namespaces of the tests.
-PACKAGES := mmdebstrap debian-archive-keyring packer util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl python3-venv
+# For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), the .debs and the signed repository of the stand-ins
+# (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH. Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
+PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl python3-venv
 
 .PHONY: help setup standins tools demo test lint unit integration e2e bench schemas
 
@@ -23,7 +23,7 @@ setup: $(VENV)/.installed ## install what qtrade needs
 
 $(VENV)/.installed: pyproject.toml Makefile
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES)
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) $$(apt-cache show packer >/dev/null 2>&1 && echo packer)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
@@ -60,7 +60,7 @@ integration: standins tools ## real tools; root
 	$(RUN) $(BIN)/pytest tests/integration
 
 e2e: standins tools ## boots machines; root
-	$(RUN) $(BIN)/pytest tests/e2e
+	$(RUN) $(BIN)/pytest -n 2 --dist loadgroup tests/e2e
 
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools

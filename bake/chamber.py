@@ -13,10 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from qtrade import process
+from qtrade.toolsroot import PATH_RULES
 
 # One chroot at a time sees these; the layer must not.
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_POLICY = "usr/sbin/policy-rc.d"
+# Files that are there while commands run: no service starts, dpkg need not flush, and nobody reads manuals on a host.
+_BAKE_ONLY = {
+    "usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n",
+    "etc/dpkg/dpkg.cfg.d/qtrade-bake": "\n".join(("force-unsafe-io", *(f"path-{rule}" for rule in PATH_RULES), "")),
+}
 KNOWN_VAR = "var.known"
 
 
@@ -53,11 +58,10 @@ def run_in_chamber(
         (chamber.folder / name).mkdir(parents=True, exist_ok=True)
     spec = chamber.folder / "chamber.json"
     spec.write_text(json.dumps(asdict(chamber), default=str))
-    prefix = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--"]
     inside = [sys.executable, "-P", "-m", "bake.chamber", str(spec)]
     here = str(Path(__file__).resolve().parent.parent)
     done = process.run(
-        [*prefix, *inside],
+        [*process.DIES_WITH_US, *inside],
         env={**env, "PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"},
         timeout_s=timeout_s,
         on_line=on_line,
@@ -82,14 +86,15 @@ def _inside(spec_path: str) -> int:
     lowers = _mount_root(chamber)
     _mount_inside(chamber)
     known = _fill_var(chamber.root)
-    policy = chamber.root / _POLICY
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
+    for name, text in _BAKE_ONLY.items():
+        (chamber.root / name).write_text(text)
+        (chamber.root / name).chmod(0o755)
     code = _call(chamber.fetch) if chamber.fetch else 0
     if code == 0:
         offline = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
         code = _call((*offline, *chamber.command))
-    policy.unlink()
+    for name in _BAKE_ONLY:
+        (chamber.root / name).unlink()
     if code == 0:
         _prune(chamber.upper, lowers)
         (chamber.folder / KNOWN_VAR).write_text("".join(f"{path}\n" for path in known))

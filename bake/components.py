@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
+import http.client
 import shutil
-import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _fetch_apt(settings: Settings, name: str, component: AptComponent) -> tuple[
     if not is_local and remembered.is_file():
         digest, file_name = remembered.read_text().split()
         path = settings.cache_dir / "blobs" / digest / file_name
-        if path.is_file():
+        if _is_whole(path, digest):
             return path, digest
     release = _verified_release(settings, repository, component, _read_key(settings, key, name))
     packages_path = f"{component.section}/binary-amd64/Packages"
@@ -153,7 +153,7 @@ def _find_package(packages: str, component: AptComponent, repository: str) -> di
 
 def _download(settings: Settings, url: str, sha256: str, size: int, file_name: str) -> Path:
     target = settings.cache_dir / "blobs" / sha256 / file_name
-    if target.is_file() and target.stat().st_size == size:
+    if _is_whole(target, sha256):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{file_name}.new")
@@ -163,7 +163,7 @@ def _download(settings: Settings, url: str, sha256: str, size: int, file_name: s
             while chunk := source.read(_CHUNK):
                 total.update(chunk)
                 sink.write(chunk)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ToolError(f"cannot download {url}", details=str(error)) from error
     if total.hexdigest() != sha256 or fresh.stat().st_size != size:
         found = f"{fresh.stat().st_size} bytes, sha256 {total.hexdigest()}"
@@ -175,11 +175,18 @@ def _download(settings: Settings, url: str, sha256: str, size: int, file_name: s
     return target
 
 
+def _is_whole(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest() == sha256
+
+
 def _read_url(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source:  # noqa: S310 - from the recipe
             content: bytes = source.read()
             return content
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         hint = "run `make standins`" if "standins" in url else "check the address and the network"
         raise ToolError(f"cannot read {url}", details=str(error), resolution=hint) from error

@@ -1,6 +1,7 @@
 """The table of fixed user and group ids, and writing it into a root before any package is installed."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,10 +44,16 @@ class Ids(Model):
             unknown = {user.group, *user.groups} - known
             if unknown:
                 raise ValueError(f"user {user.name} is in group {min(unknown)}, which the table does not have")
-        for kind, ids in (("gid", [g.gid for g in self.groups]), ("uid", [u.uid for u in self.users])):
-            twice = {number for number in ids if ids.count(number) > 1}
-            if twice:
-                raise ValueError(f"{kind} {min(twice)} stands twice")
+        columns: dict[str, list[int] | list[str]] = {
+            "group": [group.name for group in self.groups],
+            "user": [user.name for user in self.users],
+            "gid": [group.gid for group in self.groups],
+            "uid": [user.uid for user in self.users],
+        }
+        for kind, column in columns.items():
+            twice = next((value for value, count in Counter(column).items() if count > 1), None)
+            if twice is not None:
+                raise ValueError(f"{kind} {twice} stands twice")
         return self
 
 

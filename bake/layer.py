@@ -107,7 +107,9 @@ def _packer_build(settings: Settings, work: Path, job: LayerJob) -> packer.Packe
         "inventory": str(inventory),
         "vars_file": str(variables),
     }
-    return packer.PackerBuild(settings.project / "packer/layer", values, work / "manifest.json")
+    return packer.PackerBuild(
+        packer.locate(settings), settings.project / "packer/layer", values, work / "manifest.json"
+    )
 
 
 def _fetch_command(work: Path, layer: RecipeLayer) -> tuple[str, ...]:
@@ -140,8 +142,6 @@ def _binds(settings: Settings, work: Path, job: LayerJob) -> dict[str, str]:
         binds[str(index_folder(settings, job.base_key))] = "/var/lib/apt/lists"
         binds[str(cache)] = "/var/cache/apt"
         binds[str(archives)] = "/var/cache/apt/archives"
-    speed = work / "dpkg-speed"
-    speed.write_text("force-unsafe-io\n")
     return binds
 
 

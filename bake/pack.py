@@ -147,11 +147,12 @@ def _list_paths(tree: Path) -> tuple[str, ...]:
         path = Path(folder)
         inside = path.relative_to(tree).as_posix()
         files += [name for name in folders if (path / name).is_symlink()]
-        if inside != ".":
+        if inside != "." and not _is_var(inside):
             facts = path.stat()
             found.append(f"d {stat.S_IMODE(facts.st_mode):04o}:{facts.st_uid}:{facts.st_gid} {inside}")
-        found += [f"f {(path / file).relative_to(tree).as_posix()}" for file in files]
-    return tuple(sorted(line for line in found if not _is_var(line.split(" ", maxsplit=2)[-1])))
+        names = [(path / file).relative_to(tree).as_posix() for file in files]
+        found += [f"f {name}" for name in names if not _is_var(name)]
+    return tuple(sorted(found))
 
 
 def _is_var(path: str) -> bool:

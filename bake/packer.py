@@ -1,22 +1,25 @@
 """The Python wrapper of Packer: argument lists, streamed and redacted output, results from files instead of text.
 
-Packer is never given a secret: it prints sensitive variables (facts on HashiCorp's issue tracker, hashicorp/packer 97952ced1).
+Packer is never given a secret: it prints sensitive variables (up to 1.15.0; hashicorp/packer commit 97952ced1).
 """
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from qtrade import process
 from qtrade.errors import ToolError
+from qtrade.settings import Settings
 
 
 @dataclass(frozen=True)
 class PackerBuild:
     """One `packer build` of a template folder: its variables and where its manifest is written."""
 
+    program: Path
     template: Path
     variables: dict[str, str]
     manifest: Path
@@ -26,7 +29,7 @@ class PackerBuild:
         names = {**self.variables, "manifest": str(self.manifest)}
         flags = [flag for name, value in names.items() for flag in ("-var", f"{name}={value}")]
         return (
-            "packer",
+            str(self.program),
             "build",
             "-color=false",
             "-on-error=cleanup",
@@ -58,21 +61,42 @@ def environment(work: Path) -> dict[str, str]:
     }
 
 
-def version() -> tuple[int, ...]:
-    """Return Packer's version. Raises `ToolError` when there is none."""
-    done = process.run(["packer", "version"], env={"CHECKPOINT_DISABLE": "1"}, timeout_s=60)
+def locate(settings: Settings) -> Path:
+    """Return the Packer program: the machine's own, else that of Debian 12, whose package is unpacked first (root, network).
+
+    Debian 13 and Ubuntu have no package of it. Debian 12's needs nothing but the C library, of its age or newer.
+    """
+    own = shutil.which("packer", path=process.CLEAN_PATH)
+    if own:
+        return Path(own)
+    target = settings.state_dir / "roots" / "packer"
+    program = target / "usr/bin/packer"
+    if not program.is_file():
+        fresh = target.with_name("packer.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        options = ("--mode=root", "--variant=extract", "--include=packer", "--format=directory")
+        process.run(["mmdebstrap", *options, "bookworm", fresh], timeout_s=600)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    return program
+
+
+def version(program: Path) -> tuple[int, ...]:
+    """Return Packer's version. Raises `ToolError` when it cannot be told."""
+    done = process.run([program, "version"], env={"CHECKPOINT_DISABLE": "1"}, timeout_s=60)
     match = re.search(r"v(\d+)\.(\d+)\.(\d+)", done.stdout)
     if match is None:
         raise ToolError("cannot read Packer's version", details=done.stdout)
     return tuple(int(part) for part in match.groups())
 
 
-def validate(template: Path, variables: dict[str, str], work: Path) -> None:
+def validate(program: Path, template: Path, variables: dict[str, str], work: Path) -> None:
     """Run `packer validate`. Raises `ToolError` with Packer's own words."""
     flags = [flag for name, value in variables.items() for flag in ("-var", f"{name}={value}")]
-    process.run(["packer", "validate", *flags, template], env=environment(work), timeout_s=120)
+    process.run([program, "validate", *flags, template], env=environment(work), timeout_s=120)
 
 
-def check_format(template: Path) -> None:
+def check_format(program: Path, template: Path) -> None:
     """Run `packer fmt -check`. Raises `ToolError` when a file is not in Packer's format."""
-    process.run(["packer", "fmt", "-check", "-diff", template], env={"CHECKPOINT_DISABLE": "1"}, timeout_s=60)
+    process.run([program, "fmt", "-check", "-diff", template], env={"CHECKPOINT_DISABLE": "1"}, timeout_s=60)

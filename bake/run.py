@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from pydantic import TypeAdapter, ValidationError
 
 from bake import image as images
-from bake import seal, specs
+from bake import packer, seal, specs
 from bake.base import Base, find_base, make_base
 from bake.components import Fetched, fetch_components
 from bake.initramfs import make_initramfs
@@ -120,8 +120,9 @@ class _Bake:
     def tools(self) -> ToolsRoot:
         """Return the tools root; only a bake that builds something needs it."""
         if self._tools is None:
-            with self.reporter.step("tools root"):
+            with self.reporter.step("tools root and packer"):
                 self._tools = ensure_tools(self.settings)
+                packer.locate(self.settings)
         return self._tools
 
     def base(self) -> Base:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from flash.trust import VerifiedImage
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest import Host
 from qtrade.manifest.host import DiskIdentity
-from qtrade.manifest.image import canonical_json
 from qtrade.signing import JOB_TYPE, PublicKey, SigningKey
 
 
@@ -97,7 +97,9 @@ class JobBuilder:
 def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any]:
     """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, `HostError` if it failed."""
     rest = {name: value for name, value in report.items() if name != "hmac"}
-    expected = hmac.new(nonce.encode(), canonical_json(rest).encode(), hashlib.sha256).hexdigest()
+    # The agent signs the text as UTF-8, without escapes.
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    expected = hmac.new(nonce.encode(), text.encode(errors="replace"), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), str(report.get("hmac", "")).encode()):
         raise TrustError(f"{host}: the report is not of the agent that was given the job")
     if report.get("nonce") != nonce:

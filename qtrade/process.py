@@ -16,6 +16,8 @@ from qtrade.redaction import redact
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 _TAIL_LINES = 30
+# Before a command: it runs in its own mount and process namespaces, and the kernel ends all of it when this process dies.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class ConsoleReporter:
     """Live lines on a terminal, plain lines in a pipe. Everything goes to stderr."""
 
     def __init__(self, *, timings: Timings | None = None, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
         self._timings = timings or Timings(None)
 
     def say(self, text: str) -> None:

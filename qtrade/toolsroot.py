@@ -35,6 +35,13 @@ PACKAGES = (
     "xorriso",
     "zstd",
 )
+# What dpkg leaves out of every root; licences stay.
+PATH_RULES = (
+    "exclude=/usr/share/man/*",
+    "exclude=/usr/share/doc/*",
+    "include=/usr/share/doc/*/copyright",
+    "exclude=/usr/share/locale/*",
+)
 _FOLDERS = ("usr/bin", "usr/sbin")
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio", "usr/lib/x86_64-linux-gnu/systemd")
 
@@ -106,6 +113,7 @@ def debootstrap(
     target.parent.mkdir(parents=True, exist_ok=True)
     process.run(
         [
+            *process.DIES_WITH_US,
             "mmdebstrap",
             "--mode=root",
             "--variant=minbase",
@@ -114,10 +122,7 @@ def debootstrap(
             '--aptopt=Acquire::Languages "none"',
             '--aptopt=Apt::Install-Recommends "false"',
             '--aptopt=Acquire::Retries "3"',
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            *[f"--dpkgopt=path-{rule}" for rule in PATH_RULES],
             "--dpkgopt=force-unsafe-io",
             "--skip=essential/unlink,download/empty",
             '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',

@@ -1,5 +1,6 @@
 """One lab host after another, driven by the same commands that people type."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from flash.ssh import SshTarget, target_for
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings, load_settings
 
+SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
 QTRADE = Path(sys.executable).parent / "qtrade"
 
 
@@ -65,19 +67,34 @@ def qtrade_json(*args: str) -> dict[str, object]:
     return json.loads(qtrade(*args, "--json").stdout)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Give the tests a store of their own: layers are kept from run to run, versions are not."""
+    os.environ["QTRADE_STATE_DIR"] = str(load_settings().state_dir)
+    os.environ["QTRADE_STORE"] = str(load_settings().state_dir / "e2e-store")
+    os.environ["E2E_DATADOG_KEY"] = SECRET
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(load_settings().store / "versions", ignore_errors=True)
+
+
+def bake(version: str, *options: str, env: dict[str, str] | None = None) -> dict[str, object]:
+    """Bake a version of the lab image; two test processes take turns."""
+    lock_path = load_settings().state_dir / "e2e-bake.lock"
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return json.loads(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
+
+
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Settings with a store of the tests' own: layers are kept from run to run, versions are not."""
-    os.environ["QTRADE_STORE"] = str(load_settings().state_dir / "e2e-store")
-    found = load_settings()
-    shutil.rmtree(found.store / "versions", ignore_errors=True)
-    return found
+    """Settings as `pytest_sessionstart` has made them."""
+    return load_settings()
 
 
 @pytest.fixture(scope="session")
 def image_010(settings: Settings) -> str:
     """The lab image 0.1.0; returns its id."""
-    return str(qtrade_json("bake", "--version", "0.1.0")["id"])
+    assert settings
+    return str(bake("0.1.0")["id"])
 
 
 def make_rig(settings: Settings, name: str, firmware: Firmware) -> LabRig:

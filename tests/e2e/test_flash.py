@@ -7,12 +7,10 @@ import pytest
 import yaml
 
 from qtrade.settings import Settings
-from tests.e2e.conftest import LabRig, qtrade, qtrade_json
+from tests.e2e.conftest import SECRET, LabRig, bake, qtrade, qtrade_json
 from tests.e2e.images import changed_project
 
-pytestmark = pytest.mark.e2e
-
-SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bios")]
 
 
 def test_flashed_host_runs_the_image_from_layers(bios: LabRig, image_010: str) -> None:
@@ -45,7 +43,7 @@ def test_push_changes_one_file_and_one_secret(bios: LabRig) -> None:
     document["config"]["datadog_tags"] = ["team:e2e"]
     document["secrets"]["datadog_api_key"] = "env:E2E_DATADOG_KEY"
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
-    done = qtrade("push", "--host", bios.name, "--json", env={"E2E_DATADOG_KEY": SECRET})
+    done = qtrade("push", "--host", bios.name, "--json")
     result = json.loads(done.stdout)
     assert set(result["units"]) == {"datadog-agent.service", "otelcol-contrib.service"}
     assert SECRET not in done.stdout + done.stderr
@@ -83,10 +81,10 @@ def test_in_place_flash_sends_the_changed_layer_only(
         template.write_text(template.read_text().replace("[Unit]", "[Unit]\n# another byte or two", 1))
 
     project = changed_project(settings, tmp_path, change)
-    baked = json.loads(qtrade("bake", "--version", "0.1.1", "--json", env={"QTRADE_PROJECT": str(project)}).stdout)
+    baked = bake("0.1.1", env={"QTRADE_PROJECT": str(project)})
     assert baked["built"] == ["qtrade_client"]
     old, new = (json.loads(qtrade("images", "show", version).stdout) for version in ("0.1.0", "0.1.1"))
-    changed = {layer["digest"]: layer["size"] for layer in new["layers"]} | {}
+    changed = {layer["digest"]: layer["size"] for layer in new["layers"]}
     for layer in old["layers"]:
         changed.pop(layer["digest"], None)
     assert len(changed) == 1

@@ -15,7 +15,7 @@ from qtrade import process
 from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
 from tests.e2e.conftest import LabRig
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bios")]
 
 OPEN = {22, 8001}
 ALLOWED = OPEN | set(range(8000, 8031))

@@ -10,7 +10,7 @@ from tests.e2e.conftest import LabRig
 from tests.e2e.faults import arm, edit_system, expect_fallback, flip_byte
 from tests.e2e.images import extra_layer, other_kernel, publish_variant
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bios")]
 
 
 def test_init_that_exits_falls_back(bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:

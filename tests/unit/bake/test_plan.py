@@ -1,0 +1,237 @@
+"""Whole plans of bakes, and which change makes which layers new."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pytest
+
+from bake.plan import (
+    INITRD,
+    INSTALLER,
+    Action,
+    Inputs,
+    Step,
+    base_key,
+    digest_of,
+    initramfs_key,
+    layer_fields,
+    layer_key,
+    plan_bake,
+)
+from qtrade.manifest import Recipe, RecipeLayer
+from qtrade.store import BlobRecord
+from tests.fakes.examples import make_inputs, make_recipe, recipe_fields, sha
+
+pytestmark = pytest.mark.unit
+
+ROLES = ("host", "app", "tool", "top")
+
+
+@dataclass
+class FakeStore:
+    """Records by key, filled as a bake of `recipe` would fill them."""
+
+    records: dict[str, BlobRecord] = field(default_factory=dict)
+
+    def find(self, key: str) -> BlobRecord | None:
+        return self.records.get(key)
+
+    def bake(self, recipe: Recipe, inputs: Inputs) -> None:
+        keys = make_keys(recipe, inputs)
+        base = base_record(recipe, inputs)
+        self.records[base.key] = base
+        for name in (INITRD, INSTALLER, *ROLES):
+            self.records[keys[name]] = BlobRecord(keys[name], name, sha(f"bytes {keys[name]}"))
+        for role in ROLES:
+            last = digest_of(["last", recipe.name, role])
+            self.records[last] = BlobRecord(last, role, facts=layer_fields(recipe, role, inputs, base, keys))
+
+
+def base_record(recipe: Recipe, inputs: Inputs) -> BlobRecord:
+    key = base_key(recipe, inputs)
+    return BlobRecord(key, "base", sha(f"bytes {key}"), 1, facts={"index": sha("index")})
+
+
+def make_keys(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
+    base = base_record(recipe, inputs)
+    keys: dict[str, str] = {}
+    for layer in recipe.layers:
+        keys[layer.role] = layer_key(layer_fields(recipe, layer.role, inputs, base, keys))
+    keys |= {name: initramfs_key(name, inputs, base) for name in (INITRD, INSTALLER)}
+    return {"base": base.key, **keys}
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    store = FakeStore()
+    store.bake(make_recipe(), make_inputs())
+    return store
+
+
+def with_role(inputs: Inputs, role: str) -> Inputs:
+    return make_inputs(roles={**inputs.roles, role: sha("changed")})
+
+
+def with_layer(role: str, **changes: Any) -> Recipe:
+    layers = [{**layer, **changes} if layer["role"] == role else layer for layer in recipe_fields()["layers"]]
+    return make_recipe(layers=layers)
+
+
+def test_an_empty_store_has_everything_to_build() -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    rest = (INITRD, INSTALLER, *ROLES)
+    assert plan_bake(recipe, inputs, FakeStore().find) == (
+        Step("base", Action.BUILD, base_key(recipe, inputs), "not in the store"),
+        *(Step(name, Action.BUILD, "", "base is new") for name in rest),
+    )
+
+
+def test_nothing_changed_is_all_hits(store) -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    keys = make_keys(recipe, inputs)
+    names = ("base", INITRD, INSTALLER, *ROLES)
+    assert plan_bake(recipe, inputs, store.find) == tuple(Step(name, Action.HIT, keys[name], "hit") for name in names)
+
+
+def test_one_changed_role_is_built_with_those_that_stand_on_it(store) -> None:
+    recipe, inputs = make_recipe(), with_role(make_inputs(), "app")
+    keys = make_keys(recipe, inputs)
+    assert plan_bake(recipe, inputs, store.find) == (
+        Step("base", Action.HIT, keys["base"], "hit"),
+        Step(INITRD, Action.HIT, keys[INITRD], "hit"),
+        Step(INSTALLER, Action.HIT, keys[INSTALLER], "hit"),
+        Step("host", Action.HIT, keys["host"], "hit"),
+        Step("app", Action.BUILD, keys["app"], "role files changed"),
+        Step("tool", Action.HIT, keys["tool"], "hit"),
+        Step("top", Action.BUILD, keys["top"], "app changed"),
+    )
+
+
+def test_a_reason_names_everything_that_changed(store) -> None:
+    recipe = with_layer("app", packages=["jq"], vars={"app_port": 2})
+    steps = {step.name: step for step in plan_bake(recipe, make_inputs(), store.find)}
+    assert steps["app"].reason == "package index, packages, vars changed"
+    assert steps["top"].reason == "app changed"
+
+
+def test_a_layer_whose_blob_is_gone_is_built_again_without_a_change(store) -> None:
+    keys = make_keys(make_recipe(), make_inputs())
+    del store.records[keys["top"]]
+    steps = plan_bake(make_recipe(), make_inputs(), store.find)
+    assert [step for step in steps if step.action is Action.BUILD] == [
+        Step("top", Action.BUILD, keys["top"], "not in the store")
+    ]
+
+
+def test_changed_files_of_the_initramfs_build_it_only(store) -> None:
+    inputs = make_inputs(initramfs={**make_inputs().initramfs, INITRD: sha("changed")})
+    built = [step for step in plan_bake(make_recipe(), inputs, store.find) if step.action is Action.BUILD]
+    assert [(step.name, step.reason) for step in built] == [(INITRD, "its files or the base changed")]
+
+
+def test_another_recipe_shares_the_layers_but_not_the_reasons(store) -> None:
+    steps = plan_bake(make_recipe(name="other"), make_inputs(), store.find)
+    assert {step.action for step in steps} == {Action.HIT}
+
+
+ALL = {"base", INITRD, INSTALLER, *ROLES}
+BASE = {"suite": "trixie", "kernel": "linux-image-amd64", "packages": ["udev"]}
+
+# A change of the recipe: what it makes new. Every field of a recipe and of its layers needs a line here.
+RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
+    "schema_version": (make_recipe, set()),
+    "name": (lambda: make_recipe(name="other"), set()),
+    "epoch": (lambda: make_recipe(epoch=1), ALL),
+    "base.suite": (lambda: make_recipe(base={**BASE, "suite": "forky"}), ALL),
+    "base.kernel": (lambda: make_recipe(base={**BASE, "kernel": "linux-image-rt-amd64"}), ALL),
+    "base.packages": (lambda: make_recipe(base={**BASE, "packages": ["udev", "jq"]}), ALL),
+    "cmdline": (lambda: make_recipe(cmdline="debug"), set()),
+    "size_budget_mib": (lambda: make_recipe(size_budget_mib=1), set()),
+    "components": (
+        lambda: make_recipe(
+            components={**recipe_fields()["components"], "new": {"kind": "source", "path": "x", "version": "1"}}
+        ),
+        set(),
+    ),
+    "layers.role": (
+        lambda: make_recipe(layers=[*recipe_fields()["layers"][:3], {"role": "top2", "needs": ["app"]}]),
+        {"top", "top2"},
+    ),
+    "layers.needs": (lambda: with_layer("tool", needs=["app"]), {"tool"}),
+    "layers.packages": (lambda: with_layer("host", packages=["chrony", "jq"]), set(ROLES)),
+    "layers.vars": (lambda: with_layer("app", vars={"app_port": 2}), {"app", "top"}),
+    "layers.components": (lambda: with_layer("top", components=["parts", "agent"]), {"top"}),
+    "layers.toggles": (lambda: with_layer("app", toggles={"app_debug": True}), {"app", "top"}),
+}
+INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
+    "engine": (lambda: make_inputs(engine=sha("changed")), ALL),
+    "ids": (lambda: make_inputs(ids=sha("changed")), ALL),
+    "roles": (lambda: with_role(make_inputs(), "host"), set(ROLES)),
+    "initramfs": (
+        lambda: make_inputs(initramfs={INITRD: sha("initrd files"), INSTALLER: sha("changed")}),
+        {INSTALLER},
+    ),
+    "components": (lambda: make_inputs(components={"agent": sha("agent"), "parts": sha("changed")}), {"top"}),
+}
+
+
+def changed_keys(recipe: Recipe, inputs: Inputs) -> set[str]:
+    inputs_of_all = make_inputs(
+        **{item.name: getattr(inputs, item.name) for item in fields(Inputs) if item.name != "roles"},
+        roles={"top2": sha("role top2"), **inputs.roles},
+    )
+    before, after = make_keys(make_recipe(), make_inputs()), make_keys(recipe, inputs_of_all)
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+@pytest.mark.parametrize("case", RECIPE_CASES)
+def test_a_changed_field_of_the_recipe_makes_these_new_and_no_others(case) -> None:
+    make, expected = RECIPE_CASES[case]
+    assert changed_keys(make(), make_inputs()) == expected
+
+
+@pytest.mark.parametrize("case", INPUT_CASES)
+def test_a_changed_input_makes_these_new_and_no_others(case) -> None:
+    make, expected = INPUT_CASES[case]
+    assert changed_keys(make_recipe(), make()) == expected
+
+
+def test_every_field_that_a_bake_reads_has_a_case() -> None:
+    assert {case.split(".")[0] for case in RECIPE_CASES} == set(Recipe.model_fields)
+    assert {case.split(".")[1] for case in RECIPE_CASES if case.startswith("layers.")} == set(RecipeLayer.model_fields)
+    base_fields = set(Recipe.model_fields["base"].annotation.model_fields)
+    assert {case.split(".")[1] for case in RECIPE_CASES if case.startswith("base.")} == base_fields
+    assert set(INPUT_CASES) == {item.name for item in fields(Inputs)}
+
+
+def test_a_value_cannot_hide_as_a_toggle() -> None:
+    as_value = with_layer("tool", vars={"x": True})
+    as_toggle = with_layer("tool", toggles={"x": True})
+    assert make_keys(as_value, make_inputs())["tool"] != make_keys(as_toggle, make_inputs())["tool"]
+
+
+def test_another_package_index_makes_layers_with_packages_new() -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    base = base_record(recipe, inputs)
+    moved = BlobRecord(base.key, base.name, base.digest, base.size, facts={"index": sha("moved")})
+    for role, is_new in (("host", True), ("tool", False)):
+        keys = {"host": sha("host key")}
+        before = layer_key(layer_fields(recipe, role, inputs, base, keys))
+        assert (layer_key(layer_fields(recipe, role, inputs, moved, keys)) != before) is is_new
+
+
+def test_bytes_of_the_base_are_part_of_every_key() -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    base = base_record(recipe, inputs)
+    other = BlobRecord(base.key, base.name, sha("other bytes"), base.size, facts=base.facts)
+    fields_of = [layer_fields(recipe, "host", inputs, found, {}) for found in (base, other)]
+    assert layer_key(fields_of[0]) != layer_key(fields_of[1])
+    for name in (INITRD, INSTALLER):
+        assert initramfs_key(name, inputs, base) != initramfs_key(name, inputs, other)
+
+
+def test_the_two_initial_filesystems_never_share_a_key() -> None:
+    inputs = make_inputs(initramfs={INITRD: sha("x"), INSTALLER: sha("x")})
+    base = base_record(make_recipe(), inputs)
+    assert initramfs_key(INITRD, inputs, base) != initramfs_key(INSTALLER, inputs, base)
