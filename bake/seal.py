@@ -24,7 +24,7 @@ FORBIDDEN = (
     "*vote-account-keypair*.json",
     "root/.config/solana/*",
     "usr/sbin/policy-rc.d",
-    "etc/hostname.orig",
+    "etc/dpkg/dpkg.cfg.d/qtrade-bake",
 )
 
 

@@ -106,7 +106,9 @@ def _blob(name: str) -> ImageBlob:
 def make_image(**changes: Any) -> Image:
     """Return an image of a base and a layer `app`, whose blobs hold `blob_bytes`; its id fits what was changed."""
     layers = tuple(
-        ImageLayer(role=role, key=sha(role), digest=_blob(role).digest, size=_blob(role).size, verity=sha("v"), needs=())
+        ImageLayer(
+            role=role, key=sha(role), digest=_blob(role).digest, size=_blob(role).size, verity=sha("v"), needs=()
+        )
         for role in ("base", "app")
     )
     fields: dict[str, Any] = {

@@ -28,8 +28,7 @@ def test_the_four_files_are_written(tmp_path) -> None:
     write_ids(tmp_path, table())
     etc = tmp_path / "etc"
     assert (etc / "passwd").read_text() == (
-        "sol:x:420:420:Solana validator:/var/lib/agave:/usr/sbin/nologin\n"
-        "deploy:x:1001:420::/nonexistent:/bin/bash\n"
+        "sol:x:420:420:Solana validator:/var/lib/agave:/usr/sbin/nologin\ndeploy:x:1001:420::/nonexistent:/bin/bash\n"
     )
     assert (etc / "group").read_text() == "sol:x:420:\nssh-users:x:500:deploy\n"
     assert (etc / "shadow").read_text() == "sol:!*:1:0:99999:7:::\ndeploy:!*:1:0:99999:7:::\n"

@@ -43,7 +43,10 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a link instead of its text": lambda root: ((root / "files/b").unlink(), (root / "files/b").symlink_to("two")),
     "a new file": lambda root: write(root / "files/new"),
     "a file less": lambda root: (root / "files/b").unlink(),
-    "content that moves to the next file": lambda root: (write(root / "files/a", "onet"), write(root / "files/b", "wo")),
+    "content that moves to the next file": lambda root: (
+        write(root / "files/a", "onet"),
+        write(root / "files/b", "wo"),
+    ),
 }
 
 

@@ -25,7 +25,7 @@ EXAMPLES = {
     "*vote-account-keypair*.json": ("srv/vote-account-keypair.json", "srv/vote-account.json"),
     "root/.config/solana/*": ("root/.config/solana/cli/config.yml", "root/.config/other"),
     "usr/sbin/policy-rc.d": ("usr/sbin/policy-rc.d", "usr/sbin/policy"),
-    "etc/hostname.orig": ("etc/hostname.orig", "etc/hostname"),
+    "etc/dpkg/dpkg.cfg.d/qtrade-bake": ("etc/dpkg/dpkg.cfg.d/qtrade-bake", "etc/dpkg/dpkg.cfg.d/local"),
 }
 
 

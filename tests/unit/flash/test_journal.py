@@ -43,7 +43,9 @@ def test_evidence_that_is_none_hides_older_evidence(journal) -> None:
     assert journal.evidence("x") is None
 
 
-@pytest.mark.parametrize("torn", ['{"at": 1, "state": "WRIT', '{"at": 1, "evidence": {}, "state": "WRITING"}', "{", "\xff"])
+@pytest.mark.parametrize(
+    "torn", ['{"at": 1, "state": "WRIT', '{"at": 1, "evidence": {}, "state": "WRITING"}', "{", "\xff"]
+)
 def test_a_torn_last_line_is_ignored_and_written_over(journal, torn) -> None:
     journal.write(State.PLANNED, {})
     with journal.path.open("a") as sink:

@@ -18,7 +18,9 @@ CHANGED = """\
 Host key for rpc-1 has changed and you have requested strict checking.
 Host key verification failed.
 """
-UNKNOWN = "No ED25519 host key is known for rpc-1 and you have requested strict checking.\nHost key verification failed.\n"
+UNKNOWN = (
+    "No ED25519 host key is known for rpc-1 and you have requested strict checking.\nHost key verification failed.\n"
+)
 
 
 def options(argv: list[str]) -> dict[str, str]:

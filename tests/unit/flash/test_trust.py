@@ -1,5 +1,6 @@
 """An image is verified before anything of it is used; each fault has its own error."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -198,7 +199,12 @@ def test_a_fault_of_a_blob_is_refused_by_its_name(store, key, name, fault, error
     digest = dict(
         zip(
             BLOBS,
-            (*(layer.digest for layer in image.layers), image.kernel.digest, image.initrd.digest, image.installer.digest),
+            (
+                *(layer.digest for layer in image.layers),
+                image.kernel.digest,
+                image.initrd.digest,
+                image.installer.digest,
+            ),
             strict=True,
         )
     )[name]
@@ -211,6 +217,4 @@ def test_a_fault_of_a_blob_is_refused_by_its_name(store, key, name, fault, error
 
 
 def _sha(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()

@@ -13,7 +13,6 @@ from tests.fakes.examples import make_image, sha
 pytestmark = pytest.mark.unit
 
 
-
 def test_the_list_is_this_text() -> None:
     base, app = make_image().layers
     image = make_image(

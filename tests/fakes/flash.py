@@ -1,0 +1,70 @@
+"""A host that answers as it is told, and doors whose steps only remember."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flash.context import Evidence, FlashContext
+from flash.doors import Steps
+from flash.jobs import SignedJob
+from flash.states import State, sequence
+from qtrade.errors import HostError
+from qtrade.manifest.host import Door
+
+
+@dataclass
+class FakeLink:
+    """Answers `status` from a list, its last item again and again; remembers the kinds of the jobs that it was given."""
+
+    statuses: list[Evidence] = field(default_factory=list)
+    jobs: list[SignedJob] = field(default_factory=list)
+
+    def status(self, *, timeout_s: float = 60) -> Evidence:
+        if not self.statuses:
+            raise HostError("the host does not answer")
+        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+
+    def run(self, job: SignedJob, **options: Any) -> Evidence:
+        self.jobs.append(job)
+        return {}
+
+    def wait_for_status(self, accept: Callable[[Evidence], bool], *, within_s: float, what: str) -> Evidence:
+        for _ in range(len(self.statuses) + 1):
+            status = self.status()
+            if accept(status):
+                return status
+        raise HostError(f"{what} did not happen within {within_s:.0f} s")
+
+
+@dataclass
+class FakeContext(FlashContext):
+    """A flash whose host is a `FakeLink`."""
+
+    fake_link: FakeLink = field(default_factory=FakeLink)
+
+    @property
+    def link(self) -> FakeLink:  # type: ignore[override]
+        return self.fake_link
+
+
+class FakeDoor:
+    """Steps that remember their names; `failures` maps a state to the error that its step raises."""
+
+    def __init__(self, failures: dict[State, Exception] | None = None, evidence: dict[State, Evidence] | None = None):
+        self.passed: list[State] = []
+        self.deadlines: dict[State, float] = {}
+        self.failures = failures or {}
+        self.evidence = evidence or {}
+
+    def steps(self) -> Steps:
+        return {state: self._step(state) for state in sequence(Door.PXE)[1:]}
+
+    def _step(self, state: State) -> Callable[[FlashContext, float], Evidence]:
+        def step(context: FlashContext, deadline_s: float) -> Evidence:
+            self.passed.append(state)
+            self.deadlines[state] = deadline_s
+            if state in self.failures:
+                raise self.failures[state]
+            return self.evidence.get(state, {})
+
+        return step

@@ -1,0 +1,311 @@
+"""The loop of a flash: it journals, resumes, stops, fails safe, and holds the host alone."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from flash.config import render_bundle
+from flash.journal import Journal, latest
+from flash.plan import FlashPlan, plan_flash
+from flash.run import FlashResult, flash, parse_door, parse_until, prepare
+from flash.states import ENDS, State, rules, sequence
+from flash.trust import VerifiedImage
+from qtrade.errors import ConflictError, HostError, QtradeError, Refused, TrustError, UsageError
+from qtrade.manifest.host import Door
+from qtrade.settings import Settings
+from qtrade.store import LocalStore
+from tests.fakes.examples import make_environment, make_host, make_image, make_settings
+from tests.fakes.flash import FakeContext, FakeDoor, FakeLink
+from tests.fakes.projects import publish_image, write_project
+from tests.fakes.reporter import RecordingReporter
+
+pytestmark = pytest.mark.unit
+
+DOORS = (Door.IN_PLACE, Door.PXE)
+STATES = [(door, state) for door in DOORS for state in sequence(door)]
+
+
+class Rig:
+    """One host, flashed again and again as by one command after another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.link = FakeLink()
+        self.reporter = RecordingReporter()
+        self.runs = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.state_dir / "flashes/rpc-1"
+
+    def context(self, **image: str) -> FakeContext:
+        self.runs += 1
+        made = make_image(**image)
+        verified = VerifiedImage(made, made.to_json(), made.list_text(), b"")
+        journal = Journal(self.folder / f"{self.runs:03}.jsonl")
+        host, environment = make_host(), make_environment()
+        bundle = render_bundle(host, environment, made)
+        store = LocalStore(self.settings.store)
+        parts = (self.settings, host, environment, verified, store, bundle, self.reporter, journal)
+        return FakeContext(*parts, fake_link=self.link)
+
+    def flash(self, door: Door, fake: FakeDoor, *, until: State = State.COMMITTED, **image: str) -> FlashResult:
+        context = self.context(**image)
+        return flash(context, self.plan(door, **image), until=until, steps=fake.steps())
+
+    def plan(self, door: Door, **image: str) -> FlashPlan:
+        return plan_flash(make_host(), make_image(**image), door)
+
+    def states(self) -> list[State]:
+        return [entry.state for entry in latest(self.folder).entries]
+
+
+@pytest.fixture
+def rig(tmp_path) -> Rig:
+    return Rig(make_settings(tmp_path))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_good_flash_passes_every_state_and_journals_it(rig, door) -> None:
+    fake = FakeDoor(evidence={State.STAGING: {"nonce": "n"}, State.COMMITTED: {"default": "x"}})
+    result = rig.flash(door, fake)
+    assert fake.passed == list(sequence(door))[1:]
+    assert rig.states() == list(sequence(door))
+    assert (result.state, result.image, result.version) == (State.COMMITTED, make_image().id, "0.1.0")
+    assert (result.evidence["nonce"], result.evidence["default"]) == ("n", "x")
+    assert [line for line in rig.reporter.lines if line.startswith("[")][-1] == "[13/13] COMMITTED"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_step_gets_the_deadline_of_its_state(rig, door) -> None:
+    fake = FakeDoor()
+    rig.flash(door, fake)
+    assert fake.deadlines == {state: rules(door, state).deadline_s for state in sequence(door)[1:]}
+
+
+def test_the_journal_begins_with_the_frozen_plan(rig) -> None:
+    rig.flash(Door.PXE, FakeDoor(), until=State.PLANNED)
+    (entry,) = latest(rig.folder).entries
+    seconds = entry.evidence.pop("seconds")
+    assert seconds >= 0
+    image = make_image()
+    assert entry.evidence == {
+        "plan": rig.plan(Door.PXE).digest,
+        "image": image.id,
+        "version": "0.1.0",
+        "door": "pxe",
+    }
+
+
+@pytest.mark.parametrize(("door", "stop"), STATES)
+def test_a_flash_that_stopped_after_any_state_goes_on_there(rig, door, stop) -> None:
+    order = list(sequence(door))
+    first = FakeDoor()
+    assert rig.flash(door, first, until=stop).state is stop
+    assert rig.states() == order[: order.index(stop) + 1]
+    second = FakeDoor()
+    assert rig.flash(door, second).state is State.COMMITTED
+    again = (State.STAGING, State.WRITING, State.VERIFIED)
+    if stop is State.COMMITTED:
+        expected = order[1:]
+    elif stop in again:
+        expected = order[order.index(State.STAGING) :]
+    else:
+        expected = order[order.index(stop) + 1 :]
+    assert second.passed == expected
+    assert len(list(rig.folder.glob("*.jsonl"))) == (2 if stop is State.COMMITTED else 1)
+
+
+def test_a_step_that_crashed_without_an_error_of_ours_is_taken_up_again(rig) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rig.flash(Door.IN_PLACE, FakeDoor({State.REBOOTING: KeyboardInterrupt()}))
+    assert rig.states()[-1] is State.ARMED
+    fake = FakeDoor()
+    rig.flash(Door.IN_PLACE, fake)
+    assert fake.passed[0] is State.REBOOTING
+
+
+FAILURES = [(door, state) for door, state in STATES if state is not State.PLANNED]
+
+
+@pytest.mark.parametrize(("door", "state"), FAILURES)
+def test_a_failure_leads_where_the_rules_of_its_state_say(rig, door, state) -> None:
+    # The old version answers, so a flash in place that fails late is proven to be back.
+    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b"}]
+    fake = FakeDoor({state: HostError("it broke", details="badly")}, {State.PREFLIGHT: {"old_image": "old"}})
+    with pytest.raises(HostError, match="it broke"):
+        rig.flash(door, fake)
+    end = rules(door, state).on_failure
+    assert rig.states()[-1] is end
+    assert end in ENDS
+    evidence = latest(rig.folder).entries[-1].evidence
+    assert (evidence["failed"], evidence["error"], evidence["details"]) == (state, "it broke", "badly")
+    assert rig.reporter.lines[-1] == f"{end}: it broke"
+    assert ("return to the old version" in rig.reporter.steps) is (end is State.ROLLED_BACK)
+
+
+def test_after_a_failure_the_next_flash_begins_anew(rig) -> None:
+    with pytest.raises(HostError):
+        rig.flash(Door.PXE, FakeDoor({State.WRITING: HostError("it broke")}))
+    fake = FakeDoor()
+    assert rig.flash(Door.PXE, fake).state is State.COMMITTED
+    assert fake.passed[0] is State.LEASED
+    assert len(list(rig.folder.glob("*.jsonl"))) == 2
+
+
+def failing_late(rig: Rig) -> None:
+    fake = FakeDoor({State.HEALTHY: HostError("unhealthy")}, {State.PREFLIGHT: {"old_image": "old"}})
+    with pytest.raises(HostError, match="unhealthy"):
+        rig.flash(Door.IN_PLACE, fake)
+
+
+def test_a_rollback_is_confirmed_by_the_host_itself(rig) -> None:
+    new = {"image": "new", "version": "0.1.0", "boot_id": "b1"}
+    old = {"image": "old", "version": "0.0.9", "boot_id": "b2"}
+    rig.link.statuses = [new, new, old]
+    failing_late(rig)
+    assert rig.states()[-1] is State.ROLLED_BACK
+    evidence = latest(rig.folder).entries[-1].evidence
+    assert (evidence["running"], evidence["version"], evidence["boot_id"]) == ("old", "0.0.9", "b2")
+    assert len(rig.link.jobs) == 1
+
+
+def test_a_host_that_fell_back_by_itself_is_not_rebooted(rig) -> None:
+    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b2"}]
+    failing_late(rig)
+    assert (rig.states()[-1], rig.link.jobs) == (State.ROLLED_BACK, [])
+
+
+def test_a_host_that_does_not_come_back_is_quarantined(rig) -> None:
+    rig.link.statuses = [{"image": "new", "version": "0.1.0", "boot_id": "b1"}]
+    failing_late(rig)
+    assert rig.states()[-1] is State.QUARANTINED
+    assert "the return of the old version" in latest(rig.folder).evidence("fallback")
+
+
+def test_an_open_flash_of_another_image_is_given_up(rig) -> None:
+    rig.flash(Door.PXE, FakeDoor(), until=State.PREFLIGHT)
+    fake = FakeDoor()
+    result = rig.flash(Door.PXE, fake, cmdline="debug")
+    assert fake.passed[0] is State.LEASED
+    assert result.image == make_image(cmdline="debug").id
+    first = Journal(rig.folder / "001.jsonl").entries[-1]
+    assert (first.state, first.evidence["error"]) == (State.FAILED_SAFE, "given up for another flash")
+
+
+def test_clean_up_runs_last_to_first_whatever_happens(rig) -> None:
+    order: list[str] = []
+
+    def fail() -> None:
+        raise HostError("clean-up failed")
+
+    for number, state in enumerate((None, State.WRITING)):
+        context = rig.context(cmdline=str(number))
+        context.clean_up += [lambda: order.append("first"), fail, lambda: order.append("last")]
+        fake = FakeDoor({state: HostError("it broke")} if state else {})
+        try:
+            flash(context, rig.plan(Door.PXE, cmdline=str(number)), steps=fake.steps())
+        except HostError as error:
+            assert error.brief == "it broke"
+    assert order == ["last", "first"] * 2
+
+
+def test_a_second_flash_of_a_host_is_refused_while_one_holds_it(rig) -> None:
+    inside, finish = threading.Event(), threading.Event()
+    fake = FakeDoor()
+    steps = fake.steps()
+
+    def wait(context, deadline_s):
+        inside.set()
+        assert finish.wait(10)
+        return {}
+
+    steps[State.WRITING] = wait
+    context, plan = rig.context(), rig.plan(Door.PXE)
+    first = threading.Thread(target=flash, args=(context, plan), kwargs={"steps": steps})
+    first.start()
+    try:
+        assert inside.wait(10)
+        second = FakeDoor()
+        with pytest.raises(ConflictError, match="rpc-1 is being flashed by another process") as caught:
+            rig.flash(Door.PXE, second)
+        assert caught.value.exit_code == 8
+        assert second.passed == []
+    finally:
+        finish.set()
+        first.join()
+    assert rig.states()[-1] is State.COMMITTED
+    assert rig.flash(Door.PXE, FakeDoor()).state is State.COMMITTED
+
+
+def test_doors_and_states_are_read_from_words() -> None:
+    assert (parse_door(None), parse_door("pxe")) == (None, Door.PXE)
+    assert (parse_until(None), parse_until("ARMED")) == (State.COMMITTED, State.ARMED)
+    with pytest.raises(UsageError, match="there is no door window"):
+        parse_door("window")
+    for name in ("SOMEWHEN", "FAILED_SAFE", "armed"):
+        with pytest.raises(UsageError, match=f"no flash stops after {name}"):
+            parse_until(name)
+
+
+@pytest.fixture
+def settings(rig) -> Settings:
+    write_project(rig.settings)
+    publish_image(rig.settings)
+    return rig.settings
+
+
+def test_preparing_takes_the_newest_version_and_touches_nothing(rig, settings) -> None:
+    newer = publish_image(settings, version="0.10.0", cmdline="new")
+    publish_image(settings, version="0.9.0", cmdline="old")
+    context, plan = prepare(settings, "rpc-1", None, rig.reporter, door=Door.PXE)
+    assert (plan.version, plan.image, plan.door) == ("0.10.0", newer.id, Door.PXE)
+    assert context.journal.entries == ()
+    assert not rig.folder.exists()
+
+
+def test_in_place_is_closed_for_a_host_that_qtrade_never_flashed(rig, settings) -> None:
+    _, plan = prepare(settings, "rpc-1", "0.1.0", rig.reporter)
+    assert plan.door is Door.PXE
+    assert rig.reporter.lines == ["door in_place is closed: the host runs no agent that answers"]
+
+
+def test_a_host_without_an_open_door_is_an_error(rig, settings) -> None:
+    write_project(settings, host={"doors": ["in_place"]})
+    with pytest.raises(HostError, match="no door of rpc-1 is open"):
+        prepare(settings, "rpc-1", "0.1.0", rig.reporter)
+
+
+def test_an_open_flash_keeps_its_door(rig, settings) -> None:
+    context, plan = prepare(settings, "rpc-1", "0.1.0", rig.reporter, door=Door.IN_PLACE)
+    flash(context, plan, until=State.LEASED, steps=FakeDoor().steps())
+    assert prepare(settings, "rpc-1", "0.1.0", rig.reporter)[1].door is Door.IN_PLACE
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "error"),
+    [
+        ({}, {"allow_standins": False}, Refused),
+        ({"recipe": "other"}, {}, Refused),
+        ({"config": {"ghost": 1}}, {}, QtradeError),
+        ({"secrets": {"ghost": "env:X"}}, {}, QtradeError),
+        ({"ssh": {}}, {}, QtradeError),
+    ],
+    ids=["stand-ins", "recipe", "config", "secrets", "ssh"],
+)
+def test_what_is_wrong_is_found_before_a_flash_begins(rig, settings, host, environment, error) -> None:
+    write_project(settings, host=host, environment=environment)
+    with pytest.raises(error):
+        prepare(settings, "rpc-1", None if "recipe" in host else "0.1.0", rig.reporter)
+    assert not rig.folder.exists()
+
+
+def test_an_altered_image_is_refused_before_a_flash_begins(rig, settings) -> None:
+    path = settings.store / "versions/demo/0.1.0/list"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(TrustError):
+        prepare(settings, "rpc-1", "0.1.0", rig.reporter)
+    assert json.loads((settings.store / "versions/demo/0.1.0/image.json").read_text())["version"] == "0.1.0"
+    assert not rig.folder.exists()

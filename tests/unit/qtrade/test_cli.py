@@ -1,0 +1,244 @@
+"""The command line: help everywhere, errors with a cure, data on stdout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+import yaml
+
+from qtrade import __version__, errors
+from qtrade.cli import app, main
+from qtrade.settings import Settings
+from tests.fakes.examples import make_settings, recipe_fields
+from tests.fakes.projects import publish_image, write_project
+
+pytestmark = pytest.mark.unit
+
+QTRADE = Path(sys.executable).parent / "qtrade"
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walk(child, (*path, name))
+
+
+COMMANDS = list(walk(typer.main.get_command(app)))
+
+
+class Cli:
+    """Runs `main` as the shell would."""
+
+    def __init__(self, monkeypatch, capsys) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *args: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["qtrade", *args])
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        else:
+            code = 0
+        out, err = self._capsys.readouterr()
+        return int(code or 0), out, err
+
+    def json(self, *args: str) -> Any:
+        code, out, err = self(*args, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys) -> Cli:
+    monkeypatch.delenv("QTRADE_DEBUG", raising=False)
+    return Cli(monkeypatch, capsys)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> Settings:
+    settings = make_settings(tmp_path)
+    for name, folder in (("PROJECT", settings.project), ("STATE_DIR", settings.state_dir), ("STORE", settings.store)):
+        monkeypatch.setenv(f"QTRADE_{name}", str(folder))
+    write_project(settings)
+    project = settings.project
+    for layer in recipe_fields()["layers"]:
+        (project / "ansible/roles" / layer["role"]).mkdir()
+    for name in ("agent", "parts"):
+        (project / name).mkdir()
+    (project / "manifests/ids.yaml").write_text("schema_version: 1\n")
+    (project / "manifests/images/demo.yaml").write_text(yaml.safe_dump(recipe_fields()))
+    return settings
+
+
+def test_the_commands_are_these() -> None:
+    assert {" ".join(path) for path in COMMANDS} >= {
+        "",
+        "bake",
+        "tools",
+        "images list",
+        "images show",
+        "flash",
+        "push",
+        "rollback",
+        "hosts list",
+        "hosts show",
+        "lab up",
+        "lab down",
+        "lab status",
+    }
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "qtrade")
+def test_every_command_has_help(cli, path) -> None:
+    code, out, err = cli(*path, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: qtrade {' '.join(path)}".rstrip())
+    usage, _, rest = out.partition("\n\n")
+    assert rest.strip(), usage
+
+
+def test_the_version_is_printed(cli) -> None:
+    assert cli("--version") == (0, f"{__version__}\n", "")
+
+
+CLASSES = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, errors.QtradeError)]
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_an_error_is_brief_details_and_cure_on_stderr_with_its_code(cli, error, monkeypatch) -> None:
+    def fail(**_: object) -> None:
+        raise error("it broke", details="line 1\nline 2\n", resolution="mend it")
+
+    monkeypatch.setattr("bake.run.load_recipe", lambda *_: fail())
+    code, out, err = cli("bake", "--version", "1")
+    assert (code, out) == (error.exit_code, "")
+    assert err == "error: it broke\nline 1\nline 2\nTo mend it: mend it\n"
+
+
+def test_exit_codes_are_distinct_and_documented() -> None:
+    codes = {error.__name__: error.exit_code for error in CLASSES}
+    assert len(set(codes.values())) == len(codes) == 9
+    for name, code in codes.items():
+        assert any(
+            name in line and line.split()[-1] != "" and f" {code} " in line for line in errors.__doc__.splitlines()
+        )
+
+
+def test_a_traceback_is_shown_with_debug_only(cli, settings, monkeypatch) -> None:
+    _, _, err = cli("bake", "--recipe", "ghost", "--version", "1")
+    assert "Traceback" not in err
+    monkeypatch.setenv("QTRADE_DEBUG", "")  # so that what --debug sets is undone
+    _, _, err = cli("--debug", "bake", "--recipe", "ghost", "--version", "1")
+    assert "Traceback" in err
+    assert err.rstrip().splitlines()[-1].startswith("To mend it:")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("bake", "--recipe", "ghost", "--version", "1"), 4, ("ghost.yaml does not exist", "use one of: demo")),
+        (("bake", "--recipe", "demo", "--version", "a b"), 2, ("'a b' is no version",)),
+        (("flash", "--host", "ghost", "--yes"), 4, ("there is no host ghost", "known hosts: rpc-1")),
+        (("flash", "--host", "rpc-1", "--yes"), 7, ("the store has no image of demo", "qtrade bake")),
+        (("flash", "--host", "rpc-1", "--door", "window"), 2, ("there is no door window",)),
+        (("images", "show", "9", "--recipe", "demo"), 4, ("no version 9 of demo",)),
+        (("rollback", "--host", "rpc-1"), 2, ("nobody can be asked", "add --yes")),
+        (("hosts", "show", "ghost"), 4, ("there is no host ghost",)),
+        (("push", "--host", "ghost"), 4, ("there is no host ghost",)),
+    ],
+)
+def test_what_people_get_wrong_has_an_answer(cli, settings, monkeypatch, args, code, words) -> None:
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115, PTH123 - closed by the next line's fixture
+    found, out, err = cli(*args)
+    sys.stdin.close()
+    assert (found, out) == (code, "")
+    assert err.startswith("error: ")
+    assert "To mend it: " in err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_a_missing_option_is_the_users_fault(cli, settings) -> None:
+    code, out, err = cli("bake")
+    assert (code, out) == (2, "")
+    assert "--version" in err
+
+
+def test_the_plan_of_a_bake_is_one_json_document(cli, settings) -> None:
+    steps = cli.json("bake", "--recipe", "demo", "--version", "1", "--dry-run")
+    assert [step["name"] for step in steps] == ["base", "initrd", "installer", "host", "app", "tool", "top"]
+    assert {tuple(sorted(step)) for step in steps} == {("action", "key", "name", "reason")}
+    assert {step["action"] for step in steps} == {"build"}
+
+
+def test_the_plan_of_a_bake_for_people_names_every_step(cli, settings) -> None:
+    code, out, _ = cli("bake", "--recipe", "demo", "--version", "1", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[0] == "build  base            not in the store"
+    assert len(out.splitlines()) == 7
+
+
+def test_the_plan_of_a_flash_is_one_json_document(cli, settings) -> None:
+    image = publish_image(settings)
+    plan = cli.json("flash", "--host", "rpc-1", "--dry-run")
+    assert (plan["host"], plan["image"], plan["door"]) == ("rpc-1", image.id, "pxe")
+    assert [step["state"] for step in plan["steps"]][-1] == "COMMITTED"
+    assert not (settings.state_dir / "flashes").exists()
+
+
+def test_the_plan_of_a_flash_for_people_is_on_stdout_and_remarks_are_not(cli, settings) -> None:
+    publish_image(settings)
+    code, out, err = cli("flash", "--host", "rpc-1", "--dry-run")
+    assert code == 0
+    assert out.startswith("flash rpc-1 (development) with demo 0.1.0")
+    assert err == "door in_place is closed: the host runs no agent that answers\n"
+
+
+def test_lists_are_json_documents(cli, settings) -> None:
+    image = publish_image(settings)
+    assert cli.json("images", "list", "--recipe", "demo") == ["0.1.0"]
+    assert cli.json("hosts", "list") == ["rpc-1"]
+    _, out, _ = cli("images", "show", "0.1.0", "--recipe", "demo")
+    assert json.loads(out)["id"] == image.id
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path) -> None:
+    # A named pipe that nobody writes to stands in for a long step.
+    project = make_settings(tmp_path).project
+    pipe = project / "manifests/images/demo.yaml"
+    os.mkfifo(pipe)
+    command = subprocess.Popen(
+        [QTRADE, "bake", "--recipe", "demo", "--version", "1"],
+        env={**os.environ, "QTRADE_PROJECT": str(project), "QTRADE_STATE_DIR": str(tmp_path / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    writer = open_when_read(pipe)
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=10)
+    os.close(writer)
+    assert (command.returncode, out) == (130, "")
+    assert err == "interrupted; run the same command again to go on\n"
+
+
+def open_when_read(pipe: Path) -> int:
+    """Return the pipe's end for writing once somebody reads from it."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
