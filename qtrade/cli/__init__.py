@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -49,10 +50,10 @@ def root(
         os.environ["QTRADE_DEBUG"] = "1"
 
 
-def main() -> None:
+def main(commands: Callable[[], object] = app) -> None:
     """Run the command line; every error is printed here, once."""
     try:
-        app()
+        commands()
     except QtradeError as error:
         if os.environ.get("QTRADE_DEBUG"):
             traceback.print_exc()

@@ -235,3 +235,13 @@ def test_the_two_initial_filesystems_never_share_a_key() -> None:
     inputs = make_inputs(initramfs={INITRD: sha("x"), INSTALLER: sha("x")})
     base = base_record(make_recipe(), inputs)
     assert initramfs_key(INITRD, inputs, base) != initramfs_key(INSTALLER, inputs, base)
+
+
+def test_engine_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_bytes() -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    base = base_record(recipe, inputs)
+    keys = {
+        layer_key(layer_fields(changed, "host", read, base, {}))
+        for changed, read in ((recipe, inputs), (make_recipe(epoch=1), inputs), (recipe, make_inputs(engine=sha("x"))))
+    }
+    assert len(keys) == 3

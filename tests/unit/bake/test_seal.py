@@ -79,4 +79,6 @@ def test_unrelated_layers_may_share_an_equal_folder() -> None:
 
 @pytest.mark.parametrize(("lower", "upper"), [("base", "tool"), ("host", "app"), ("host", "top"), ("app", "top")])
 def test_a_layer_may_change_what_it_stands_on(lower, upper) -> None:
-    check(**{lower: ("f etc/x", "d 0755:0:0 srv"), upper: ("f etc/x", "d 0700:0:0 srv")})
+    paths = {lower: ("f etc/x", "d 0755:0:0 srv"), upper: ("f etc/x", "d 0700:0:0 srv")}
+    check(**paths)
+    check(**dict(reversed(paths.items())))

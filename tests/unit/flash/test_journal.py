@@ -44,7 +44,7 @@ def test_evidence_that_is_none_hides_older_evidence(journal) -> None:
 
 
 @pytest.mark.parametrize(
-    "torn", ['{"at": 1, "state": "WRIT', '{"at": 1, "evidence": {}, "state": "WRITING"}', "{", "\xff"]
+    "torn", ['{"at": 1, "state": "WRIT', '{"at": 1, "evidence": {}, "state": "WRITING"}', "{", "\xff", "{" + "x" * 900]
 )
 def test_a_torn_last_line_is_ignored_and_written_over(journal, torn) -> None:
     journal.write(State.PLANNED, {})

@@ -1,0 +1,76 @@
+"""The template of a layer with the real Packer."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bake import packer
+from qtrade.errors import ToolError
+from qtrade.settings import load_settings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    return packer.locate(load_settings())
+
+
+@pytest.fixture
+def template() -> Path:
+    return load_settings().project / "packer/layer"
+
+
+@pytest.fixture
+def variables(tmp_path) -> dict[str, str]:
+    files = {}
+    for name in ("playbook", "inventory", "vars_file"):
+        files[name] = str(tmp_path / f"{name}.yml")
+        Path(files[name]).write_text("{}")
+    return {"role": "app", "root": "/srv/root", "manifest": str(tmp_path / "manifest.json"), **files}
+
+
+def test_the_version_can_be_told(program) -> None:
+    assert packer.version(program) >= (1, 6)
+
+
+def test_the_templates_are_in_packers_format(program, template) -> None:
+    packer.check_format(program, template)
+    packer.check_format(program, template.parent)
+
+
+def test_another_format_is_noticed(program, template, tmp_path) -> None:
+    copy = shutil.copytree(template, tmp_path / "layer")
+    path = copy / "source.pkr.hcl"
+    path.write_text(path.read_text().replace("  communicator", "communicator"))
+    with pytest.raises(ToolError):
+        packer.check_format(program, copy)
+
+
+def test_the_template_is_valid(program, template, variables, tmp_path) -> None:
+    packer.validate(program, template, variables, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"role": "App"}, "The role is a lower-case name."),
+        ({"root": "srv/root"}, "The root is an absolute path."),
+        ({"playbook": "/nowhere.yml"}, "/nowhere.yml"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_wrong_variable_is_refused_in_packers_own_words(
+    program, template, variables, tmp_path, change, words
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        packer.validate(program, template, {**variables, **change}, tmp_path)
+    assert words in caught.value.details
+
+
+def test_a_missing_variable_is_refused(program, template, variables, tmp_path) -> None:
+    del variables["inventory"]
+    with pytest.raises(ToolError) as caught:
+        packer.validate(program, template, variables, tmp_path)
+    assert "inventory" in caught.value.details
