@@ -76,7 +76,7 @@ def locate(settings: Settings) -> Path:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.parent.mkdir(parents=True, exist_ok=True)
         options = ("--mode=root", "--variant=extract", "--include=packer", "--format=directory")
-        process.run(["mmdebstrap", *options, "bookworm", fresh], timeout_s=600)
+        process.run([*process.DIES_WITH_US, "mmdebstrap", *options, "bookworm", fresh], timeout_s=600)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
     return program

@@ -12,6 +12,7 @@ from qtrade.redaction import redact
 
 _RUN = "sudo -n /usr/bin/qtrade-agent run"
 _POLL_S = 2.0
+_JOB_TIMEOUT_S = 600.0
 _STATUS = "sudo -n /usr/bin/qtrade-agent status"
 
 
@@ -22,7 +23,12 @@ class AgentLink:
         self.target = target
 
     def run(
-        self, job: SignedJob, *, on_event: Callable[[dict[str, Any]], None] | None = None, forward: str | None = None
+        self,
+        job: SignedJob,
+        *,
+        timeout_s: float = _JOB_TIMEOUT_S,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        forward: str | None = None,
     ) -> dict[str, Any]:
         """Run a job and return its checked report. `forward` is an SSH remote forward. Raises `HostError`, `TrustError`."""
         events: list[dict[str, Any]] = []
@@ -37,7 +43,8 @@ class AgentLink:
                 on_event(event)
 
         extra = ("-R", forward, "-o", "ExitOnForwardFailure=yes") if forward else ()
-        code, said = self.target.stream(_RUN, stdin=json.dumps(job.envelope).encode(), extra=extra, on_line=take)
+        stdin = json.dumps(job.envelope).encode()
+        code, said = self.target.stream(_RUN, stdin=stdin, extra=extra, on_line=take, timeout_s=timeout_s)
         report = next((event for event in reversed(events) if event.get("event") == "report"), None)
         refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
         if report is None and refusal:

@@ -144,7 +144,7 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     if before is None or not before.is_open:
         return State.PLANNED
     if before.evidence("plan") != plan.digest:
-        before.write(State.FAILED_SAFE, {"error": "given up for another flash"})
+        _give_up(before)
         return State.PLANNED
     context.journal = before
     current = before.state
@@ -153,6 +153,15 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     order = sequence(plan.door)
     context.reporter.say(f"taken up after {current}")
     return order[order.index(current) + 1] if current else State.PLANNED
+
+
+def _give_up(before: Journal) -> None:
+    """Close the journal of a flash that another one replaces; nobody has proven that an old version came back."""
+    state, door = before.state, before.evidence("door")
+    end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
+    if end is State.ROLLED_BACK:
+        end = State.QUARANTINED
+    before.write(end, {"error": "given up for another flash"})
 
 
 def _choose_door(context: FlashContext) -> Door:

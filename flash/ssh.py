@@ -67,9 +67,12 @@ class SshTarget:
         return done
 
     def stream(
-        self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None]
+        self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None], timeout_s: float
     ) -> tuple[int, str]:
-        """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr."""
+        """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr.
+
+        Raises `HostError` when the host cannot be reached, or does not come to an end within `timeout_s`.
+        """
         child = subprocess.Popen(
             self.argv(command, *extra),
             stdin=subprocess.PIPE,
@@ -79,6 +82,15 @@ class SshTarget:
             start_new_session=True,
         )
         errors: list[bytes] = []
+        too_long = threading.Event()
+
+        def give_up() -> None:
+            too_long.set()
+            process.kill_group(child)
+
+        timer = threading.Timer(timeout_s, give_up)
+        timer.daemon = True
+        timer.start()
         try:
             if child.stdin is None or child.stdout is None or child.stderr is None:
                 raise HostError(f"{self.host}: ssh has no pipes")
@@ -91,7 +103,13 @@ class SshTarget:
             code = child.wait(60)
             reader.join(10)
         finally:
+            timer.cancel()
             process.kill_group(child)
+        if too_long.is_set():
+            raise HostError(
+                f"{self.host}: `{command}` took longer than {timeout_s:.0f} s",
+                resolution="look at the host's journal; the same command goes on where this one stopped",
+            )
         said = b"".join(errors).decode(errors="replace")
         if code == 255:
             raise unreachable(self, said)

@@ -58,7 +58,6 @@ def _staging(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def _writing(context: FlashContext, deadline_s: float) -> Evidence:
-    del deadline_s
     generation = context.journal.evidence("generation")
     bundle = context.bundle.envelope(generation, context.jobs.key)
     with ExitStack() as stack:
@@ -72,7 +71,9 @@ def _writing(context: FlashContext, deadline_s: float) -> Evidence:
             if "done_bytes" in event:
                 advance(event["done_bytes"])
 
-        report = context.link.run(job, on_event=show, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}")
+        report = context.link.run(
+            job, timeout_s=deadline_s, on_event=show, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}"
+        )
     return {
         "bytes_fetched": report["bytes_fetched"],
         "blobs_fetched": report["blobs_fetched"],
@@ -92,8 +93,7 @@ def _verified(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def _drained(context: FlashContext, deadline_s: float) -> Evidence:
-    del deadline_s
-    return {"drained": context.link.run(context.jobs.simple("drain"))["drained"]}
+    return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
 
 
 def _armed(context: FlashContext, deadline_s: float) -> Evidence:

@@ -66,10 +66,9 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def _drained(context: FlashContext, deadline_s: float) -> Evidence:
-    del deadline_s
     if context.status_or_none() is None:
         return {"drained": "the host runs no agent that answers"}
-    return {"drained": context.link.run(context.jobs.simple("drain"))["drained"]}
+    return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
 
 
 class _PxeRun:

@@ -59,6 +59,12 @@ def main(commands: Callable[[], object] = app) -> None:
             traceback.print_exc()
         sys.stderr.write(redact(error.render()) + "\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, a missing permission: the system's own words say what and where.
+        if os.environ.get("QTRADE_DEBUG"):
+            traceback.print_exc()
+        sys.stderr.write(redact(f"error: {error}") + "\n")
+        sys.exit(QtradeError.exit_code)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             sys.stderr.write("interrupted; run the same command again to go on\n")

@@ -26,7 +26,7 @@ def remove_stale_namespaces() -> None:
     """Remove what a killed run left: namespaces that are named after a process that is gone."""
     for line in process.run(["ip", "netns", "list"]).stdout.splitlines():
         name = line.split()[0]
-        owner = name.removeprefix("qtrade-e2e-")
+        owner = name.removeprefix("qt-e2e-")
         if owner != name and not Path("/proc", owner).exists():
             remove_tap(name)
 
@@ -34,7 +34,7 @@ def remove_stale_namespaces() -> None:
 @pytest.fixture(scope="module")
 def namespace(bios: LabRig) -> Iterator[str]:
     """The host with its NIC on a tap in a namespace of its own."""
-    netns = f"qtrade-e2e-{os.getpid()}"
+    netns = f"qt-e2e-{os.getpid()}"
     remove_stale_namespaces()
     access = load_host(bios.settings, bios.name).driver
     tap = make_tap(netns)
