@@ -60,7 +60,7 @@ integration: standins tools ## real tools; root
 	$(RUN) $(BIN)/pytest tests/integration
 
 e2e: standins tools ## boots machines; root
-	$(RUN) $(BIN)/pytest -n 2 --dist loadgroup tests/e2e
+	$(RUN) $(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools

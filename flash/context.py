@@ -18,6 +18,8 @@ from qtrade.settings import Settings
 from qtrade.store import Store
 
 Evidence = dict[str, Any]
+# One lost answer is no sign that nothing runs there.
+_ANSWER_S = 90.0
 
 
 @dataclass
@@ -54,7 +56,7 @@ class FlashContext:
         if not self.is_known:
             return None
         try:
-            return self.link.status(timeout_s=30)
+            return self.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer")
         except QtradeError:
             return None
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flash.config import Bundle
 from flash.states import State, rules, sequence
 from qtrade.manifest import Host, Image
 from qtrade.manifest.host import DiskIdentity, Door
@@ -30,16 +31,23 @@ class FlashPlan:
     door: Door
     touched: str
     untouched: tuple[str, ...]
+    config: str
     steps: tuple[PlanStep, ...]
 
     @property
     def digest(self) -> str:
         """Return a SHA-256 over the whole plan."""
-        return image_id(canonical_json([self.host, self.image, self.door, self.touched, self.untouched]))
+        return image_id(canonical_json([self.host, self.image, self.door, self.touched, self.untouched, self.config]))
 
 
-def plan_flash(host: Host, image: Image, door: Door) -> FlashPlan:
-    """Return the plan."""
+def config_digest(host: Host, bundle: Bundle) -> str:
+    """Return a SHA-256 over what a flash puts on the host besides the image: config, kernel arguments, sizes of partitions."""
+    sizes = [host.os_disk.esp_mib, host.os_disk.system_mib]
+    return image_id(canonical_json([bundle.digest, host.cmdline, sizes]))
+
+
+def plan_flash(host: Host, image: Image, door: Door, *, config: str = "") -> FlashPlan:
+    """Return the plan; `config` is what `config_digest` gives."""
     disks = (*host.protected_disks, *host.data_disks)
     return FlashPlan(
         host=host.name,
@@ -50,6 +58,7 @@ def plan_flash(host: Host, image: Image, door: Door) -> FlashPlan:
         door=door,
         touched=describe_disk(host.os_disk),
         untouched=tuple(describe_disk(disk) for disk in disks),
+        config=config,
         steps=tuple(_step(door, state, image) for state in sequence(door)),
     )
 

@@ -7,6 +7,7 @@ from flash.config import render_bundle
 from flash.generations import next_generation
 from flash.inventory import job_key, load_environment, load_host, trusted_builders
 from flash.jobs import JobBuilder
+from flash.lease import lease
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.trust import load_image
@@ -28,10 +29,20 @@ class PushResult:
 
 def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
+    with lease(settings, host_name):
+        return _push(settings, host_name, reporter)
+
+
+def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     host = load_host(settings, host_name)
     environment = load_environment(settings, host)
     link = AgentLink(target_for(settings, host))
     status = link.status()
+    if status["state"] != "persistent":
+        raise HostError(
+            f"{host.name} runs without its state partition: what is pushed now would be gone after the next boot",
+            resolution="repair the partition, or flash the host, then push",
+        )
     image = load_image(LocalStore(settings.store), host.recipe, status["version"], trusted_builders(settings))
     if image.image.id != status["image"]:
         raise HostError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flash.agent_link import AgentLink
 from flash.inventory import job_key, load_host, trusted_builders
 from flash.jobs import JobBuilder
+from flash.lease import lease
 from flash.ssh import target_for
 from flash.trust import load_image
 from qtrade.errors import HostError, Refused
@@ -27,11 +28,18 @@ class RollbackResult:
 
 def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None = None) -> RollbackResult:
     """Boot the previous version, or version `to`, which must be installed. Raises `Refused`, `HostError`."""
+    with lease(settings, host_name):
+        return _roll_back(settings, host_name, reporter, to=to)
+
+
+def _roll_back(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None) -> RollbackResult:
     host = load_host(settings, host_name)
     link = AgentLink(target_for(settings, host))
     status = link.status()
     jobs = JobBuilder(host, job_key(settings), trusted_builders(settings))
-    wanted = status["previous"]
+    # An image that was never committed is left for the default, not for the one before it.
+    committed = status["image"] in (status["default"], status["previous"])
+    wanted = status["previous"] if committed else status["default"]
     if to:
         wanted = load_image(LocalStore(settings.store), host.recipe, to, trusted_builders(settings)).image.id
     if not wanted or wanted not in status["installed"]:

@@ -1,9 +1,7 @@
 """The one loop that runs a flash: it numbers, times, journals, resumes and falls back. Steps never print or journal."""
 
-import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flash.config import render_bundle
@@ -11,12 +9,13 @@ from flash.context import Evidence, FlashContext
 from flash.doors import Steps, in_place, pxe
 from flash.inventory import check_allowed, load_environment, load_host, trusted_builders
 from flash.journal import Journal, latest
-from flash.plan import FlashPlan, plan_flash
+from flash.lease import lease
+from flash.plan import FlashPlan, config_digest, plan_flash
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, rules, sequence
 from flash.trust import load_image
-from qtrade.errors import ConflictError, HostError, QtradeError, Refused, UsageError
+from qtrade.errors import HostError, QtradeError, Refused, UsageError
 from qtrade.manifest import Host
 from qtrade.manifest.host import Door
 from qtrade.reporter import Reporter
@@ -53,7 +52,7 @@ def prepare(
     target_for(settings, host)
     resolve_secrets(settings, host, image.image)
     context = FlashContext(settings, host, environment, image, store, bundle, reporter, _new_journal(settings, host))
-    return context, plan_flash(host, image.image, door or _choose_door(context))
+    return context, plan_flash(host, image.image, door or _choose_door(context), config=config_digest(host, bundle))
 
 
 def parse_door(name: str | None) -> Door | None:
@@ -83,7 +82,7 @@ def flash(
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
-    with _lease(context.settings, context.host.name):
+    with lease(context.settings, context.host.name):
         begin = _resume(context, plan)
         try:
             _run(context, plan, steps or _steps(plan.door), begin=begin, until=until)
@@ -127,6 +126,9 @@ def _fail(context: FlashContext, plan: FlashPlan, state: State, error: QtradeErr
     """Journal where the failure leads; bring the old version back where the flash had gone beyond it."""
     end = rules(plan.door, state).on_failure
     evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if plan.door is Door.IN_PLACE and state is State.ARMED:
+        with suppress(QtradeError):
+            in_place.disarm(context)
     if end is State.ROLLED_BACK:
         try:
             with context.reporter.step("return to the old version"):
@@ -202,18 +204,3 @@ def _newest(store: LocalStore, host: Host) -> str:
 def _new_journal(settings: Settings, host: Host) -> Journal:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return Journal(settings.state_dir / "flashes" / host.name / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
-
-
-@contextmanager
-def _lease(settings: Settings, host: str) -> Iterator[None]:
-    """Hold the host on this machine while a flash runs. Raises `ConflictError`, naming who holds it."""
-    path = settings.state_dir / "leases" / host
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lease:
-        try:
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"{host} is being flashed by another process", resolution="wait for it to end"
-            ) from error
-        yield

@@ -66,7 +66,11 @@ def _from_vault(settings: Settings, where: str, rest: str) -> str:
 @cache
 def _decrypt(path: Path, password: Path) -> dict[str, str]:
     done = process.run([process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path])
-    document = yaml.safe_load(done.stdout)
+    try:
+        document = yaml.safe_load(done.stdout)
+    except yaml.YAMLError:
+        # The parser's own words would quote the secrets.
+        raise BadInput(f"{path} is no YAML once decrypted", resolution="correct it with `ansible-vault edit`") from None
     if not isinstance(document, dict):
         raise BadInput(f"{path} holds no mapping", resolution="write `name: value` lines with `ansible-vault edit`")
     return {str(name): str(value) for name, value in document.items()}

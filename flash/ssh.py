@@ -3,6 +3,7 @@
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +97,8 @@ class SshTarget:
                 raise HostError(f"{self.host}: ssh has no pipes")
             reader = threading.Thread(target=lambda pipe: errors.append(pipe.read()), args=(child.stderr,), daemon=True)
             reader.start()
-            child.stdin.write(stdin)
-            child.stdin.close()
+            with suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(stdin)
             for line in child.stdout:
                 on_line(line.decode(errors="replace").rstrip("\n"))
             code = child.wait(60)

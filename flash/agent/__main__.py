@@ -9,7 +9,7 @@ from typing import Any, Dict
 from . import boot, confine, install, programs
 from .actions import ACTIONS, Task
 from .errors import AgentError
-from .host import Host
+from .host import Host, locked
 from .job import Job, open_job, open_pinned_job
 from .journal import Journal
 from .report import Reporter, sign_report
@@ -65,6 +65,14 @@ def run_job() -> int:
         raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
     if job.kind not in ACTIONS:
         raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(ACTIONS)}")
+    (host.state / "agent").mkdir(mode=0o700, exist_ok=True)
+    # An agent whose controller is gone may still be at work: one job at a time.
+    with locked(host.state / "agent/lock"):
+        return _carry_out(job, host)
+
+
+def _carry_out(job: Job, host: Host) -> int:
+    """Do a job and report; returns the exit code."""
     journal = Journal(host.state / "agent")
     journal.use_nonce(job)
     reporter = Reporter(job.report)

@@ -36,7 +36,10 @@ def write_image(system: Path, image: Image) -> None:
     if is_written(system, image):
         return
     if final.exists():
-        durable.remove_all([final])
+        # It may be what boots now, so its boot entry stays and each file is replaced whole.
+        for name, data in _files(image).items():
+            durable.write_file(final / name, data)
+        return
     fresh.mkdir()
     for name, data in _files(image).items():
         durable.write_file(fresh / name, data)

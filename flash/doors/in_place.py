@@ -13,6 +13,8 @@ from flash.states import State
 from qtrade.errors import HostError, Refused
 
 _PORTS = range(42000, 43000)
+# After as many, GRUB boots the previous image in place of the default.
+_FAILED_BOOTS = 3
 
 
 def steps() -> Steps:
@@ -42,10 +44,11 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
             f"{context.host.name} runs without its state partition",
             resolution="repair the partition, or flash the host through another door",
         )
+    # What boots if the new version does not: not always what runs, if that was never committed.
+    uses_default = status["default"] and status["failed_boots"] < _FAILED_BOOTS
     return {
         **evidence,
-        "old_image": status["image"],
-        "old_version": status["version"],
+        "old_image": status["default"] if uses_default else status["image"],
         "old_boot_id": status["boot_id"],
     }
 
@@ -108,10 +111,11 @@ def _armed(context: FlashContext, deadline_s: float) -> Evidence:
 
 def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
     armed_boot_id = context.journal.evidence("armed_boot_id")
-    status = context.status_or_none()
-    if status and status["boot_id"] == armed_boot_id:
-        context.link.run(context.jobs.simple("reboot"))
     with context.reporter.step("reboot"):
+        # A busy host may miss an answer; without one nobody knows whether it has rebooted already.
+        status = context.wait_for_status(lambda _: True, within_s=deadline_s, what="an answer before the reboot")
+        if status["boot_id"] == armed_boot_id:
+            context.link.run(context.jobs.simple("reboot"))
         status = context.wait_for_status(
             lambda now: now["boot_id"] != armed_boot_id, within_s=deadline_s, what="the boot of the new version"
         )
@@ -134,6 +138,11 @@ def prove_boot(context: FlashContext, status: Evidence) -> Evidence:
 def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
     """After a failure: make sure that the old version runs, by a reboot if the new one does. Raises `HostError`."""
     old = context.journal.evidence("old_image")
+    if old == context.image.image.id:
+        raise HostError(
+            f"{context.host.name}: the image that failed is also the old one; its new config stays current",
+            resolution="correct the values and run `qtrade push`",
+        )
     status = context.wait_for_status(lambda _: True, within_s=deadline_s, what="an answer after the failure")
     if status["image"] != old:
         boot_id = status["boot_id"]
@@ -143,4 +152,11 @@ def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
             within_s=deadline_s,
             what="the return of the old version",
         )
+    if status["once"]:
+        disarm(context)
     return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"]}
+
+
+def disarm(context: FlashContext) -> None:
+    """Let the next boot be of the old version again."""
+    context.link.run(context.jobs.arm(context.journal.evidence("old_image")))

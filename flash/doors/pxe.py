@@ -106,10 +106,10 @@ class _PxeRun:
         stack.enter_context(
             server.serving(Delivery(context.store.open_blob, self._events.put, make_job=make_job, boot=boot))
         )
+        context.clean_up.append(lambda: _clear_override(context))
         with driver_for(context.host.driver) as driver:
             override = driver.boot_once(BootSource.PXE)
             driver.power_cycle()
-        context.clean_up.append(lambda: _clear_override(context))
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
         self._take(first)

@@ -11,6 +11,8 @@ from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
 from qtrade.errors import HostError
 
+_SETTLED_S = 60.0
+
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
     """Say who holds the lease; the loop itself holds it."""
@@ -56,11 +58,11 @@ def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:
 def enter_soaking(context: FlashContext, deadline_s: float) -> Evidence:
     """Watch for as long as the environment says."""
     soak_s = min(context.environment.soak_s, deadline_s)
-    before = context.link.status()["boot_id"]
     time.sleep(soak_s)
-    if soak_s and context.link.status()["boot_id"] != before:
+    if context.link.status()["boot_id"] != context.journal.evidence("boot_id"):
         raise HostError(f"{context.host.name} rebooted while it was watched")
-    return {"soaked_s": soak_s}
+    settled = wait_until_settled(context, within_s=_SETTLED_S) if soak_s else {}
+    return {"soaked_s": soak_s, **settled}
 
 
 def enter_committed(context: FlashContext, deadline_s: float) -> Evidence:

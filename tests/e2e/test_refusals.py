@@ -10,7 +10,7 @@ from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.e2e.conftest import LabRig, make_rig, qtrade
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("uefi")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from qtrade.settings import Settings
 from qtrade.store import LocalStore
 from tests.e2e.conftest import bake
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("uefi")]
+pytestmark = pytest.mark.e2e
 
 
 def test_two_bakes_give_the_same_blobs_and_document(settings: Settings, image_010: str) -> None:

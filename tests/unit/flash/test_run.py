@@ -133,7 +133,7 @@ FAILURES = [(door, state) for door, state in STATES if state is not State.PLANNE
 @pytest.mark.parametrize(("door", "state"), FAILURES)
 def test_a_failure_leads_where_the_rules_of_its_state_say(rig, door, state) -> None:
     # The old version answers, so a flash in place that fails late is proven to be back.
-    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b"}]
+    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b", "once": ""}]
     fake = FakeDoor({state: HostError("it broke", details="badly")}, {State.PREFLIGHT: {"old_image": "old"}})
     with pytest.raises(HostError, match="it broke"):
         rig.flash(door, fake)
@@ -162,8 +162,8 @@ def failing_late(rig: Rig) -> None:
 
 
 def test_a_rollback_is_confirmed_by_the_host_itself(rig) -> None:
-    new = {"image": "new", "version": "0.1.0", "boot_id": "b1"}
-    old = {"image": "old", "version": "0.0.9", "boot_id": "b2"}
+    new = {"image": "new", "version": "0.1.0", "boot_id": "b1", "once": ""}
+    old = {"image": "old", "version": "0.0.9", "boot_id": "b2", "once": ""}
     rig.link.statuses = [new, new, old]
     failing_late(rig)
     assert rig.states()[-1] is State.ROLLED_BACK
@@ -172,14 +172,20 @@ def test_a_rollback_is_confirmed_by_the_host_itself(rig) -> None:
     assert len(rig.link.jobs) == 1
 
 
+def test_a_host_that_never_booted_the_new_version_is_disarmed(rig) -> None:
+    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b", "once": "new"}]
+    failing_late(rig)
+    assert (rig.states()[-1], len(rig.link.jobs)) == (State.ROLLED_BACK, 1)
+
+
 def test_a_host_that_fell_back_by_itself_is_not_rebooted(rig) -> None:
-    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b2"}]
+    rig.link.statuses = [{"image": "old", "version": "0.0.9", "boot_id": "b2", "once": ""}]
     failing_late(rig)
     assert (rig.states()[-1], rig.link.jobs) == (State.ROLLED_BACK, [])
 
 
 def test_a_host_that_does_not_come_back_is_quarantined(rig) -> None:
-    rig.link.statuses = [{"image": "new", "version": "0.1.0", "boot_id": "b1"}]
+    rig.link.statuses = [{"image": "new", "version": "0.1.0", "boot_id": "b1", "once": ""}]
     failing_late(rig)
     assert rig.states()[-1] is State.QUARANTINED
     assert "the return of the old version" in latest(rig.folder).evidence("fallback")
@@ -229,7 +235,7 @@ def test_a_second_flash_of_a_host_is_refused_while_one_holds_it(rig) -> None:
     try:
         assert inside.wait(10)
         second = FakeDoor()
-        with pytest.raises(ConflictError, match="rpc-1 is being flashed by another process") as caught:
+        with pytest.raises(ConflictError, match="rpc-1 is held by another process") as caught:
             rig.flash(Door.PXE, second)
         assert caught.value.exit_code == 8
         assert second.passed == []

@@ -12,7 +12,7 @@ from tests.e2e.conftest import LabRig, make_rig, qtrade_json
 from tests.e2e.faults import arm, expect_fallback
 from tests.e2e.images import extra_layer, publish_variant
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("uefi")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,33 @@
-"""The whole chain on a blank BIOS host, asserted from inside the flashed guest; then in place and rollback."""
+"""The whole chain on one BIOS host, in order: flash, push, in place, rollback, faults, ports; asserted from inside the guest.
+
+One file, because one process has to own the host.
+"""
 
 import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from flash.drivers import driver_for
+from flash.inventory import load_host
+from flash.lab import host as lab
+from flash.lab.tap import attach_tap, make_tap, remove_tap
+from qtrade import process
+from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
 from qtrade.settings import Settings
 from tests.e2e.conftest import SECRET, LabRig, bake, qtrade, qtrade_json
-from tests.e2e.images import changed_project
+from tests.e2e.faults import arm, edit_system, expect_fallback, flip_byte
+from tests.e2e.images import changed_project, extra_layer, other_kernel, publish_variant
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bios")]
+pytestmark = pytest.mark.e2e
+
+OPEN = {22, 8001}
+ALLOWED = OPEN | set(range(8000, 8031))
+SCANNER = Path(__file__).with_name("scan_ports.py")
 
 
 def test_flashed_host_runs_the_image_from_layers(bios: LabRig, image_010: str) -> None:
@@ -107,3 +124,80 @@ def test_rollback_downloads_nothing(bios: LabRig, image_010: str) -> None:
     status = bios.link.status()
     assert (status["image"], status["default"]) == (image_010, image_010)
     assert len(rows(bios)) >= 2
+
+
+def test_init_that_exits_falls_back(bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
+    layer = extra_layer(settings, tmp_path, {"usr/sbin/init": "#!/bin/sh\nexit 1\n"})
+    publish_variant(settings, "0.2.0", top=layer)
+    begin = bios.host.console.offset()
+    boot_id = arm(bios, "0.2.0")
+    expect_fallback(bios, "0.2.0", image_010, boot_id)
+    assert "Kernel panic" in bios.host.console.read(begin)
+
+
+@pytest.mark.parametrize("fault", ["missing", "altered"])
+def test_blob_fault_falls_back(fault: str, bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
+    layer = extra_layer(settings, tmp_path, {f"usr/share/{fault}": fault})
+    version = f"0.2.1-{fault}"
+    publish_variant(settings, version, top=layer)
+    begin = bios.host.console.offset()
+    boot_id = arm(bios, version)
+    lab.cut_power(settings, bios.name)
+    path = f"/layers/{layer.digest}.erofs"
+    if fault == "missing":
+        edit_system(bios, tmp_path, f"rm {path}")
+    else:
+        flip_byte(bios, tmp_path, path)
+    expect_fallback(bios, version, image_010, boot_id)
+    assert "qtrade: FAIL" in bios.host.console.read(begin)
+
+
+def test_missing_kernel_falls_back(bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
+    kernel = other_kernel(settings, tmp_path)
+    publish_variant(settings, "0.2.3", kernel=kernel)
+    begin = bios.host.console.offset()
+    boot_id = arm(bios, "0.2.3")
+    lab.cut_power(settings, bios.name)
+    edit_system(bios, tmp_path, f"rm /boot/{kernel.digest}")
+    expect_fallback(bios, "0.2.3", image_010, boot_id)
+    assert "FAIL grub cannot load the once image" in bios.host.console.read(begin)
+
+
+def remove_stale_namespaces() -> None:
+    """Remove what a killed run left: namespaces that are named after a process that is gone."""
+    for line in process.run(["ip", "netns", "list"]).stdout.splitlines():
+        name = line.split()[0]
+        owner = name.removeprefix("qt-e2e-")
+        if owner != name and not Path("/proc", owner).exists():
+            remove_tap(name)
+
+
+@pytest.fixture(scope="module")
+def namespace(bios: LabRig) -> Iterator[str]:
+    """The host with its NIC on a tap in a namespace of its own."""
+    netns = f"qt-e2e-{os.getpid()}"
+    remove_stale_namespaces()
+    access = load_host(bios.settings, bios.name).driver
+    tap = make_tap(netns)
+    try:
+        with driver_for(access) as driver:
+            driver.power_off()
+            attach_tap(bios.host, tap)
+            driver.power_on()
+        yield netns
+        with driver_for(access) as driver:
+            driver.power_off()
+            attach_tap(bios.host, None)
+    finally:
+        remove_tap(netns)
+
+
+@pytest.mark.parametrize("address", [GUEST_ADDRESS, GUEST_ADDRESS_V6])
+def test_exactly_the_intended_ports_answer(address: str, namespace: str) -> None:
+    argv = ["ip", "netns", "exec", namespace, sys.executable, str(SCANNER), address]
+    found = json.loads(process.run(argv, timeout_s=400).stdout)
+    assert set(found["open"]) == OPEN
+    assert set(found["open"]) | set(found["refused"]) == ALLOWED, "the firewall lets other ports through"
+    assert found["udp_refused"] == [8030], (
+        "in the validator's range nothing listens on 8030, so it must answer with a refusal"
+    )
