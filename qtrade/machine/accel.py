@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from qtrade import process
 from qtrade.errors import ToolError
 from qtrade.toolsroot import ToolsRoot
 
@@ -61,15 +62,16 @@ def runs_guest(tools: ToolsRoot, accelerator: tuple[str, ...], *, folder: Path) 
     firmware = folder / f"probe.{os.getpid()}.rom"
     firmware.write_bytes(_GUEST.ljust(_FIRMWARE_BYTES - 16, b"\0") + _RESET_VECTOR.ljust(16, b"\0"))
     try:
-        done = tools.run(
+        argv = tools.argv(
             "qemu-system-x86_64",
             *("-no-user-config", "-nodefaults", "-display", "none", "-machine", "pc", "-m", "16", "-no-reboot"),
             *accelerator,
             *("-L", tools.root / "usr/share/qemu", "-bios", firmware),
             *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
-            timeout_s=_PROBE_TIMEOUT_S,
-            check=False,
         )
+        # A probe that hangs must not outlive a command that is killed.
+        prefix = tools.argv("setpriv", "--pdeathsig", "KILL", "--")
+        done = process.run([*prefix, *argv], timeout_s=_PROBE_TIMEOUT_S, check=False)
     except ToolError:
         return False
     finally:
