@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from qtrade.settings import Settings
 from qtrade.toolsroot import ToolsRoot
 
 _MODULE = "flash.lab.bmc"
+_PORTS_TIMEOUT_S = 10.0
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -177,12 +179,18 @@ def _free_ports() -> LabPorts:
 
 
 def _still_free(ports: LabPorts) -> LabPorts:
-    try:
-        for port in (ports.ssh, ports.bmc, ports.netboot):
-            socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return _free_ports()
-    return ports
+    # A QEMU that was killed a moment ago may hold its port for another one.
+    deadline = time.monotonic() + _PORTS_TIMEOUT_S
+    while True:
+        try:
+            for port in (ports.ssh, ports.bmc, ports.netboot):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                return _free_ports()
+            time.sleep(0.2)
+        else:
+            return ports
 
 
 def _cpus() -> int:
