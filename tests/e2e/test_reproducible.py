@@ -1,6 +1,7 @@
 """Two bakes of one version, each from nothing but the cached downloads: the same bytes."""
 
 import json
+import shutil
 
 import pytest
 
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.e2e
 def test_two_bakes_give_the_same_blobs_and_document(settings: Settings, image_010: str) -> None:
     first = LocalStore(settings.store).read("lab", "0.1.0").image_text
     store = settings.state_dir / "second-store"
+    shutil.rmtree(store, ignore_errors=True)
     result = bake("0.1.0", "--from-scratch", env={"QTRADE_STORE": str(store)})
     built = result["built"]
     assert isinstance(built, list)
@@ -22,6 +24,7 @@ def test_two_bakes_give_the_same_blobs_and_document(settings: Settings, image_01
     differing = [name for name, (one, other) in _parts(first, second).items() if one != other]
     assert differing == []
     assert second == first
+    shutil.rmtree(store)
     assert result["id"] == image_010
 
 
