@@ -124,7 +124,7 @@ def test_a_killed_bake_leaves_nothing_that_runs_and_the_next_one_completes(tiny)
     command = [QTRADE, "bake", "--recipe", "tiny", "--version", "killed"]
     bake = subprocess.Popen(command, env=tiny.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     state = str(tiny.settings.state_dir)
-    work = f"{state}/work/layer-two"
+    work = str(Path(state, "work", "layer-two"))
     try:
         wait_for(lambda: has_program(work, "sleep"), 60)
         assert mounts(state)
