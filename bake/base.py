@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bake import pack
+from bake.lock.document import Lock
+from bake.lock.repository import make_repository
 from bake.plan import KERNEL, digest_of
-from qtrade import process
 from qtrade.errors import ToolError
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
+from qtrade.reporter import ConsoleReporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot, debootstrap
 
+_NO_SOURCES = "# Packages come with the image: bake another one instead of installing here.\n"
+
 
 @dataclass(frozen=True)
 class Base:
-    """A base that was made: its layer, its kernel, and where its package index is kept."""
+    """A base that was made: its layer and its kernel."""
 
     layer: BlobRecord
     kernel: BlobRecord
@@ -29,36 +33,25 @@ def kernel_key(key: str) -> str:
     return digest_of([KERNEL, key])
 
 
-def index_folder(settings: Settings, key: str) -> Path:
-    """Return where the package index of the base of `key` is kept, so that its layers see the same packages."""
-    return settings.cache_dir / "index" / key
-
-
-def find_base(settings: Settings, store: Store, key: str) -> Base | None:
+def find_base(store: Store, key: str) -> Base | None:
     """Return the base of `key` if all of it is there."""
     layer, kernel = store.find_record(key), store.find_record(kernel_key(key))
-    if layer is None or kernel is None or not index_folder(settings, key).is_dir():
-        return None
-    return Base(layer, kernel)
+    return None if layer is None or kernel is None else Base(layer, kernel)
 
 
-def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe, key: str) -> Base:
-    """Make the base layer (root, network). Raises `ToolError`."""
+def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe, lock: Lock, key: str) -> Base:
+    """Make the base layer of exactly the locked packages (root). Raises `ToolError`, and `TrustError` for a changed .deb."""
+    from bake.lock.debs import have_packages  # noqa: PLC0415 - a bake that makes nothing needs no downloads
+
     work = settings.work_dir / "base"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     tree = work / "tree"
-    index = work / "index"
-    debootstrap(
-        settings,
-        recipe.base.suite,
-        (recipe.base.kernel, *recipe.base.packages),
-        tree,
-        _ids_hook(settings),
-        "--skip=cleanup/apt/lists",
-        epoch=recipe.epoch,
-    )
-    process.run(["cp", "-a", str(tree / "var/lib/apt/lists"), str(index)])
+    repository = work / "repository"
+    have_packages(settings, lock.base, ConsoleReporter(quiet=True), suite=lock.suite)
+    make_repository(settings, lock.base, suite=lock.suite, target=repository)
+    names = tuple(package.name for package in lock.base)
+    debootstrap(settings, lock.suite, names, tree, _ids_hook(settings), epoch=recipe.epoch, repository=repository)
     _clean(tree)
     kernels = sorted((tree / "boot").glob("vmlinuz-*"))
     if len(kernels) != 1:
@@ -67,19 +60,13 @@ def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe
     shutil.copyfile(kernels[0], kernel)
     release = kernels[0].name.removeprefix("vmlinuz-")
     packed = pack.pack_layer(tools, tree, work / "base.erofs", name=BASE, epoch=recipe.epoch)
-    layer = BlobRecord(
-        key, BASE, packed.digest, packed.size, packed.verity, packed.paths, {"index": _index_digest(index)}
-    )
+    layer = BlobRecord(key, BASE, packed.digest, packed.size, packed.verity)
     digest = pack.sha256_file(kernel)
     kernel_record = BlobRecord(kernel_key(key), KERNEL, digest, kernel.stat().st_size, facts={"release": release})
-    target = index_folder(settings, key)
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    index.rename(target)
     store.add_blob(kernel, digest)
     store.add_record(kernel_record)
     store.add_blob(packed.path, packed.digest)
-    store.add_record(layer)
+    store.add_record(layer, packed.paths)
     shutil.rmtree(work)
     return Base(layer, kernel_record)
 
@@ -104,17 +91,10 @@ def _clean(tree: Path) -> None:
     ):
         for path in tree.glob(pattern):
             path.unlink()
+    # Hosts install nothing: another package is another image. What stood here was the bake's own repository.
+    (tree / "etc/apt/sources.list").write_text(_NO_SOURCES)
     (tree / "etc/machine-id").write_text("uninitialized\n")
     (tree / "etc/machine-id").chmod(0o444)
     resolver = tree / "etc/resolv.conf"
     resolver.unlink(missing_ok=True)
     resolver.symlink_to("../run/systemd/resolve/stub-resolv.conf")
-
-
-def _index_digest(index: Path) -> str:
-    lists = sorted(
-        path
-        for path in index.iterdir()
-        if path.is_file() and path.name.endswith(("_Packages", "_Packages.lz4", "_Packages.xz"))
-    )
-    return digest_of([[path.name, pack.sha256_file(path)] for path in lists])

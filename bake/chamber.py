@@ -26,23 +26,35 @@ KNOWN_VAR = "var.known"
 
 
 @dataclass(frozen=True)
-class Chamber:
-    """An overlay of EROFS `layers` (lowest first) with `upper` on top, mounted on `root` while commands run.
+class Command:
+    """A program with its arguments that runs in a chamber, without a network unless it `has_network`."""
 
-    `binds` maps host paths to paths in the root. `fetch` runs first and has the network; `command` runs without one.
-    Commands run outside the root: they chroot into it if they want.
+    argv: tuple[str, ...]
+    has_network: bool = False
+
+
+@dataclass(frozen=True)
+class Chamber:
+    """An overlay of EROFS `layers` (lowest first) with `upper` on top, mounted on `root` while `commands` run.
+
+    Commands run one after the other, until one fails, outside the root: they chroot into it if they want. `binds` maps host paths
+    to paths in the root.
     """
 
     folder: Path
     layers: tuple[Path, ...]
-    command: tuple[str, ...]
-    fetch: tuple[str, ...] = ()
+    commands: tuple[Command, ...]
     binds: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
         """Where the stacked root is while the chamber lives."""
         return self.folder / "root"
+
+    @property
+    def top(self) -> Path:
+        """Where the highest layer is mounted by itself, read-only, while the chamber lives."""
+        return self.folder / "lower" / f"{len(self.layers) - 1:02}"
 
     @property
     def upper(self) -> Path:
@@ -54,33 +66,37 @@ def run_in_chamber(
     chamber: Chamber, *, env: dict[str, str], timeout_s: float, on_line: Callable[[str], None] | None = None
 ) -> process.Completed:
     """Run the chamber's commands. Raises `ToolError` when one fails, with the end of its output."""
+    argv, inside_env = _prepare(chamber)
+    done = process.run(argv, env={**env, **inside_env}, timeout_s=timeout_s, on_line=on_line, check=False)
+    if done.returncode != 0:
+        last = chamber.commands[-1].argv
+        raise process.failed(process.Completed(last, done.returncode, done.stdout, done.stdout + done.stderr))
+    return done
+
+
+def attach_to_chamber(chamber: Chamber, *, env: dict[str, str]) -> int:
+    """Run the chamber's commands on the terminal of this process; return the exit code of the last one that ran."""
+    argv, inside_env = _prepare(chamber)
+    return process.attach(argv, env={**env, **inside_env})
+
+
+def _prepare(chamber: Chamber) -> tuple[list[str], dict[str, str]]:
     for name in ("root", "upper", "work", "lower"):
         (chamber.folder / name).mkdir(parents=True, exist_ok=True)
     spec = chamber.folder / "chamber.json"
     spec.write_text(json.dumps(asdict(chamber), default=str))
-    inside = [sys.executable, "-P", "-m", "bake.chamber", str(spec)]
+    argv = [*process.DIES_WITH_US, sys.executable, "-P", "-m", "bake.chamber", str(spec)]
     here = str(Path(__file__).resolve().parent.parent)
-    done = process.run(
-        [*process.DIES_WITH_US, *inside],
-        env={**env, "PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"},
-        timeout_s=timeout_s,
-        on_line=on_line,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise process.failed(
-            process.Completed(chamber.command, done.returncode, done.stdout, done.stdout + done.stderr)
-        )
-    return done
+    return argv, {"PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _inside(spec_path: str) -> int:
     fields = json.loads(Path(spec_path).read_text())
+    os.environ.pop("TMPDIR", None)  # a folder of the machine, which the root does not have
     chamber = Chamber(
         folder=Path(fields["folder"]),
         layers=tuple(Path(layer) for layer in fields["layers"]),
-        command=tuple(fields["command"]),
-        fetch=tuple(fields["fetch"]),
+        commands=tuple(Command(**{**item, "argv": tuple(item["argv"])}) for item in fields["commands"]),
         binds=fields["binds"],
     )
     lowers = _mount_root(chamber)
@@ -89,10 +105,12 @@ def _inside(spec_path: str) -> int:
     for name, text in _BAKE_ONLY.items():
         (chamber.root / name).write_text(text)
         (chamber.root / name).chmod(0o755)
-    code = _call(chamber.fetch) if chamber.fetch else 0
-    if code == 0:
+    code = 0
+    for command in chamber.commands:
         offline = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-        code = _call((*offline, *chamber.command))
+        code = _call(command.argv if command.has_network else (*offline, *command.argv))
+        if code != 0:
+            break
     for name in _BAKE_ONLY:
         (chamber.root / name).unlink()
     if code == 0:
@@ -133,6 +151,7 @@ def _mount_inside(chamber: Chamber) -> None:
         (root / "dev" / device).touch()
         _mount("--bind", f"/dev/{device}", str(root / "dev" / device))
     (root / "dev/fd").symlink_to("/proc/self/fd")
+    (root / "dev/shm").mkdir(mode=0o1777)
     resolver = root / "run/systemd/resolve"
     resolver.mkdir(parents=True)
     shutil.copyfile("/etc/resolv.conf", resolver / "stub-resolv.conf")

@@ -1,5 +1,6 @@
 """Put layers, kernel and initrd together as an image, sign it, publish it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,7 @@ from qtrade import __version__
 from qtrade.errors import BadInput, Refused
 from qtrade.manifest import Image, ImageLayer, Recipe, RoleInputs
 from qtrade.manifest.image import ImageBlob, ImageComponent, image_id, render_list
+from qtrade.manifest.load import LOADER
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE, SigningKey
@@ -27,7 +29,7 @@ def assemble(  # noqa: PLR0913 - an image has this many parts
     kernel: BlobRecord,
     initrd: BlobRecord,
     installer: BlobRecord,
-    components: dict[str, Fetched],
+    components: Mapping[str, Fetched],
 ) -> Image:
     """Return the image of these blobs. Raises `Refused` when it is over the recipe's size budget."""
     needs = {BASE: (), **{layer.role: layer.needs for layer in recipe.layers}}
@@ -98,7 +100,7 @@ def read_role_inputs(settings: Settings, role: str) -> RoleInputs:
 
 def _parse_inputs(path: Path) -> RoleInputs:
     try:
-        declared = RoleInputs.model_validate(yaml.safe_load(path.read_text()) or {})
+        declared = RoleInputs.model_validate(yaml.load(path.read_text(), Loader=LOADER) or {})  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValidationError) as error:
         raise BadInput(
             f"{path} is not valid", details=str(error), resolution="correct the fields named above"

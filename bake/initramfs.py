@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from bake import grub, pack
-from bake.chamber import Chamber, run_in_chamber
+from bake.chamber import Chamber, Command, run_in_chamber
 from bake.plan import INSTALLER
+from qtrade import clock
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot
@@ -24,7 +25,7 @@ def make_initramfs(  # noqa: PLR0913 - an initramfs is made of this much
     out.mkdir(parents=True)
     config = work / "config"
     shutil.copytree(code / "initramfs" / ("installer" if name == INSTALLER else "os"), config)
-    binds = {str(config): f"{_INSIDE}/initramfs", str(out): f"{_INSIDE}/out"}
+    binds = {str(config): f"{_INSIDE}/initramfs", str(out): f"{_INSIDE}/out", **clock.binds()}
     if name == INSTALLER:
         boot = work / "grub"
         boot.mkdir()
@@ -35,7 +36,7 @@ def make_initramfs(  # noqa: PLR0913 - an initramfs is made of this much
     root = work / "root"
     command = ("chroot", str(root), "mkinitramfs", "-d", f"{_INSIDE}/initramfs", "-o", f"{_INSIDE}/out/initrd", release)
     run_in_chamber(
-        Chamber(folder=work, layers=(base,), command=command, binds=binds),
+        Chamber(folder=work, layers=(base,), commands=(Command(clock.shifted(command)),), binds=binds),
         env={"SOURCE_DATE_EPOCH": str(epoch), "PYTHONDONTWRITEBYTECODE": "1"},
         timeout_s=900,
     )

@@ -3,73 +3,64 @@
 import hashlib
 import os
 import stat
+from importlib.metadata import version
 from pathlib import Path
 
-from bake.plan import INITRD, INSTALLER, Inputs
+from bake.lock.document import Lock
+from bake.plan import INITRD, INSTALLER, LAYER, Fields, Inputs
+from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 
-_ENGINE_FILES = (
-    "bake/base.py",
-    "bake/chamber.py",
-    "bake/ids.py",
-    "bake/initramfs.py",
-    "bake/layer.py",
-    "bake/pack.py",
-    "bake/packer.py",
-    "qtrade/toolsroot.py",
-)
-_IGNORED = ("__pycache__", "specs", "README.md")
+# qtrade's own files and folders that shape the bytes of each kind of step.
+_CODE: dict[str, tuple[str, ...]] = {
+    BASE: ("bake/pack.py", "bake/ids.py", "bake/base.py", "bake/lock/repository.py", "qtrade/toolsroot.py"),
+    LAYER: ("bake/pack.py", "bake/chamber.py", "bake/layer.py", "bake/lock/repository.py", "bake/packer.py"),
+    INITRD: ("bake/chamber.py", "bake/initramfs.py", "bake/initramfs/os"),
+    INSTALLER: (
+        "bake/chamber.py",
+        "bake/initramfs.py",
+        "bake/initramfs/installer",
+        "bake/grub",
+        "bake/grub.py",
+        "flash/agent",
+    ),
+}
+# Files of the project that do the same.
+_PROJECT: dict[str, tuple[str, ...]] = {
+    BASE: ("manifests/ids.yaml",),
+    LAYER: ("packer/layer", "ansible/ansible.cfg", "ansible/playbooks/tasks", "ansible/collections"),
+    INITRD: (),
+    INSTALLER: (),
+}
 _BYTE_CODE = ("__pycache__",)
+# They do not get into a layer.
+_NOT_BAKED = ("specs", "README.md")
 
 
-def read_inputs(settings: Settings, roles: tuple[str, ...], components: dict[str, str]) -> Inputs:
-    """Return the digests of the project's files that `roles` and the initial RAM filesystems are made of."""
+def read_inputs(settings: Settings, roles: tuple[str, ...], components: Fields, lock: Lock) -> Inputs:
+    """Return the digests of the files that `roles` and the initial RAM filesystems are made of, and what the lock gives."""
     code = Path(__file__).resolve().parent.parent
     project = settings.project
-    shared = [
-        hash_tree(project / "ansible" / name)
-        for name in ("ansible.cfg", "playbooks/tasks", "collections")
-        if (project / "ansible" / name).exists()
-    ]
     return Inputs(
-        engine=_combine([hash_tree(code / name) for name in _ENGINE_FILES] + [hash_tree(project / "packer")]),
-        ids=hash_tree(project / "manifests/ids.yaml"),
-        roles={
-            role: _combine(
-                [
-                    hash_folder(project / "ansible/roles" / role, ignored_on_top=("specs", "README.md")),
-                    hash_tree(project / f"ansible/playbooks/{role}.yml"),
-                    *shared,
-                ]
-            )
-            for role in roles
-        },
-        initramfs={
-            INITRD: hash_tree(code / "bake/initramfs/os"),
-            INSTALLER: _combine(
-                [
-                    hash_tree(code / name)
-                    for name in ("bake/initramfs/installer", "bake/grub", "bake/grub.py", "flash/agent")
-                ]
-            ),
-        },
+        code={kind: {**_read_all(code, paths), **_read_all(project, _PROJECT[kind])} for kind, paths in _CODE.items()},
+        roles={role: _read_role(project, role) for role in roles},
         components=components,
+        versions={BASE: {}, LAYER: {"ansible-core": version("ansible-core"), **lock.collection_fields()}},
+        packages=lock.package_fields(),
     )
 
 
-def hash_tree(path: Path) -> str:
-    """Return the digest of a file, or of a folder without its specs and docs: they do not get into a layer."""
-    return hash_folder(path, ignored=_IGNORED)
+def hash_files(
+    path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on_top: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Return a digest of kind, executable bit and content for each file or link below a folder, by its relative path.
 
-
-def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on_top: tuple[str, ...] = ()) -> str:
-    """Return a SHA-256 over names, kinds, executable bits and contents of a file or folder.
-
-    `ignored` names are left out wherever they stand, `ignored_on_top` in the folder itself only.
+    A file gives one digest under its own name; what does not exist gives none. `ignored` names are left out wherever they stand,
+    `ignored_on_top` in the folder itself only.
     """
-    total = hashlib.sha256()
     if path.is_file():
-        _add(total, path, path.name)
+        return {path.name: _digest(path)}
+    found = {}
     for folder, folders, files in os.walk(path):
         left_out = {*ignored, *(ignored_on_top if Path(folder) == path else ())}
         folders[:] = sorted(name for name in folders if name not in left_out)
@@ -77,17 +68,38 @@ def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on
         for name in sorted([*files, *links]):
             if name not in left_out and not name.endswith(".pyc"):
                 file = Path(folder) / name
-                _add(total, file, file.relative_to(path).as_posix())
+                found[file.relative_to(path).as_posix()] = _digest(file)
+    return found
+
+
+def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on_top: tuple[str, ...] = ()) -> str:
+    """Return one SHA-256 over what `hash_files` returns."""
+    total = hashlib.sha256()
+    for name, digest in hash_files(path, ignored=ignored, ignored_on_top=ignored_on_top).items():
+        total.update(f"{len(name)} {name} {digest} ".encode())
     return total.hexdigest()
 
 
-def _add(total: "hashlib._Hash", path: Path, name: str) -> None:
+def _read_role(project: Path, role: str) -> dict[str, str]:
+    folder = f"ansible/roles/{role}"
+    files = hash_files(project / folder, ignored_on_top=_NOT_BAKED)
+    own = {f"{folder}/{name}": digest for name, digest in files.items()}
+    return {**own, **_read_all(project, (f"ansible/playbooks/{role}.yml",))}
+
+
+def _read_all(root: Path, paths: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for path in paths:
+        whole = root / path
+        if whole.is_file():
+            found[path] = _digest(whole)
+        else:
+            found.update({f"{path}/{name}": digest for name, digest in hash_files(whole).items()})
+    return found
+
+
+def _digest(path: Path) -> str:
     facts = path.lstat()
-    content = str(path.readlink()).encode() if stat.S_ISLNK(facts.st_mode) else path.read_bytes()
+    content = os.readlink(path).encode() if stat.S_ISLNK(facts.st_mode) else path.read_bytes()  # noqa: PTH115 - a name, not a path
     kind = "l" if stat.S_ISLNK(facts.st_mode) else "x" if facts.st_mode & stat.S_IXUSR else "f"
-    total.update(f"{kind} {len(name)} {name} {len(content)} ".encode())
-    total.update(content)
-
-
-def _combine(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256(f"{kind} ".encode() + content).hexdigest()

@@ -1,22 +1,27 @@
 """Make one layer: the overlay of its needs, its role run by Packer and Ansible, the upper directory packed."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bake import pack, packer
-from bake.base import index_folder
-from bake.chamber import KNOWN_VAR, Chamber, run_in_chamber
+from bake.chamber import KNOWN_VAR, Chamber, Command, run_in_chamber
 from bake.components import Fetched
+from bake.lock.document import LockedPackage
+from bake.lock.repository import make_repository, source_line
+from qtrade import clock
 from qtrade.errors import ToolError
 from qtrade.manifest import Recipe, RecipeLayer
+from qtrade.reporter import ConsoleReporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot
 
 _COMPONENTS = "/run/qtrade/components"
+_APT = "/run/qtrade/apt"
 _TIMEOUT_S = 1800
 
 
@@ -27,26 +32,29 @@ class LayerJob:
     recipe: Recipe
     layer: RecipeLayer
     key: str
-    base_key: str
     needs: tuple[Path, ...]
     components: Mapping[str, Fetched]
+    packages: tuple[LockedPackage, ...] = ()
 
 
 def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob) -> BlobRecord:
     """Make the layer and put it into the store (root). Raises `ToolError` with the end of the role's output."""
+    from bake.components.take import take_components  # noqa: PLC0415 - a bake that makes nothing takes nothing
+
     role = job.layer.role
     work = settings.work_dir / f"layer-{role}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     log = settings.state_dir / "logs" / f"layer-{role}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    build = _packer_build(settings, work, job)
+    components = take_components(settings, store, job.components, job.layer.components, work / "components")
+    build = _packer_build(settings, work, job, components)
+    build.prepare()
     chamber = Chamber(
         folder=work,
         layers=job.needs,
-        fetch=_fetch_command(work, job.layer),
-        command=build.argv(),
-        binds=_binds(settings, work, job),
+        commands=(*index_commands(work, job.layer), Command(build.argv())),
+        binds=layer_binds(settings, work, job, components),
     )
     env = {
         **packer.environment(work),
@@ -55,6 +63,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
         "SOURCE_DATE_EPOCH": str(job.recipe.epoch),
         "DEBIAN_FRONTEND": "noninteractive",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "APT_CONFIG": f"{_APT}/apt.conf" if job.layer.packages else "/dev/null",
     }
     with log.open("w") as sink:
         try:
@@ -62,41 +71,57 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
                 chamber, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: print(line, file=sink, flush=True)
             )
         except ToolError as error:
+            keep_failed(settings, role, job.key, chamber.upper)
             raise ToolError(
-                f"layer {role} failed", details=error.details, resolution=f"read {log}, mend the role and bake again"
+                f"layer {role} failed",
+                details=error.details,
+                resolution=f"read {log} or look around with `qtrade bake shell {role}`; mend the role and bake again",
             ) from error
     build.check_result()
     known = frozenset((work / KNOWN_VAR).read_text().splitlines())
     packed = pack.pack_layer(
         tools, chamber.upper, work / f"{role}.erofs", name=role, epoch=job.recipe.epoch, known_var=known
     )
-    record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity, packed.paths)
+    record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity)
     store.add_blob(packed.path, packed.digest)
-    store.add_record(record)
+    store.add_record(record, packed.paths)
+    shutil.rmtree(failed_folder(settings, role), ignore_errors=True)
     shutil.rmtree(work)
     return record
 
 
-def _packer_build(settings: Settings, work: Path, job: LayerJob) -> packer.PackerBuild:
+def keep_failed(settings: Settings, role: str, key: str, upper: Path) -> None:
+    """Keep what a failed role had changed, for `qtrade bake shell`."""
+    kept = failed_folder(settings, role)
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    upper.rename(kept / "upper")
+    (kept / "key").write_text(key)
+
+
+def failed_folder(settings: Settings, role: str) -> Path:
+    """Return where what a failed role had changed is kept: `upper/`, and the layer's `key`."""
+    return settings.state_dir / "failed" / role
+
+
+def _packer_build(settings: Settings, work: Path, job: LayerJob, components: Mapping[str, Path]) -> packer.PackerBuild:
     role = job.layer.role
     inventory = work / "inventory.yml"
-    inventory.write_text(
-        json.dumps(
-            {
-                "all": {
-                    "hosts": {
-                        role: {"ansible_host": str(work / "root"), "ansible_connection": "community.general.chroot"}
-                    }
-                }
-            }
-        )
-    )
+    chroot = work / "chroot"
+    chroot.write_text(f'#!/bin/sh\nexec {shlex.join(clock.shifted(("chroot",)))} "$@"\n')
+    chroot.chmod(0o755)
+    host = {
+        "ansible_host": str(work / "root"),
+        "ansible_connection": "community.general.chroot",
+        "ansible_chroot_exe": str(chroot),
+    }
+    inventory.write_text(json.dumps({"all": {"hosts": {role: host}}}))
     variables = work / "vars.json"
     document = {
         **job.layer.vars,
         **job.layer.toggles,
         "qtrade_packages": list(job.layer.packages),
-        "qtrade_components": {name: _inside(job.components[name]) for name in job.layer.components},
+        "qtrade_components": {name: _inside(name, path) for name, path in components.items()},
         "qtrade_epoch": job.recipe.epoch,
     }
     variables.write_text(json.dumps(document))
@@ -112,39 +137,35 @@ def _packer_build(settings: Settings, work: Path, job: LayerJob) -> packer.Packe
     )
 
 
-def _fetch_command(work: Path, layer: RecipeLayer) -> tuple[str, ...]:
-    """Return the command that downloads the layer's packages; the role then installs them without a network."""
+def index_commands(work: Path, layer: RecipeLayer) -> tuple[Command, ...]:
+    """Return the command that makes apt's index of the locked packages; the role then installs them."""
     if not layer.packages:
         return ()
-    options = ("-o", "Acquire::Retries=3", "-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1")
-    return (
-        "chroot",
-        str(work / "root"),
-        "apt-get",
-        "install",
-        "--yes",
-        "-qq",
-        "--download-only",
-        *options,
-        *layer.packages,
+    return (Command(("chroot", str(work / "root"), "apt-get", "update", "-qq")),)
+
+
+def layer_binds(settings: Settings, work: Path, job: LayerJob, components: Mapping[str, Path]) -> dict[str, str]:
+    """Return what is bound into the root while the layer is made: its components, and the locked packages for apt."""
+    binds = {str(path): _inside(name, path) for name, path in components.items()} | clock.binds()
+    if not job.layer.packages:
+        return binds
+    from bake.lock.debs import have_packages  # noqa: PLC0415 - a bake that makes nothing needs no downloads
+
+    suite = job.recipe.base.suite
+    folder = work / "apt"
+    for name in ("cache/archives/partial", "lists/partial"):
+        (folder / name).mkdir(parents=True)
+    have_packages(settings, job.packages, ConsoleReporter(quiet=True), suite=suite)
+    make_repository(settings, job.packages, suite=suite, target=folder / "repository")
+    (folder / "sources.list").write_text(source_line(f"file:{_APT}/repository", suite) + "\n")
+    (folder / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "{_APT}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
+        'Acquire::Languages "none";\nAPT::Install-Recommends "false";\nAPT::Sandbox::User "root";\n'
     )
-
-
-def _binds(settings: Settings, work: Path, job: LayerJob) -> dict[str, str]:
-    binds = {
-        str(fetched.path): _inside(fetched) for name, fetched in job.components.items() if name in job.layer.components
-    }
-    if job.layer.packages:
-        archives = settings.cache_dir / "debs" / job.recipe.base.suite
-        cache = work / "apt-cache"
-        (cache / "archives").mkdir(parents=True)
-        archives.mkdir(parents=True, exist_ok=True)
-        binds[str(index_folder(settings, job.base_key))] = "/var/lib/apt/lists"
-        binds[str(cache)] = "/var/cache/apt"
-        binds[str(archives)] = "/var/cache/apt/archives"
+    binds |= {str(folder): _APT, str(folder / "lists"): "/var/lib/apt/lists", str(folder / "cache"): "/var/cache/apt"}
     return binds
 
 
-def _inside(fetched: Fetched) -> str:
-    suffix = "" if fetched.path.is_dir() else fetched.path.suffix
-    return f"{_COMPONENTS}/{fetched.name}{suffix}"
+def _inside(name: str, path: Path) -> str:
+    suffix = "" if path.is_dir() else path.suffix
+    return f"{_COMPONENTS}/{name}{suffix}"

@@ -10,6 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from qtrade import process
 from qtrade.errors import ToolError
 from qtrade.settings import Settings
@@ -24,11 +27,35 @@ class PackerBuild:
     variables: dict[str, str]
     manifest: Path
 
+    def prepare(self) -> None:
+        """Write the keys of the idle SSH proxy beside the manifest; Packer would take half a second to make RSA ones."""
+        key = Ed25519PrivateKey.generate()
+        form, plain = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        private, public = self._proxy_keys()
+        private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
+        private.chmod(0o600)
+        openssh = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        public.write_bytes(key.public_key().public_bytes(*openssh))
+
+    def _proxy_keys(self) -> tuple[Path, Path]:
+        return self.manifest.with_name("proxy.key"), self.manifest.with_name("proxy.key.pub")
+
     def argv(self) -> tuple[str, ...]:
         """Return the command line."""
-        names = {**self.variables, "manifest": str(self.manifest)}
+        private, public = self._proxy_keys()
+        names = {
+            **self.variables,
+            "manifest": str(self.manifest),
+            "proxy_key": str(private),
+            "proxy_public": str(public),
+        }
         flags = [flag for name, value in names.items() for flag in ("-var", f"{name}={value}")]
         return (
+            # Packer leaves files where it runs and in TMPDIR, sockets among them, whose absolute paths would soon be too long (108 bytes).
+            "env",
+            "-C",
+            str(self.manifest.parent),
+            "TMPDIR=.",
             str(self.program),
             "build",
             "-color=false",

@@ -14,6 +14,10 @@ from qtrade.store import BlobRecord
 INITRD = "initrd"
 INSTALLER = "installer"
 KERNEL = "kernel"
+LAYER = "layer"
+
+# What a key is made of: the names of inputs and their values, digests for the large ones.
+Fields = Mapping[str, str]
 
 
 class Action(StrEnum):
@@ -25,16 +29,34 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Inputs:
-    """SHA-256 digests of everything that bytes depend on, besides the recipe itself.
+    """Everything that bytes depend on, besides the recipe itself: SHA-256 digests of files by their path in the project.
 
-    `engine` covers qtrade's own code that makes bytes; `roles`, `initramfs` and `components` are digests of trees or files.
+    `code` holds qtrade's own files that make bytes, by kind of step (`BASE`, `LAYER`, `INITRD`, `INSTALLER`). `components` are digests of
+    files or trees by name. `versions` are versions of programs by name, for the kinds that run them.
+    `packages` are the lock's packages for the base and for each layer that installs some: version and digest by name.
     """
 
-    engine: str
-    ids: str
-    roles: Mapping[str, str]
-    initramfs: Mapping[str, str]
-    components: Mapping[str, str]
+    code: Mapping[str, Fields]
+    roles: Mapping[str, Fields]
+    components: Fields
+    versions: Mapping[str, Fields]
+    packages: Mapping[str, Fields]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An input that differs from the last time that the step was made; None where it was not there."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.field} is new"
+        if self.after is None:
+            return f"{self.field} is gone"
+        return f"{self.field} changed"
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,7 @@ class Step:
     action: Action
     key: str
     reason: str
+    changes: tuple[Change, ...] = ()
 
 
 def digest_of(document: Any) -> str:
@@ -52,78 +75,124 @@ def digest_of(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def key_of(kind: str, fields: Fields) -> str:
+    """Return the key of a step."""
+    return digest_of([kind, dict(fields)])
+
+
+def base_fields(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
+    """Return what the base layer's key is made of."""
+    return {
+        **inputs.code[BASE],
+        **inputs.versions[BASE],
+        **_values("base", recipe.base.model_dump(mode="json")),
+        **{f"package.{name}": value for name, value in inputs.packages[BASE].items()},
+        "epoch": str(recipe.epoch),
+    }
+
+
 def base_key(recipe: Recipe, inputs: Inputs) -> str:
     """Return the key of the base layer."""
-    return digest_of(["base", inputs.engine, inputs.ids, recipe.epoch, recipe.base.model_dump(mode="json")])
+    return key_of(BASE, base_fields(recipe, inputs))
 
 
 def layer_fields(
     recipe: Recipe, role: str, inputs: Inputs, base: BlobRecord, keys: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the named digests that a layer's key is made of, so that a miss can say which of them changed."""
-    layer = next(layer for layer in recipe.layers if layer.role == role)
-    parents = {need: keys[need] for need in recipe.ancestors(role) if need != BASE}
+    """Return what a layer's key is made of. `keys` are those of the layers that it stands on."""
+    layer = recipe.layer(role)
     return {
-        "engine": inputs.engine,
+        **inputs.code[LAYER],
+        **inputs.versions[LAYER],
+        **inputs.roles[role],
+        **{f"needs.{need}": keys[need] for need in recipe.ancestors(role) if need != BASE},
+        **_values("vars", layer.vars),
+        **_values("toggles", layer.toggles),
+        **{f"components.{name}": inputs.components[name] for name in layer.components},
         "base": base.digest,
-        "package index": base.facts["index"] if layer.packages else "",
-        "needs": digest_of(parents),
-        "role files": inputs.roles[role],
-        "packages": digest_of(layer.packages),
-        "vars": digest_of([layer.vars, layer.toggles]),
-        "components": digest_of({name: inputs.components[name] for name in layer.components}),
+        "packages": json.dumps(layer.packages),
+        **{f"package.{name}": value for name, value in inputs.packages.get(role, {}).items()},
         "epoch": str(recipe.epoch),
     }
 
 
-def layer_key(fields: Mapping[str, str]) -> str:
+def layer_key(fields: Fields) -> str:
     """Return the key of a layer."""
-    return digest_of(["layer", dict(fields)])
+    return key_of(LAYER, fields)
 
 
-def initramfs_key(name: str, inputs: Inputs, base: BlobRecord, extra: Any = None) -> str:
+def initramfs_fields(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> dict[str, str]:
+    """Return what the key of an initial RAM filesystem (`INITRD` or `INSTALLER`) is made of."""
+    return {**inputs.code[name], "base": base.digest, "epoch": str(recipe.epoch)}
+
+
+def initramfs_key(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> str:
     """Return the key of an initial RAM filesystem (`INITRD` or `INSTALLER`)."""
-    return digest_of([name, inputs.engine, base.digest, inputs.initramfs[name], extra])
+    return key_of(name, initramfs_fields(name, recipe, inputs, base))
 
 
-def plan_bake(recipe: Recipe, inputs: Inputs, find: Callable[[str], BlobRecord | None]) -> tuple[Step, ...]:
-    """Return the steps of a bake in order, each with its reason. `find` looks a key up in the store."""
-    base = find(base_key(recipe, inputs))
-    if base is None:
-        names = (BASE, INITRD, INSTALLER, *(layer.role for layer in recipe.layers))
-        reason = "not in the store"
-        return tuple(
-            Step(
-                name,
-                Action.BUILD,
-                base_key(recipe, inputs) if name == BASE else "",
-                reason if name == BASE else "base is new",
-            )
-            for name in names
-        )
-    steps = [Step(BASE, Action.HIT, base_key(recipe, inputs), "hit")]
-    for name in (INITRD, INSTALLER):
-        key = initramfs_key(name, inputs, base)
-        steps.append(_step(name, key, find, "its files or the base changed"))
+def step_fields(recipe: Recipe, inputs: Inputs, base: BlobRecord) -> dict[str, dict[str, str]]:
+    """Return what the keys of all steps but the base are made of, by name, in the order of a plan."""
+    steps = {name: initramfs_fields(name, recipe, inputs, base) for name in (INITRD, INSTALLER)}
     keys: dict[str, str] = {}
-    built: set[str] = set()
     for layer in recipe.layers:
-        fields = layer_fields(recipe, layer.role, inputs, base, keys)
-        keys[layer.role] = layer_key(fields)
-        parents = [need for need in recipe.ancestors(layer.role) if need in built]
-        last = find(digest_of(["last", recipe.name, layer.role]))
-        changed = [name for name, value in fields.items() if last is not None and last.facts.get(name) != value]
-        reason = (
-            f"{parents[0]} changed" if parents else f"{', '.join(changed)} changed" if changed else "not in the store"
-        )
-        step = _step(layer.role, keys[layer.role], find, reason)
-        if step.action is Action.BUILD:
-            built.add(layer.role)
-        steps.append(step)
+        steps[layer.role] = layer_fields(recipe, layer.role, inputs, base, keys)
+        keys[layer.role] = layer_key(steps[layer.role])
+    return steps
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of step that `name` is."""
+    return name if name in (BASE, INITRD, INSTALLER) else LAYER
+
+
+def plan_bake(
+    recipe: Recipe,
+    inputs: Inputs,
+    find: Callable[[str], BlobRecord | None],
+    last: Mapping[str, Fields],
+) -> tuple[Step, ...]:
+    """Return the steps of a bake in order, each with its reason.
+
+    `find` looks a key up in the store; `last` says what each step was made of the last time.
+    """
+    fields = base_fields(recipe, inputs)
+    key = key_of(BASE, fields)
+    base = find(key)
+    if base is None:
+        changes = compare(last.get(BASE), fields)
+        first = Step(BASE, Action.BUILD, key, _reason(changes), changes)
+        names = (INITRD, INSTALLER, *(layer.role for layer in recipe.layers))
+        return (first, *(Step(name, Action.BUILD, "", "base changed") for name in names))
+    steps = [Step(BASE, Action.HIT, key, "hit")]
+    for name, fields in step_fields(recipe, inputs, base).items():
+        key = key_of(kind_of(name), fields)
+        if find(key) is not None:
+            steps.append(Step(name, Action.HIT, key, "hit"))
+            continue
+        changes = compare(last.get(name), fields)
+        steps.append(Step(name, Action.BUILD, key, _reason(changes), changes))
     return tuple(steps)
 
 
-def _step(name: str, key: str, find: Callable[[str], BlobRecord | None], reason: str) -> Step:
-    if find(key) is not None:
-        return Step(name, Action.HIT, key, "hit")
-    return Step(name, Action.BUILD, key, reason)
+def compare(before: Fields | None, after: Fields) -> tuple[Change, ...]:
+    """Return the inputs that differ, in order of their names; none when there is nothing to compare with."""
+    if before is None:
+        return ()
+    names = sorted({*before, *after})
+    return tuple(
+        Change(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
+    )
+
+
+def _reason(changes: tuple[Change, ...]) -> str:
+    if not changes:
+        return "not in the store"
+    parents = [change.field.removeprefix("needs.") for change in changes if change.field.startswith("needs.")]
+    own = [str(change) for change in changes if not change.field.startswith("needs.")]
+    told = own[:2] + ([f"{len(own) - 2} more"] if len(own) > 2 else [])
+    return ", ".join(told) if told else f"{parents[0]} below it changed"
+
+
+def _values(prefix: str, values: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{prefix}.{name}": json.dumps(value, sort_keys=True) for name, value in values.items()}

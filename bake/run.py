@@ -1,46 +1,39 @@
-"""Bake: carry out the plan, layer by layer, independent ones side by side."""
+"""Bake: carry out the plan and publish the image."""
 
 import fcntl
+import os
 import shutil
+import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from bake import image as images
-from bake import packer, seal, specs
-from bake.base import Base, find_base, make_base
-from bake.components import Fetched, fetch_components
-from bake.initramfs import make_initramfs
+from bake import verify as verifying
+from bake.attest import attest_bake
+from bake.base import find_base
+from bake.components import Fetched, list_components
 from bake.inputs import read_inputs
-from bake.layer import LayerJob, make_layer
-from bake.plan import (
-    INITRD,
-    INSTALLER,
-    Inputs,
-    Step,
-    base_key,
-    digest_of,
-    initramfs_key,
-    layer_fields,
-    layer_key,
-    plan_bake,
-)
+from bake.lock.check import require_lock
+from bake.lock.document import Lock
+from bake.make import Maker, last_fields
+from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
+from bake.seal.overlap import check_overlaps
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, load_manifest
 from qtrade.manifest.base import Version
 from qtrade.manifest.recipe import BASE
-from qtrade.process import require_root
-from qtrade.reporter import Reporter
+from qtrade.reporter import ConsoleReporter, Reporter
 from qtrade.settings import Settings
-from qtrade.signing import ensure_key
-from qtrade.store import BlobRecord, LocalStore, Store
-from qtrade.toolsroot import ToolsRoot, ensure_tools
+from qtrade.store import BlobRecord, Store, open_store
+from qtrade.trust.keyring import Keyring, ensure_keyring
 
-_SIDE_BY_SIDE = 2
+if TYPE_CHECKING:
+    from bake.cve.scan import Scan
 
 
 @dataclass(frozen=True)
@@ -62,144 +55,100 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
 
 
 def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
-    """Return what a bake would do, without doing it. Components are fetched: their digests are part of the keys."""
-    store = LocalStore(settings.store)
-    inputs, _ = _gather(settings, recipe)
+    """Return what a bake would do, without doing it. With `lock: auto` the lock is made: its digests are part of the keys."""
+    store = open_store(settings)
+    inputs, _, _ = gather(settings, store, recipe, ConsoleReporter(quiet=True))
     key = base_key(recipe, inputs)
-    whole = find_base(settings, store, key) is not None
-    return plan_bake(recipe, inputs, lambda wanted: store.find_record(wanted) if wanted != key or whole else None)
+    whole = find_base(store, key) is not None
+
+    def find(wanted: str) -> BlobRecord | None:
+        return store.find_record(wanted) if wanted != key or whole else None
+
+    return plan_bake(recipe, inputs, find, last_fields(settings, recipe))
 
 
-def bake(
-    settings: Settings, recipe: Recipe, version: str, reporter: Reporter, *, from_scratch: bool = False
+def bake(  # noqa: PLR0913 - the options of the command
+    settings: Settings,
+    recipe: Recipe,
+    version: str,
+    reporter: Reporter,
+    *,
+    from_scratch: bool = False,
+    verify: bool = False,
+    cve_gate: bool = False,
 ) -> BakeResult:
-    """Bake `version` of the recipe and publish it. Raises the errors of its steps; a failed bake publishes nothing."""
+    """Bake `version` of the recipe and publish it.
+
+    With `verify`, only if a second bake elsewhere gives the same bytes; with `cve_gate`, only if no known vulnerability stops it.
+
+    Raises the errors of its steps; a failed bake publishes nothing.
+    """
+    started = int(time.time())
     _check_version(version)
-    inputs, components = _gather(settings, recipe)
-    store = LocalStore(settings.store)
+    store = open_store(settings)
+    inputs, components, lock = gather(settings, store, recipe, reporter)
+    everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
+    forced = everything | {BASE} if from_scratch else frozenset()
     with _alone(settings):
-        work = _Bake(settings, store, recipe, inputs, components, reporter, from_scratch=from_scratch)
-        base = work.base()
-        initrd, installer, layers = work.rest(base)
-        records = {record.name: record for record in layers}
-        seal.check_layers(recipe, records)
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
+        base = maker.make(everything)
+        layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
+        _check_overlaps(store, recipe, layers)
         made = images.assemble(
             settings,
             recipe,
             version,
             layers=layers,
             kernel=base.kernel,
-            initrd=initrd,
-            installer=installer,
+            initrd=maker.done[INITRD],
+            installer=maker.done[INSTALLER],
             components=components,
         )
-        specs.check_layers(settings, store, recipe, made, reporter)
-        store.publish(made, images.sign(made, ensure_key(settings.keys_dir, "build")))
-    return BakeResult(made, tuple(work.built))
+        if verify:
+            verifying.verify(settings, store, recipe, made, reporter)
+        keyring = ensure_keyring(settings)
+        scan = _scan(settings, store, made, keyring) if cve_gate else None
+        store.publish(made, images.sign(made, keyring.signer("build")))
+        attest_bake(settings, store, keyring, made, started=started, ran=maker.specs_run, scan=scan)
+    return BakeResult(made, tuple(maker.built))
 
 
-class _Bake:
-    """One bake under way."""
+def bake_layers(
+    settings: Settings, recipe: Recipe, role: str, reporter: Reporter, *, only: bool, from_scratch: bool = False
+) -> tuple[str, ...]:
+    """Make the layers up to that of `role` in the recipe's order, or with `only` that one and its needs; publish nothing.
 
-    def __init__(  # noqa: PLR0913 - the parts of a bake
-        self,
-        settings: Settings,
-        store: Store,
-        recipe: Recipe,
-        inputs: Inputs,
-        components: dict[str, Fetched],
-        reporter: Reporter,
-        *,
-        from_scratch: bool,
-    ) -> None:
-        self.settings, self.store, self.recipe, self.inputs = settings, store, recipe, inputs
-        self.components, self.reporter, self.from_scratch = components, reporter, from_scratch
-        self.built: list[str] = []
-        self._tools: ToolsRoot | None = None
+    `from_scratch` makes them again although the store has them; with `only`, that of `role` alone. Returns what was built.
+    """
+    chosen = set(recipe.ancestors(role)) | {role} if only else _up_to(recipe, role)
+    wanted = frozenset(chosen - {BASE})
+    forced = frozenset({role} if only else wanted) if from_scratch else frozenset()
+    store = open_store(settings)
+    inputs, components, lock = gather(settings, store, recipe, reporter)
+    with _alone(settings):
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
+        maker.make(wanted)
+    return tuple(maker.built)
 
-    def tools(self) -> ToolsRoot:
-        """Return the tools root; only a bake that builds something needs it."""
-        if self._tools is None:
-            with self.reporter.step("tools root and packer"):
-                self._tools = ensure_tools(self.settings)
-                packer.locate(self.settings)
-        return self._tools
 
-    def base(self) -> Base:
-        key = base_key(self.recipe, self.inputs)
-        found = None if self.from_scratch else find_base(self.settings, self.store, key)
-        if found:
-            return found
-        require_root("a bake that builds layers")
-        tools = self.tools()
-        self.built.append(BASE)
-        with self.reporter.step("layer base"):
-            return make_base(self.settings, tools, self.store, self.recipe, key)
+def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "Scan":
+    from bake.cve.scan import check_image  # noqa: PLC0415 - most bakes have no gate
 
-    def rest(self, base: Base) -> tuple[BlobRecord, BlobRecord, tuple[BlobRecord, ...]]:
-        """Return initrd, installer and all layers, each made once what it needs is there."""
-        keys: dict[str, str] = {}
-        for layer in self.recipe.layers:
-            fields = layer_fields(self.recipe, layer.role, self.inputs, base.layer, keys)
-            keys[layer.role] = layer_key(fields)
-        for name in (INITRD, INSTALLER):
-            keys[name] = initramfs_key(name, self.inputs, base.layer)
-        done: dict[str, BlobRecord] = {BASE: base.layer}
-        if not self.from_scratch:
-            done.update({name: record for name, key in keys.items() if (record := self.store.find_record(key))})
-        missing = [name for name in keys if name not in done]
-        if missing:
-            require_root("a bake that builds layers")
-            self.tools()
-            self._make_all(missing, keys, base, done)
-        layers = tuple(done[name] for name in (BASE, *(layer.role for layer in self.recipe.layers)))
-        return done[INITRD], done[INSTALLER], layers
+    return check_image(settings, store, image, datetime.now(UTC), trusted=keyring.trust.promoters())
 
-    def _make_all(self, missing: list[str], keys: dict[str, str], base: Base, done: dict[str, BlobRecord]) -> None:
-        needs = {layer.role: set(layer.needs) for layer in self.recipe.layers}
-        order: TopologicalSorter[str] = TopologicalSorter(
-            {name: needs.get(name, set()) & set(missing) for name in missing}
-        )
-        order.prepare()
-        running: dict[Future[BlobRecord], str] = {}
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            while order.is_active():
-                for name in order.get_ready():
-                    running[pool.submit(self._make, name, keys[name], base, done)] = name
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    name = running.pop(future)
-                    try:
-                        done[name] = future.result()
-                    except BaseException:
-                        pool.shutdown(wait=True, cancel_futures=True)
-                        raise
-                    self.built.append(name)
-                    order.done(name)
 
-    def _make(self, name: str, key: str, base: Base, done: dict[str, BlobRecord]) -> BlobRecord:
-        base_blob = self.store.open_blob(base.layer.digest)
-        if name in (INITRD, INSTALLER):
-            with self.reporter.step(name):
-                return make_initramfs(
-                    self.settings,
-                    self.tools(),
-                    self.store,
-                    name=name,
-                    key=key,
-                    base=base_blob,
-                    release=base.kernel.facts["release"],
-                    epoch=self.recipe.epoch,
-                )
-        layer = next(layer for layer in self.recipe.layers if layer.role == name)
-        below = tuple(self.store.open_blob(done[need].digest) for need in self.recipe.ancestors(name))
-        job = LayerJob(self.recipe, layer, key, base.layer.key, below, self.components)
-        with self.reporter.step(f"layer {name}"):
-            record = make_layer(self.settings, self.tools(), self.store, job)
-        keys = {need: done[need].key for need in self.recipe.ancestors(name) if need != BASE}
-        fields = layer_fields(self.recipe, name, self.inputs, base.layer, keys)
-        self.store.add_record(BlobRecord(digest_of(["last", self.recipe.name, name]), name, facts=fields))
-        return record
+def _up_to(recipe: Recipe, role: str) -> set[str]:
+    roles = [layer.role for layer in recipe.layers]
+    return {need for name in roles[: roles.index(role) + 1] for need in (*recipe.ancestors(name), name)}
+
+
+def _check_overlaps(store: Store, recipe: Recipe, layers: tuple[BlobRecord, ...]) -> None:
+    """Check once for each set of layers; thousands of paths take their time."""
+    kin = {layer.role: layer.needs for layer in recipe.layers}
+    key = digest_of(["overlaps", kin, [(layer.name, layer.digest) for layer in layers]])
+    if store.find_record(key) is None:
+        check_overlaps(recipe, {layer.name: store.paths(layer) for layer in layers})
+        store.add_record(BlobRecord(key, "overlaps"))
 
 
 def _check_version(version: str) -> None:
@@ -211,15 +160,23 @@ def _check_version(version: str) -> None:
         ) from error
 
 
-def _gather(settings: Settings, recipe: Recipe) -> tuple[Inputs, dict[str, Fetched]]:
-    components = fetch_components(settings, recipe)
+def gather(
+    settings: Settings, store: Store, recipe: Recipe, reporter: Reporter
+) -> tuple[Inputs, dict[str, Fetched], Lock]:
+    """Return what the keys are made of, the components and the lock that both come from."""
+    lock = require_lock(settings, store, recipe, reporter)
+    components = list_components(settings, recipe, lock)
     roles = tuple(layer.role for layer in recipe.layers)
-    return read_inputs(settings, roles, {name: item.sha256 for name, item in components.items()}), components
+    digests = {name: item.identity for name, item in components.items()}
+    return read_inputs(settings, roles, digests, lock), components, lock
 
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the bake lock of the state directory; what a killed bake left in the work folder is removed first."""
+    """Hold the bake lock of the state directory; what a killed bake left in the work folder is removed first.
+
+    Programs that make temporary files make them in the work folder meanwhile.
+    """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with (settings.state_dir / "bake.lock").open("w") as lock:
         try:
@@ -229,5 +186,15 @@ def _alone(settings: Settings) -> Iterator[None]:
                 f"another bake uses {settings.state_dir}", resolution="wait for it, or set QTRADE_STATE_DIR"
             ) from error
         shutil.rmtree(settings.work_dir, ignore_errors=True)
-        settings.work_dir.mkdir(parents=True)
-        yield
+        temporary = settings.work_dir / "tmp"
+        temporary.mkdir(parents=True)
+        kept = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = str(temporary)
+        try:
+            yield
+        finally:
+            if kept is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = kept
+            shutil.rmtree(temporary, ignore_errors=True)

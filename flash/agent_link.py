@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from flash.jobs import SignedJob, check_report, failure
-from flash.ssh import SshTarget
 from qtrade.errors import HostError, QtradeError
 from qtrade.redaction import redact
+from qtrade.ssh import SshTarget
 
 _RUN = "sudo -n /usr/bin/qtrade-agent run"
 _POLL_S = 2.0

@@ -2,19 +2,37 @@
 
 import base64
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment as Jinja
 from jinja2 import StrictUndefined, TemplateError
 
 from qtrade.errors import BadInput
-from qtrade.manifest import Environment, Host, Image
+from qtrade.manifest import Image
 from qtrade.manifest.image import canonical_json, image_id
 from qtrade.manifest.inputs import InputFile, InputValue
 from qtrade.signing import BUNDLE_TYPE, SigningKey
 
 _SPACING: Any = {"keep_trailing_newline": True, "trim_blocks": True, "lstrip_blocks": True}
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
+
+
+class HasValues(Protocol):
+    """An environment, as far as config is concerned: its values by name."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The values."""
+        ...
+
+
+class HasConfig(HasValues, Protocol):
+    """A host, as far as config is concerned."""
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +83,7 @@ class Bundle:
         return key.envelope(BUNDLE_TYPE, self.payload(generation))
 
 
-def render_bundle(host: Host, environment: Environment, image: Image) -> Bundle:
+def render_bundle(host: HasConfig, environment: HasValues, image: Image) -> Bundle:
     """Return the bundle of `host` for `image`. Raises `BadInput` for an unknown, missing or wrongly typed value."""
     values = _resolve_values(host, environment, image)
     jinja = Jinja(autoescape=False, undefined=StrictUndefined, **_SPACING)  # noqa: S701 - config files, not HTML
@@ -76,7 +94,7 @@ def render_bundle(host: Host, environment: Environment, image: Image) -> Bundle:
     return Bundle(host.name, image.id, tuple(sorted(files, key=lambda file: file.path)))
 
 
-def _resolve_values(host: Host, environment: Environment, image: Image) -> dict[str, Any]:
+def _resolve_values(host: HasConfig, environment: HasValues, image: Image) -> dict[str, Any]:
     declared: dict[str, InputValue] = {}
     for inputs in image.inputs.values():
         declared.update(inputs.values)
@@ -107,12 +125,12 @@ def _resolve_values(host: Host, environment: Environment, image: Image) -> dict[
     return values
 
 
-def _render_file(jinja: Jinja, file: InputFile, values: dict[str, Any], host: Host) -> list[ConfigFile]:
+def _render_file(jinja: Jinja, file: InputFile, values: dict[str, Any], host: HasConfig) -> list[ConfigFile]:
     items = (values[file.each] or {}).items() if file.each else ((None, None),)
     return [_render_one(jinja, file, {**values, "key": key, "item": item}, host) for key, item in items]
 
 
-def _render_one(jinja: Jinja, file: InputFile, values: dict[str, Any], host: Host) -> ConfigFile:
+def _render_one(jinja: Jinja, file: InputFile, values: dict[str, Any], host: HasConfig) -> ConfigFile:
     path = file.path.replace("{key}", str(values["key"]))
     try:
         content = jinja.from_string(file.template).render(host=host.name, **values)

@@ -6,7 +6,6 @@ from typing import Any
 
 from flash.agent_link import AgentLink
 from flash.config import Bundle
-from flash.inventory import job_key, trusted_builders
 from flash.jobs import JobBuilder
 from flash.journal import Journal
 from flash.ssh import known_hosts_path, target_for
@@ -16,6 +15,7 @@ from qtrade.manifest import Environment, Host
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store
+from qtrade.trust.keyring import ensure_keyring
 
 Evidence = dict[str, Any]
 # One lost answer is no sign that nothing runs there.
@@ -34,12 +34,13 @@ class FlashContext:
     bundle: Bundle
     reporter: Reporter
     journal: Journal
+    allow_older: bool = False
     clean_up: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def jobs(self) -> JobBuilder:
         """Return the maker of jobs for this host."""
-        return JobBuilder(self.host, job_key(self.settings), trusted_builders(self.settings))
+        return JobBuilder(self.host, ensure_keyring(self.settings))
 
     @property
     def link(self) -> AgentLink:

@@ -1,18 +1,15 @@
 """Is the host healthy: its system is up, nothing failed, and the roles' specs hold on it."""
 
-import shutil
 import time
 
 from flash.context import Evidence, FlashContext
-from flash.ssh import SshTarget, target_for
-from qtrade import process
+from flash.ssh import target_for
 from qtrade.errors import HostError
 from qtrade.manifest import Host
 from qtrade.settings import Settings
-from qtrade.specs import TESTS_FAILED, Mark, SpecResult, read_report, spec_command
+from qtrade.specs import Mark, SpecResult, run_over_ssh
 
 _SETTLED = ("running", "degraded")
-_MAX_SOCKET_PATH = 60
 
 
 def wait_until_settled(context: FlashContext, *, within_s: float) -> Evidence:
@@ -40,20 +37,7 @@ def run_specs(settings: Settings, host: Host, roles: tuple[str, ...]) -> SpecRes
     """Run the roles' specs for booted machines and configured hosts, logged in as its operator. Raises `ToolError` when they cannot run."""
     target = target_for(settings, host, user=host.ssh.operator)
     work = settings.state_dir / "specs" / host.name
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    config = work / "ssh_config"
-    config.write_text(_ssh_config(settings, target))
-    report = work / "report.xml"
-    where = (f"--ssh-config={config}", f"--hosts=ssh://{host.name}")
-    command = spec_command(settings.project, roles, (Mark.BOOTED, Mark.HOST), where, report)
-    try:
-        done = process.run(command, timeout_s=1200, check=False)
-    finally:
-        process.run(["ssh", "-F", config, "-O", "exit", host.name], check=False)
-    if done.returncode not in (0, TESTS_FAILED):
-        raise process.failed(done)
-    return read_report(report)
+    return run_over_ssh(settings, target, roles, (Mark.BOOTED, Mark.HOST), work)
 
 
 def check_specs(context: FlashContext) -> Evidence:
@@ -67,15 +51,3 @@ def check_specs(context: FlashContext) -> Evidence:
             resolution="mend the role or the host's config",
         )
     return {"specs": result.ran}
-
-
-def _ssh_config(settings: Settings, target: SshTarget) -> str:
-    options = target.options()
-    pairs = [option.split("=", 1) for option in options if "=" in option]
-    lines = [f"Host {target.host}", f"  HostName {target.address}", f"  Port {target.port}", f"  User {target.user}"]
-    lines += [f"  {name} {value}" for name, value in pairs]
-    sockets = settings.state_dir / "ssh"
-    sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if len(str(sockets)) <= _MAX_SOCKET_PATH:  # a socket's path has at most 108 bytes
-        lines.append(f"  ControlPath {sockets}/%C")
-    return "\n".join(lines) + "\n"

@@ -1,11 +1,10 @@
-"""Find a host's manifest, its environment, and who is trusted to sign for it."""
+"""Find a host's manifest and its environment."""
 
 from pathlib import Path
 
 from qtrade.errors import BadInput, NotFound, Refused
 from qtrade.manifest import Environment, Host, Image, load_manifest
 from qtrade.settings import Settings
-from qtrade.signing import PublicKey, SigningKey, ensure_key
 
 
 def load_host(settings: Settings, name: str) -> Host:
@@ -56,21 +55,6 @@ def check_allowed(host: Host, environment: Environment, image: Image) -> None:
             details=f"stand-ins: {parts}",
             resolution="flash an image that was baked from the production recipe",
         )
-
-
-def trusted_builders(settings: Settings) -> tuple[PublicKey, ...]:
-    """Return the keys that may sign images."""
-    return (build_key(settings).public,)
-
-
-def build_key(settings: Settings) -> SigningKey:
-    """Return the key that signs images."""
-    return ensure_key(settings.keys_dir, "build")
-
-
-def job_key(settings: Settings) -> SigningKey:
-    """Return the key that signs jobs, config bundles and secrets."""
-    return ensure_key(settings.keys_dir, "job")
 
 
 def _candidates(settings: Settings, name: str) -> tuple[Path, ...]:

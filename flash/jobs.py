@@ -13,7 +13,8 @@ from flash.trust import VerifiedImage
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest import Host
 from qtrade.manifest.host import DiskIdentity
-from qtrade.signing import JOB_TYPE, PublicKey, SigningKey
+from qtrade.signing import JOB_TYPE, SigningKey
+from qtrade.trust.keyring import Keyring
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,17 @@ class SignedJob:
 
 
 class JobBuilder:
-    """Makes jobs for one host."""
+    """Makes jobs for one host. Each carries the trust set, so that the host takes a newer one with whatever comes next."""
 
-    def __init__(self, host: Host, key: SigningKey, builders: tuple[PublicKey, ...]) -> None:
+    def __init__(self, host: Host, keyring: Keyring) -> None:
         self._host = host
-        self.key = key
-        self._builders = builders
+        self._keyring = keyring
+        self.key: SigningKey = keyring.signer("job")
+
+    @property
+    def root_id(self) -> str:
+        """Return the id of the root key that an installer is to pin."""
+        return self._keyring.root_id
 
     def install(self, image: VerifiedImage, *, source: str, report: str, bundle: dict[str, Any]) -> SignedJob:
         """Return the job that makes the OS disk anew and puts `image` on it."""
@@ -45,11 +51,13 @@ class JobBuilder:
             data=[_disk(disk) for disk in host.data_disks],
             layout={"esp_mib": host.os_disk.esp_mib, "system_mib": host.os_disk.system_mib},
             cmdline=host.cmdline,
-            trust={"build": [key.pem for key in self._builders], "job": [self.key.public.pem]},
+            environment=host.environment,
             bundle=bundle,
         )
 
-    def stage(self, image: VerifiedImage, *, source: str, bundle: dict[str, Any]) -> SignedJob:
+    def stage(
+        self, image: VerifiedImage, *, source: str, bundle: dict[str, Any], allow_older: bool = False
+    ) -> SignedJob:
         """Return the job that adds `image` to a running host, not yet booted."""
         return self._sign(
             "stage",
@@ -58,6 +66,8 @@ class JobBuilder:
             os_disk=_disk(self._host.os_disk),
             protected=[_disk(disk) for disk in self._host.protected_disks],
             cmdline=self._host.cmdline,
+            environment=self._host.environment,
+            allow_older=allow_older,
             bundle=bundle,
         )
 
@@ -89,6 +99,7 @@ class JobBuilder:
             "host": self._host.name,
             "nonce": nonce,
             "issued_at": int(time.time()),
+            "trust": self._keyring.envelope,
             **fields,
         }
         return SignedJob(self.key.envelope(JOB_TYPE, payload), nonce)
@@ -118,14 +129,15 @@ def failure(host: str, error: dict[str, str]) -> HostError:
     )
 
 
-def _image(image: VerifiedImage) -> dict[str, str]:
-    return {
+def _image(image: VerifiedImage) -> dict[str, Any]:
+    fields = {
         "id": image.image.id,
         "version": image.image.version,
         "list": image.list_text,
         "sig": base64.b64encode(image.list_sig).decode(),
         "image_json": image.image_text,
     }
+    return {**fields, "promotion": image.promotion} if image.promotion is not None else fields
 
 
 def _disk(disk: DiskIdentity) -> dict[str, Any]:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from flash.agent_link import AgentLink
 from flash.config import render_bundle
 from flash.generations import next_generation
-from flash.inventory import job_key, load_environment, load_host, trusted_builders
+from flash.inventory import load_environment, load_host
 from flash.jobs import JobBuilder
 from flash.lease import lease
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
-from flash.trust import load_image
+from flash.trust import load_installed
 from qtrade.errors import HostError
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import LocalStore
+from qtrade.store import open_store
+from qtrade.trust.keyring import ensure_keyring
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
             f"{host.name} runs without its state partition: what is pushed now would be gone after the next boot",
             resolution="repair the partition, or flash the host, then push",
         )
-    image = load_image(LocalStore(settings.store), host.recipe, status["version"], trusted_builders(settings))
+    keyring = ensure_keyring(settings)
+    image = load_installed(open_store(settings), host.recipe, status["version"], keyring.trust)
     if image.image.id != status["image"]:
         raise HostError(
             f"{host.name} runs image {status['image'][:16]}…, which is not {host.recipe} {status['version']} of this store",
@@ -51,11 +53,10 @@ def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
         )
     bundle = render_bundle(host, environment, image.image)
     secrets = resolve_secrets(settings, host, image.image)
-    key = job_key(settings)
-    jobs = JobBuilder(host, key, trusted_builders(settings))
+    jobs = JobBuilder(host, keyring)
     generation = next_generation(settings, host.name, seen=status["generation"])
     with reporter.step("push config"):
-        report = link.run(jobs.apply(bundle.envelope(generation, key)))
+        report = link.run(jobs.apply(bundle.envelope(generation, jobs.key)))
     units = list(report["units"])
     for name, value in secrets.items():
         with reporter.step(f"push secret {name}"):

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 from flash.agent_link import AgentLink
-from flash.inventory import job_key, load_host, trusted_builders
+from flash.inventory import load_host
 from flash.jobs import JobBuilder
 from flash.lease import lease
 from flash.ssh import target_for
-from flash.trust import load_image
+from flash.trust import check_not_revoked, load_installed
 from qtrade.errors import HostError, Refused
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import LocalStore
+from qtrade.store import open_store
+from qtrade.trust.keyring import ensure_keyring
 
 _BOOT_DEADLINE_S = 900
 
@@ -36,18 +37,20 @@ def _roll_back(settings: Settings, host_name: str, reporter: Reporter, *, to: st
     host = load_host(settings, host_name)
     link = AgentLink(target_for(settings, host))
     status = link.status()
-    jobs = JobBuilder(host, job_key(settings), trusted_builders(settings))
+    keyring, store = ensure_keyring(settings), open_store(settings)
+    jobs = JobBuilder(host, keyring)
     # An image that was never committed is left for the default, not for the one before it.
     committed = status["image"] in (status["default"], status["previous"])
     wanted = status["previous"] if committed else status["default"]
     if to:
-        wanted = load_image(LocalStore(settings.store), host.recipe, to, trusted_builders(settings)).image.id
+        wanted = load_installed(store, host.recipe, to, keyring.trust).image.id
     if not wanted or wanted not in status["installed"]:
         raise Refused(
             f"{host.name} has no {f'version {to}' if to else 'previous version'} installed",
             details=f"installed: {', '.join(image[:16] for image in status['installed'])}",
             resolution="flash that version instead",
         )
+    check_not_revoked(store, wanted, keyring.trust)
     if wanted == status["image"]:
         raise Refused(f"{host.name} runs that version already", resolution="name another with --to")
     report = link.run(jobs.commit(wanted, require_running=False))

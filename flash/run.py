@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from flash.config import render_bundle
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, in_place, pxe
-from flash.inventory import check_allowed, load_environment, load_host, trusted_builders
+from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
 from flash.plan import FlashPlan, config_digest, plan_flash
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, rules, sequence
-from flash.trust import load_image
+from flash.trust import load_allowed
 from qtrade.errors import HostError, QtradeError, Refused, UsageError
-from qtrade.manifest import Host
+from qtrade.manifest import Environment, Host
 from qtrade.manifest.host import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import LocalStore
+from qtrade.store import Store, open_store
+from qtrade.trust.keyring import ensure_keyring
+from qtrade.trust.policy import rules_for
 
 # A flash that stops here is taken up at STAGING: what the agent was told died with the controller.
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
@@ -39,19 +41,27 @@ class FlashResult:
 
 
 def prepare(
-    settings: Settings, host_name: str, version: str | None, reporter: Reporter, *, door: Door | None = None
+    settings: Settings,
+    host_name: str,
+    version: str | None,
+    reporter: Reporter,
+    *,
+    door: Door | None = None,
+    allow_older: bool = False,
 ) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
     environment = load_environment(settings, host)
-    store = LocalStore(settings.store)
-    chosen = version or _newest(store, host)
-    image = load_image(store, host.recipe, chosen, trusted_builders(settings))
+    store = open_store(settings)
+    chosen = version or _choose_version(store, host, environment)
+    trust = ensure_keyring(settings).trust
+    image = load_allowed(store, host.recipe, chosen, trust=trust, environment=environment)
     check_allowed(host, environment, image.image)
     bundle = render_bundle(host, environment, image.image)
     target_for(settings, host)
     resolve_secrets(settings, host, image.image)
-    context = FlashContext(settings, host, environment, image, store, bundle, reporter, _new_journal(settings, host))
+    journal = _new_journal(settings, host)
+    context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older)
     return context, plan_flash(host, image.image, door or _choose_door(context), config=config_digest(host, bundle))
 
 
@@ -191,7 +201,17 @@ def _steps(door: Door) -> Steps:
             return pxe.steps()
 
 
-def _newest(store: LocalStore, host: Host) -> str:
+def _choose_version(store: Store, host: Host, environment: Environment) -> str:
+    """Return where the environment's channel leads; in development, where nothing needs a promotion, the newest version."""
+    channel = rules_for(environment).channel
+    if channel != "dev":
+        pointer = store.channel(host.recipe, channel)
+        if pointer is None:
+            raise Refused(
+                f"channel {channel} of {host.recipe} leads nowhere",
+                resolution=f"run `qtrade images promote VERSION --recipe {host.recipe} --to {channel}`",
+            )
+        return pointer.version
     versions = store.versions(host.recipe)
     if not versions:
         raise Refused(

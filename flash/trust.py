@@ -1,81 +1,52 @@
-"""Verify an image before anything of it is used: signatures, id, and every byte of every blob."""
+"""Load the image that a host is to run: its signatures hold, nothing revoked it, and the host's environment takes it."""
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 
-from pydantic import ValidationError
-
-from qtrade.errors import TrustError
-from qtrade.manifest import Image
-from qtrade.manifest.image import image_id
-from qtrade.signing import STATEMENT_TYPE, PublicKey, open_envelope
+from qtrade.manifest import Environment
 from qtrade.store import Store
+from qtrade.trust.images import VerifiedImage, load_image, load_trusted, signers_of, verify_blobs
+from qtrade.trust.policy import Candidate, raise_refused, refuse_install, refuse_revoked, rules_for
+from qtrade.trust.statements import verify_statements
+from qtrade.trust.trust_set import TrustSet
 
-_CURE = "bake the version again under another number; this one must not be used"
-
-
-@dataclass(frozen=True)
-class VerifiedImage:
-    """An image whose signatures and id hold, with the texts that were verified."""
-
-    image: Image
-    image_text: str
-    list_text: str
-    list_sig: bytes
+__all__ = ["VerifiedImage", "check_not_revoked", "load_allowed", "load_image", "load_installed", "verify_blobs"]
 
 
-def load_image(store: Store, recipe: str, version: str, trusted: tuple[PublicKey, ...]) -> VerifiedImage:
-    """Return a version whose signatures hold. Raises `NotFound`, or `TrustError` for an unsigned or altered one."""
+def load_allowed(
+    store: Store, recipe: str, version: str, *, trust: TrustSet, environment: Environment
+) -> VerifiedImage:
+    """Return a version for a host of `environment`, with the promotion that the host will ask for.
+
+    Raises `NotFound`, `TrustError` for an unsigned or altered image, `Refused` with all reasons of the policy.
+    """
     published = store.read(recipe, version)
-    statement = open_envelope(published.envelope, STATEMENT_TYPE, trusted)
-    subjects = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
-    found = {"list": image_id(published.list_text), "image.json": image_id(published.image_text)}
-    for name, digest in found.items():
-        if subjects.get(name) != digest:
-            raise TrustError(
-                f"{recipe} {version}: {name} was altered",
-                details=f"signed {subjects.get(name)}\nfound  {digest}",
-                resolution=_CURE,
-            )
-    if not any(key.verify(published.list_sig, published.list_text.encode()) for key in trusted):
-        raise TrustError(f"{recipe} {version}: no trusted key signed the list", resolution=_CURE)
-    try:
-        image = Image.model_validate_json(published.image_text)
-    except ValidationError as error:
-        raise TrustError(f"{recipe} {version}: image.json is of another format", details=str(error)) from error
-    if (
-        image.id != found["list"]
-        or image.list_text() != published.list_text
-        or (image.name, image.version) != (recipe, version)
-    ):
-        raise TrustError(f"{recipe} {version}: image.json and list are of different images", resolution=_CURE)
-    return VerifiedImage(image, published.image_text, published.list_text, published.list_sig)
+    loaded = load_trusted(published, recipe, version, trust)
+    rules = rules_for(environment)
+    statements = verify_statements(loaded.image.id, store.attestations(loaded.image.id), trust)
+    candidate = Candidate(loaded.image, signers_of(published, trust.ever_built()), statements)
+    raise_refused(
+        f"{recipe} {version} must not run in {environment.name}",
+        refuse_install(candidate, trust, rules, int(time.time())),
+    )
+    promotion = statements.promotion_for(rules.channel)
+    if promotion is None:
+        return loaded
+    return replace(loaded, promotion=promotion[1], sequence=promotion[0].sequence)
 
 
-def verify_blobs(store: Store, image: Image) -> None:
-    """Read every blob of the image and compare. Raises `NotFound`, or `TrustError` naming the blob."""
-    roles = {layer.digest: f"layer {layer.role}" for layer in image.layers}
-    roles.update({image.kernel.digest: "kernel", image.initrd.digest: "initrd", image.installer.digest: "installer"})
-    sizes = {**image.blobs(), image.installer.digest: image.installer.size}
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda item: _verify(store, roles[item[0]], *item), sizes.items()))
+def load_installed(store: Store, recipe: str, version: str, trust: TrustSet) -> VerifiedImage:
+    """Return a version that a host holds already: signed and not revoked is enough to push to it or to go back to it.
+
+    Raises `NotFound`, `TrustError` for an unsigned or altered image, `Refused` for a revoked one.
+    """
+    published = store.read(recipe, version)
+    loaded = load_trusted(published, recipe, version, trust)
+    check_not_revoked(store, loaded.image.id, trust)
+    return loaded
 
 
-def _verify(store: Store, what: str, digest: str, size: int) -> None:
-    path = store.open_blob(digest)
-    found_size = path.stat().st_size
-    if found_size != size:
-        raise TrustError(
-            f"{what} is truncated: {found_size} of {size} bytes" if found_size < size else f"{what} is too long",
-            details=str(path),
-            resolution="delete that file and bake the version again",
-        )
-    with path.open("rb") as source:
-        found = hashlib.file_digest(source, "sha256").hexdigest()
-    if found != digest:
-        raise TrustError(
-            f"{what} was altered",
-            details=f"{path}\nhas sha256 {found}",
-            resolution="delete that file and bake the version again",
-        )
+def check_not_revoked(store: Store, image_id: str, trust: TrustSet) -> None:
+    """Raise `Refused` when the image was revoked."""
+    statements = verify_statements(image_id, store.attestations(image_id), trust)
+    raise_refused(f"image {image_id[:16]} must not be used", refuse_revoked(statements))

@@ -16,6 +16,8 @@ from qtrade.redaction import redact
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 _TAIL_LINES = 30
+_running: set[subprocess.Popen[bytes]] = set()
+_LINE_CHARACTERS = 1500
 # Before a command: it runs in its own mount and process namespaces, and the kernel ends all of it when this process dies.
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
 
@@ -67,12 +69,14 @@ def run(  # noqa: PLR0913 - the one door takes all the options
     except FileNotFoundError as error:
         missing = error.filename or args[0]
         raise ToolError(f"{missing} is not installed", resolution="run `make setup`, or install the program") from error
+    _running.add(child)
     try:
         stdout, stderr = _communicate(child, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"{_shown(args)} took longer than {timeout_s:.0f} s") from error
     finally:
         kill_group(child)
+        _running.discard(child)
     done = Completed(tuple(args), child.returncode, stdout, stderr)
     if check and done.returncode != 0:
         raise failed(done)
@@ -81,8 +85,27 @@ def run(  # noqa: PLR0913 - the one door takes all the options
 
 def failed(done: Completed) -> ToolError:
     """Return the error that describes a program that ended badly."""
-    output = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL_LINES:]
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL_LINES:]
+    output = [line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}…" for line in lines]
     return ToolError(f"{_shown(done.argv)} ended with code {done.returncode}", details=redact("\n".join(output)))
+
+
+def end_running() -> None:
+    """End all programs that `run` waits for in other threads: after Ctrl-C nobody wants to wait for them."""
+    for child in tuple(_running):
+        kill_group(child)
+
+
+def attach(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
+    """Run a program on this process's own terminal and return its exit code. Ctrl-C is the program's, not ours."""
+    args = [str(arg) for arg in argv]
+    kept = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the program would inherit
+    try:
+        return subprocess.run(args, env=clean_env(env), check=False).returncode
+    except FileNotFoundError as error:
+        raise ToolError(f"{args[0]} is not installed", resolution="run `make setup`, or install the program") from error
+    finally:
+        signal.signal(signal.SIGINT, kept)
 
 
 def spawn(

@@ -2,16 +2,17 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qtrade.redaction import redact
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
 
 Advance = Callable[[int], None]
 
@@ -58,43 +59,122 @@ class Timings:
 
 
 class ConsoleReporter:
-    """Live lines on a terminal, plain lines in a pipe. Everything goes to stderr."""
+    """Live lines on a terminal, plain lines in a pipe. Everything goes to stderr. Steps may run side by side, in threads."""
 
     def __init__(self, *, timings: Timings | None = None, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
+        self._quiet = quiet
         self._timings = timings or Timings(None)
+        self._lock = threading.Lock()
+        self._live = None if quiet or not sys.stderr.isatty() else _LiveSteps()
 
     def say(self, text: str) -> None:
         """Print one redacted line."""
-        self._console.print(redact(text), markup=False, soft_wrap=True)
+        if self._quiet:
+            return
+        with self._lock:
+            if self._live:
+                self._live.print(redact(text))
+            else:
+                sys.stderr.write(redact(text) + "\n")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Print the step when it starts (with an ETA from earlier runs) and its seconds when it ends well."""
+        """Show the step while it runs (with an ETA from earlier runs) and its seconds when it ends well."""
         expected_s = self._timings.expected_s(name)
         eta = f" (about {expected_s:.0f} s)" if expected_s and expected_s >= 2 else ""
         start = time.monotonic()
-        if self._console.is_terminal:
-            with self._console.status(f"{name}{eta}"):
+        if self._live:
+            with self._live.step(f"{name}{eta}"):
                 yield
         else:
             self.say(f"… {name}{eta}")
             yield
         seconds = time.monotonic() - start
-        self._timings.record(name, seconds)
+        with self._lock:
+            self._timings.record(name, seconds)
         self.say(f"✓ {name} {seconds:.1f} s")
 
     @contextmanager
     def transfer(self, name: str, total_bytes: int) -> Iterator[Advance]:
-        """Show a bar with rate and ETA on a terminal, the end only in a pipe."""
-        if not self._console.is_terminal:
+        """Show a bar with rate and ETA on a terminal, the start only in a pipe."""
+        if self._live:
+            with self._live.transfer(name, total_bytes) as advance:
+                yield advance
+        else:
             self.say(f"… {name}: {total_bytes / 1e6:.1f} MB")
             yield lambda _: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as progress:
-            task = progress.add_task(name, total=total_bytes)
+
+
+class _LiveSteps:
+    """What is under way, redrawn at the foot of a terminal. rich is loaded here, since a pipe needs none of it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415
+
+        self._console = Console(stderr=True, highlight=False, emoji=False)
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._running = 0
+
+    def print(self, text: str) -> None:
+        """Print a line above what is under way."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show a step with the seconds since its start."""
+        with self._task(text, None):
+            yield
+
+    @contextmanager
+    def transfer(self, text: str, total_bytes: int) -> Iterator[Advance]:
+        """Show bytes done, rate and ETA."""
+        with self._task(text, total_bytes) as advance:
+            yield advance
+
+    @contextmanager
+    def _task(self, text: str, total_bytes: int | None) -> Iterator[Advance]:
+        progress = self._enter()
+        task = progress.add_task(text, total=total_bytes)
+        try:
             yield lambda done_bytes: progress.update(task, completed=done_bytes)
+        finally:
+            progress.remove_task(task)
+            self._leave()
+
+    def _enter(self) -> "Progress":
+        from rich import progress as parts  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        class Amount(parts.DownloadColumn):
+            """Bytes and rate of a transfer; nothing for a step."""
+
+            def render(self, task: "Task") -> Text:
+                if task.total is None:
+                    return Text()
+                rate = f" {task.speed / 1e6:.1f} MB/s" if task.speed else ""
+                return super().render(task) + Text(rate)
+
+        with self._lock:
+            if self._progress is None:
+                columns = (
+                    parts.SpinnerColumn(),
+                    parts.TextColumn("{task.description}", markup=False),
+                    parts.TimeElapsedColumn(),
+                )
+                self._progress = parts.Progress(
+                    *columns, Amount(), parts.TimeRemainingColumn(), console=self._console, transient=True
+                )
+                self._progress.start()
+            self._running += 1
+            return self._progress
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running == 0 and self._progress:
+                self._progress.stop()
+                self._progress = None
 
 
 def print_json(document: Any) -> None:

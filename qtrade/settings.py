@@ -1,12 +1,35 @@
 """Where things are: set by environment variables, with defaults that need none."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from qtrade.errors import BadInput
 
+# They separate layers and options of an overlay mount, and words of mmdebstrap's hooks.
+_NOT_IN_PATHS = ",:\\\"' \t\n"
 _MARKS = ("manifests", "ansible", "packer")
+_S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([0-9A-Za-z._/-]*))?")
+Checksums = Literal["when_required", "when_supported"]
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """A store in a bucket. `endpoint` is the URL of an S3 that is not Amazon's.
+
+    `checksums` says when boto3 adds checksums of its own; `when_required` suits every S3, since bodies are signed anyway.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    checksums: Checksums = "when_required"
+
+    def __str__(self) -> str:
+        """Return the URL as it stands in QTRADE_STORE."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -15,12 +38,15 @@ class Settings:
 
     `project` holds manifests/, ansible/ and packer/ (QTRADE_PROJECT; else the working directory or a parent of it, else
     the checkout that this module is in). `state_dir` holds everything that qtrade writes (QTRADE_STATE_DIR; else
-    .state in the project). `store` holds published images (QTRADE_STORE; else state_dir/store).
+    .state in the project). `store` holds published images (QTRADE_STORE: a folder, or s3://bucket/prefix, then with
+    QTRADE_S3_ENDPOINT, QTRADE_S3_CHECKSUMS and what boto3 reads, such as AWS_ACCESS_KEY_ID; else state_dir/store). `keys` holds the
+    signing keys, where they are not to lie in the state directory (QTRADE_KEYS_DIR; else state_dir/keys).
     """
 
     project: Path
     state_dir: Path
-    store: Path
+    store: Path | S3Address
+    keys: Path | None = None
 
     @property
     def tools_dir(self) -> Path:
@@ -39,16 +65,55 @@ class Settings:
 
     @property
     def keys_dir(self) -> Path:
-        """Signing keys of this state directory (the lab's); mode 700."""
-        return self.state_dir / "keys"
+        """The trust set and the signing keys that are at hand; mode 700."""
+        return self.keys or self.state_dir / "keys"
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment. Raises `BadInput` when the project folder cannot be found."""
+    """Read the settings from the environment. Raises `BadInput` when there is no project, or a variable is of no use."""
     project = _find_project()
     state_dir = Path(os.environ.get("QTRADE_STATE_DIR") or project / ".state").absolute()
-    store = Path(os.environ.get("QTRADE_STORE") or state_dir / "store").absolute()
-    return Settings(project=project, state_dir=state_dir, store=store)
+    unfit = sorted(set(str(state_dir)) & set(_NOT_IN_PATHS))
+    if unfit:
+        raise BadInput(
+            f"the state directory {state_dir} has {unfit[0]!r} in its path, which overlay mounts and mmdebstrap take for something else",
+            resolution="set QTRADE_STATE_DIR to a folder without it",
+        )
+    keys = os.environ.get("QTRADE_KEYS_DIR")
+    return Settings(
+        project=project,
+        state_dir=state_dir,
+        store=_find_store(state_dir),
+        keys=Path(keys).absolute() if keys else None,
+    )
+
+
+def _find_store(state_dir: Path) -> Path | S3Address:
+    named = os.environ.get("QTRADE_STORE") or str(state_dir / "store")
+    if "://" not in named:
+        return Path(named).absolute()
+    match = _S3_URL.fullmatch(named)
+    if match is None:
+        raise BadInput(
+            f"QTRADE_STORE is {named!r:.200}, which is no store",
+            resolution="set it to a folder, or to s3://bucket/prefix",
+        )
+    endpoint = os.environ.get("QTRADE_S3_ENDPOINT") or None
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise BadInput(
+            f"QTRADE_S3_ENDPOINT is {endpoint!r:.200}, which is no URL", resolution="write it as https://s3.example.org"
+        )
+    return S3Address(match[1], (match[2] or "").strip("/"), endpoint, _find_checksums())
+
+
+def _find_checksums() -> Checksums:
+    match os.environ.get("QTRADE_S3_CHECKSUMS") or "when_required":
+        case "when_required" | "when_supported" as checksums:
+            return checksums
+        case other:
+            raise BadInput(
+                f"QTRADE_S3_CHECKSUMS is {other!r:.80}", resolution="set it to when_required or when_supported"
+            )
 
 
 def _find_project() -> Path:

@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -106,14 +107,35 @@ def open_envelope(envelope: dict[str, Any], payload_type: str, trusted: tuple[Pu
     return json.loads(body)
 
 
+def parse_public_pem(pem: str) -> PublicKey:
+    """Return the public key of a PEM SubjectPublicKeyInfo. Raises `ValueError` unless it is an Ed25519 one."""
+    try:
+        key = serialization.load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("this is no public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("this is no Ed25519 key")  # noqa: TRY004 - it is the value that is wrong, not a type
+    return PublicKey(key.public_bytes_raw())
+
+
 def load_key(folder: Path, name: str) -> SigningKey:
     """Read the private key `name` of the keys folder. Raises `NotFound`."""
-    path = folder / f"{name}.key"
+    return read_key(folder / f"{name}.key", name)
+
+
+def read_key(path: Path, name: str) -> SigningKey:
+    """Read the private key in the file `path`; `name` is for messages. Raises `NotFound`, `TrustError`."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFound(f"there is no {name} key at {path}", resolution="run `qtrade keys init`") from error
-    key = serialization.load_pem_private_key(data, password=None)
+        raise NotFound(
+            f"there is no {name} key at {path}",
+            resolution=f"bring the {name} key there, or run this where it is; `qtrade keys init` makes the first ones",
+        ) from error
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{path} holds no private key", resolution="name the file that `qtrade keys` wrote") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise TrustError(f"{path} is no Ed25519 key")
     return SigningKey(key)
@@ -124,11 +146,35 @@ def ensure_key(folder: Path, name: str) -> SigningKey:
     path = folder / f"{name}.key"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as sink:
-            sink.write(pem)
+        with suppress(FileExistsError):
+            make_key(path)
     return load_key(folder, name)
+
+
+def make_key(path: Path) -> SigningKey:
+    """Make a new private key in the file `path`, which appears whole (mode 600). Raises `FileExistsError`."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as sink:
+        sink.write(pem)
+        sink.flush()
+        os.fsync(descriptor)
+    try:
+        _place(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return SigningKey(key)
+
+
+def _place(fresh: Path, path: Path) -> None:
+    """Give `fresh` its name. A link never takes the place of a key that is there; a stick with FAT knows none."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if path.exists():
+            raise FileExistsError(str(path)) from error
+        fresh.rename(path)

@@ -102,14 +102,27 @@ def ensure_tools(settings: Settings) -> ToolsRoot:
 
 
 def debootstrap(
-    settings: Settings, suite: str, packages: tuple[str, ...], target: Path, *extra: str, epoch: int = 0
+    settings: Settings,
+    suite: str,
+    packages: tuple[str, ...],
+    target: Path,
+    *extra: str,
+    epoch: int = 0,
+    repository: Path | None = None,
 ) -> None:
-    """Make a root of Debian `suite` with `packages` in the folder `target` by mmdebstrap, .debs cached.
+    """Make a root of Debian `suite` with `packages` in the folder `target` by mmdebstrap.
 
-    No mirror is named: mmdebstrap's own default for the suite serves. Raises `ToolError`.
+    With a `repository`, a local one whose bytes were checked, nothing else serves and there is no network. Without one no mirror is
+    named: mmdebstrap's own default for the suite serves, and the .debs are cached. Raises `ToolError`.
     """
     debs = settings.cache_dir / "debs" / suite
     debs.mkdir(parents=True, exist_ok=True)
+    taken = (
+        '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',
+        f"--setup-hook=sync-in {debs} /var/cache/apt/archives/",
+    )
+    kept = (f"--customize-hook=sync-out /var/cache/apt/archives {debs}",)
+    sources = () if repository is None else (f"deb [trusted=yes] copy:{repository} {suite} main",)
     target.parent.mkdir(parents=True, exist_ok=True)
     process.run(
         [
@@ -125,12 +138,12 @@ def debootstrap(
             *[f"--dpkgopt=path-{rule}" for rule in PATH_RULES],
             "--dpkgopt=force-unsafe-io",
             "--skip=essential/unlink,download/empty",
-            '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',
-            f"--setup-hook=sync-in {debs} /var/cache/apt/archives/",
+            *(() if repository else taken),
             *extra,
-            f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
+            *(() if repository else kept),
             suite,
             str(target),
+            *sources,
         ],
         timeout_s=1800,
         env={"SOURCE_DATE_EPOCH": str(epoch)},

@@ -3,14 +3,15 @@
 import json
 import os
 import sys
+import time
 import traceback
 from typing import Any, Dict
 
-from . import boot, confine, install, programs
+from . import adopt, boot, confine, install, programs, trust
 from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host, locked
-from .job import Job, open_job, open_pinned_job
+from .job import PAYLOAD_TYPE, Job, open_job
 from .journal import Journal
 from .report import Reporter, sign_report
 from .status import read_status
@@ -36,7 +37,9 @@ def run_install() -> int:
     """Install this machine with the job that the kernel command line names."""
     host = Host()
     parameters = install.read_parameters((host.proc / "cmdline").read_text())
-    job = open_pinned_job(install.get_job(parameters["qtrade.job"]), parameters["qtrade.jobkey"])
+    envelope = install.get_job(parameters["qtrade.job"])
+    current = trust.open_pinned(trust.offered_set(envelope, PAYLOAD_TYPE), parameters["qtrade.root"])
+    job = open_job(envelope, current.job)
     reporter = Reporter(job.report)
     facts: Dict[str, Any] = {
         "ok": True,
@@ -46,7 +49,7 @@ def run_install() -> int:
         "error": None,
     }
     try:
-        facts.update(install.install(install.check(job, reporter), host, reporter))
+        facts.update(install.install(install.check(job, current, _now(job, current), reporter), host, reporter))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     reporter.report(facts, job.nonce)
@@ -60,7 +63,10 @@ def run_job() -> int:
     host = Host()
     if not confine.is_confined(os.environ):
         confine.enter(host, "run")
-    job = open_job(_read_envelope(), host.job_keys())
+    envelope = _read_envelope()
+    held = trust.read_held(host.system)
+    current = trust.choose(held, trust.offered_set(envelope, PAYLOAD_TYPE), max(time.time(), held.issued_at))
+    job = open_job(envelope, current.job)
     if job.host != host.name:
         raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
     if job.kind not in ACTIONS:
@@ -68,10 +74,10 @@ def run_job() -> int:
     (host.state / "agent").mkdir(mode=0o700, exist_ok=True)
     # An agent whose controller is gone may still be at work: one job at a time.
     with locked(host.state / "agent/lock"):
-        return _carry_out(job, host)
+        return _carry_out(job, host, current)
 
 
-def _carry_out(job: Job, host: Host) -> int:
+def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
     """Do a job and report; returns the exit code."""
     journal = Journal(host.state / "agent")
     journal.use_nonce(job)
@@ -81,7 +87,8 @@ def _carry_out(job: Job, host: Host) -> int:
         "blobs_fetched": [], "ssh_host_key": host.ssh_host_key(), "protected": [], "error": None,
     }  # fmt: skip
     try:
-        facts.update(ACTIONS[job.kind](Task(job, host, reporter)))
+        environment = adopt.adopt(host, current, job.environment)
+        facts.update(ACTIONS[job.kind](Task(job, host, reporter, current, environment, _now(job, current))))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     journal.note("done" if facts["ok"] else "failed", job)
@@ -105,6 +112,11 @@ def note_boot() -> int:
         state = boot.note_success(esp, host.image_id)
     print(json.dumps({"default": state.default, "failed_boots": state.tries}))
     return 0
+
+
+def _now(job: Job, current: trust.TrustSet) -> float:
+    """Return the latest of the times that are known: a clock that was reset must not make old things fresh."""
+    return max(time.time(), job.issued_at, current.issued_at)
 
 
 def _read_envelope() -> Any:

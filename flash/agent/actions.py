@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import boot, config, credentials, disks, durable, images, layers, mounts, protect, units
+from . import admission, adopt, boot, config, credentials, disks, durable, images, layers, mounts, protect, units
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
 from .job import Image, Job
 from .names import parse_names
 from .report import Reporter, tell_fetch
+from .trust import TrustSet
 
 DRAIN = Path("/usr/lib/qtrade/drain.d")
 _DRAIN_TIMEOUT_S = 1800
@@ -20,11 +21,14 @@ _DRAIN_TIMEOUT_S = 1800
 
 @dataclass(frozen=True)
 class Task:
-    """A job, the host that it is for, and whom to tell."""
+    """A job, the host that it is for, whom to tell, and what the host demands: `now` is the latest of the clocks that it knows."""
 
     job: Job
     host: Host
     reporter: Reporter
+    trust: TrustSet
+    environment: str
+    now: float
 
 
 Action = Callable[[Task], Dict[str, Any]]
@@ -34,7 +38,8 @@ def stage(task: Task) -> Dict[str, Any]:
     """Put an image on the disk next to the running one, without a change of what boots."""
     job, host, reporter = task.job, task.host, task.reporter
     image = _require_image(job)
-    images.check_signature(image, images.read_trust(host.system / "trust"))
+    task.trust.require_fresh(task.now)
+    sequence = admission.require_admitted(image, task.trust, task.environment, task.now)
     disk = host.os_disk()
     if job.os_disk is not None and not disk.matches(job.os_disk):
         raise AgentError(
@@ -45,6 +50,7 @@ def stage(task: Task) -> Dict[str, Any]:
     before = _identities(job, disk)
     with host.esp() as esp:
         state = boot.read_state(esp)
+    _require_newer(task, sequence, state.default)
     keep = {host.image_id, state.default, state.previous, image.image_id} - {""}
     fetcher = Fetcher(job.source, host.system, progress=tell_fetch(reporter))
     reporter.progress("probe")
@@ -61,7 +67,7 @@ def stage(task: Task) -> Dict[str, Any]:
             image.contents, disk.partition("qtrade-system").uuid, disk.partition("qtrade-state").uuid, job.cmdline
         )
         images.write_entry(system, image.image_id, entry)
-    _stage_bundle(job, host, image)
+    _stage_bundle(task, image)
     fetched = fetcher.fetched
     return {
         "staged": image.image_id,
@@ -76,9 +82,12 @@ def arm(task: Task) -> Dict[str, Any]:
     """Let an installed image boot once at the next start."""
     job, host = task.job, task.host
     images.require_installed(host.system, job.image_id)
-    _write_nonce(host, job.nonce)
     with host.esp() as esp:
         state = boot.read_state(esp)
+        # What boots anyway may be armed: that is how a flash that failed leads back.
+        if job.image_id != state.default:
+            _require_admitted(task)
+        _write_nonce(host, job.nonce)
         boot.write_once(esp, job.image_id, state.tries)
     return {"once": job.image_id}
 
@@ -93,10 +102,14 @@ def commit(task: Task) -> Dict[str, Any]:
             f"image {job.image_id} is to be committed, but {host.image_id} runs",
             "look why it fell back; only `require_running` false makes an image the default that does not run",
         )
+    _require_admitted(task)
     if not job.require_running:
         _write_nonce(host, job.nonce)
     with host.esp() as esp:
-        state = boot.commit(esp, job.image_id)
+        boot.commit(esp, job.image_id)
+    adopt.settle(host, task.trust)
+    with host.esp() as esp:
+        state = boot.read_state(esp)
     return {"default": state.default, "previous": state.previous}
 
 
@@ -105,7 +118,7 @@ def apply(task: Task) -> Dict[str, Any]:
     job, host = task.job, task.host
     if job.bundle is None:
         raise AgentError("job-invalid", "a job of kind apply needs a bundle")
-    bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
+    bundle = config.open_bundle(job.bundle, task.trust.job, job.host)
     if bundle.image_id != host.image_id:
         raise AgentError(
             "bundle-foreign",
@@ -197,11 +210,28 @@ def _require_intact(fetcher: Fetcher, image: Image) -> None:
         )
 
 
-def _stage_bundle(job: Job, host: Host, image: Image) -> None:
+def _require_admitted(task: Task) -> None:
+    """Raise `AgentError` unless the installed image may boot. Its expiry does not count: it was let in before."""
+    image = images.read_installed(task.host.system, task.job.image_id)
+    admission.require_admitted(image, task.trust, task.environment)
+
+
+def _require_newer(task: Task, sequence: int, default: str) -> None:
+    runs_by = admission.sequence_of(task.host.system, default, task.trust)
+    if 0 < sequence < runs_by and not task.job.allow_older:
+        raise AgentError(
+            "image-older",
+            f"the image was promoted as number {sequence}, this host runs by number {runs_by}",
+            "flash a newer one; to go back, run `qtrade rollback`, or flash with --allow-older",
+        )
+
+
+def _stage_bundle(task: Task, image: Image) -> None:
     """Write the config generation that the image will boot with; the running one stays current."""
+    job, host = task.job, task.host
     if job.bundle is None:
         return
-    bundle = config.open_bundle(job.bundle, host.job_keys(), job.host)
+    bundle = config.open_bundle(job.bundle, task.trust.job, job.host)
     if bundle.image_id != image.image_id:
         raise AgentError(
             "bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {image.image_id}", "render it again"

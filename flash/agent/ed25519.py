@@ -50,6 +50,12 @@ def raw_key(pem: str) -> Optional[bytes]:
     return der[len(_SPKI_HEAD) :]
 
 
+def pem(public_key: bytes) -> bytes:
+    """Return a raw key as PEM, as openssl reads it."""
+    body = base64.b64encode(_SPKI_HEAD + public_key)
+    return b"-----BEGIN PUBLIC KEY-----\n" + body + b"\n-----END PUBLIC KEY-----\n"
+
+
 def key_id(public_key: bytes) -> str:
     """Return the key id: SHA-256 (hex) of the 32 raw bytes."""
     return hashlib.sha256(public_key).hexdigest()

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Dict, Iterator
 
 from . import disks, mounts
-from .dsse import load_keys
 from .errors import AgentError
-from .images import read_trust
 
 RUN = Path("/run/qtrade")
 INPUTS = Path("/usr/lib/qtrade/inputs.d")
@@ -64,10 +62,6 @@ class Host:
     def boot_id(self) -> str:
         """Return the kernel's id of this boot."""
         return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
-
-    def job_keys(self) -> Dict[str, bytes]:
-        """Return the keys that may sign jobs."""
-        return load_keys(tuple(read_trust(self.system / "trust/job")))
 
     def ssh_host_key(self) -> str:
         """Return the public SSH host key, empty when there is none."""

@@ -1,29 +1,15 @@
 """Images on the system partition: writes one, lists them, and collects those that nothing may boot any more."""
 
-import base64
 import json
 import shutil
 from pathlib import Path
 from typing import Dict, Iterable, List, Set
 
-from . import durable, ed25519
-from .dsse import load_keys
+from . import durable
+from .dsse import canonical
 from .errors import AgentError
 from .imagelist import is_digest, parse_list
 from .job import Image
-
-
-def check_signature(image: Image, pems: Iterable[str]) -> None:
-    """Raise `AgentError` unless one of the build keys signed the list."""
-    keys = load_keys(tuple(pems))
-    message = image.list_text.encode()
-    if not any(ed25519.verify(key, message, image.signature) for key in keys.values()):
-        trusted = ", ".join(sorted(name[:16] for name in keys)) or "none"
-        raise AgentError(
-            "image-untrusted",
-            f"no trusted build key signed image {image.image_id} (trusted are {trusted})",
-            "publish it with a key that the host trusts",
-        )
 
 
 def write_image(system: Path, image: Image) -> None:
@@ -69,6 +55,29 @@ def installed(system: Path) -> List[str]:
     return sorted(path.name for path in folder.iterdir() if is_digest(path.name) and (path / "entry.cfg").is_file())
 
 
+def listed(system: Path) -> List[str]:
+    """Return the ids of all images that lie there, whether they have a boot entry or not."""
+    folder = system / "images"
+    return sorted(path.name for path in folder.iterdir() if is_digest(path.name)) if folder.is_dir() else []
+
+
+def read_installed(system: Path, image_id: str) -> Image:
+    """Return an image from the disk. Raises `AgentError` when it is not whole."""
+    folder = system / "images" / image_id
+    try:
+        list_text, signature = (folder / "list").read_text(), (folder / "list.sig").read_bytes()
+        image_json = (folder / "image.json").read_text()
+        promotion = (
+            json.loads((folder / "promotion.json").read_text()) if (folder / "promotion.json").exists() else None
+        )
+    except (OSError, ValueError) as error:
+        raise AgentError("image-missing", f"image {image_id} cannot be read: {error}", "stage it again") from error
+    contents = parse_list(list_text)
+    if contents.image_id != image_id:
+        raise AgentError("image-altered", f"the list of image {image_id} was altered", "stage it again")
+    return Image(image_id, read_version(system, image_id), list_text, signature, image_json, contents, promotion)
+
+
 def read_version(system: Path, image_id: str) -> str:
     """Return the version of an installed image, empty when its image.json does not say."""
     try:
@@ -108,29 +117,12 @@ def collect(system: Path, keep: Set[str], wanted: Iterable[str] = ()) -> List[st
     return sorted(path.name for path in gone)
 
 
-def write_trust(system: Path, build: Iterable[str], job: Iterable[str]) -> None:
-    """Make exactly these keys the trusted ones."""
-    for folder, pems in ((system / "trust/job", job), (system / "trust", build)):
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = {f"{ed25519.key_id(raw)}.pem": raw for raw in load_keys(tuple(pems)).values()}
-        for name, raw in wanted.items():
-            durable.write_file(folder / name, _pem(raw))
-        durable.remove_all([path for path in folder.glob("*.pem") if path.name not in wanted])
-
-
-def read_trust(folder: Path) -> List[str]:
-    """Return the PEM texts of a trust folder."""
-    return [path.read_text() for path in sorted(folder.glob("*.pem"))]
-
-
 def _files(image: Image) -> Dict[str, bytes]:
-    return {"list": image.list_text.encode(), "list.sig": image.signature, "image.json": image.image_json.encode()}
+    files = {"list": image.list_text.encode(), "list.sig": image.signature, "image.json": image.image_json.encode()}
+    if image.promotion is not None:
+        files["promotion.json"] = canonical(image.promotion)
+    return files
 
 
 def _is_needed(path: Path, needed: Set[str]) -> bool:
     return path.name.lstrip(".").partition(".")[0] in needed
-
-
-def _pem(raw: bytes) -> bytes:
-    body = base64.b64encode(bytes.fromhex("302a300506032b6570032100") + raw)
-    return b"-----BEGIN PUBLIC KEY-----\n" + body + b"\n-----END PUBLIC KEY-----\n"

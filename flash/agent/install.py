@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from . import bios, boot, config, disks, durable, images, layers, mounts, partition, protect
-from .dsse import load_keys
+from . import admission, adopt, bios, boot, config, disks, durable, images, layers, mounts, partition, protect
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
 from .job import DiskId, Image, Job, Layout
 from .programs import run
 from .report import Reporter, tell_fetch
+from .trust import TrustSet, write_held
 from .web import FAULTS, ask
 
 GRUB = Path("/usr/lib/qtrade/grub")
@@ -34,13 +34,14 @@ class Plan:
     guarded: List[disks.Disk]
     before: Dict[str, str]
     bundle: Optional[config.Bundle]
+    trust: TrustSet
 
 
 def read_parameters(cmdline: str) -> Dict[str, str]:
-    """Return the `qtrade.` parameters of the kernel command line. Raises `AgentError` when job or key id is missing."""
+    """Return the `qtrade.` parameters of the kernel command line. Raises `AgentError` when job or root key id is missing."""
     words = (word.partition("=") for word in cmdline.split() if word.startswith("qtrade."))
     found = {name: value for name, _, value in reversed(list(words))}
-    missing = [name for name in ("qtrade.job", "qtrade.jobkey") if not found.get(name)]
+    missing = [name for name in ("qtrade.job", "qtrade.root") if not found.get(name)]
     if missing:
         raise AgentError(
             "cmdline-incomplete", f"the kernel command line lacks {', '.join(missing)}", "correct the boot script"
@@ -61,13 +62,14 @@ def get_job(url: str) -> Any:
     raise AgentError("job-missing", f"{url} gives no job: {error}", "start the flash again")
 
 
-def check(job: Job, reporter: Reporter) -> Plan:
+def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
     """Do every check that needs no write. Raises `AgentError`."""
     if job.kind != "install" or job.image is None or job.layout is None or job.os_disk is None:
         raise AgentError("job-invalid", f"the installer got a job of kind {job.kind}", "start the flash again")
     reporter.progress("check")
-    images.check_signature(job.image, job.trust_build)
-    bundle = config.open_bundle(job.bundle, load_keys(job.trust_job), job.host) if job.bundle is not None else None
+    trust.require_fresh(now)
+    admission.require_admitted(job.image, trust, job.environment, now)
+    bundle = config.open_bundle(job.bundle, trust.job, job.host) if job.bundle is not None else None
     if bundle is not None and bundle.image_id != job.image.image_id:
         raise AgentError(
             "bundle-foreign",
@@ -84,14 +86,16 @@ def check(job: Job, reporter: Reporter) -> Plan:
     # From here on the kernel itself refuses a write to any other disk.
     protect.set_read_only([other for other in everything if other.name != disk.name])
     before = _fingerprints([*guarded, *data])
-    return Plan(job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle)
+    return Plan(job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle, trust)
 
 
 def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
     """Write the disk; the boot choice is the last write. Returns facts for the report. Raises `AgentError`."""
     disk, image, job = plan.disk, plan.image, plan.job
     reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
-    if not plan.keeps_layout:
+    if plan.keeps_layout:
+        partition.mend_table(disk)
+    else:
         partition.write_table(disk, plan.layout)
     disk = _reread(disk)
     partition.check_tables(disk)
@@ -105,7 +109,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         )
         system = stack.enter_context(mounts.mounted(disk.partition_path("qtrade-system"), host.system, "ext4", "rw"))
         stack.enter_context(mounts.mounted(disk.partition_path("qtrade-state"), host.state, "ext4", "rw"))
-        previous = _previous_default(esp, system, image) if keeps_system else ""
+        previous = _previous_default(esp, system, plan) if keeps_system else ""
         images.collect(system, {previous, image.image_id} - {""}, [blob.sha256 for blob in image.contents.blobs])
         fetcher = Fetcher(job.source, system, progress=tell_fetch(reporter))
         fetcher.fetch_all(image.contents.blobs)
@@ -114,7 +118,10 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
             raise AgentError(
                 "blob-altered", f"after writing, not intact: {', '.join(blob.sha256 for blob in bad)}", "check the disk"
             )
-        images.write_trust(system, job.trust_build, job.trust_job)
+        adopt.add_boot_keys(system, plan.trust)
+        adopt.drop_boot_keys(system, plan.trust)
+        write_held(system, plan.trust)
+        admission.write_environment(system, job.environment)
         images.write_image(system, image)
         reporter.progress("state")
         _write_state(plan, host)
@@ -178,13 +185,16 @@ def _is_fat(device: Path) -> bool:
         return b"FAT" in file.read(90)
 
 
-def _previous_default(esp: Path, system: Path, image: Image) -> str:
+def _previous_default(esp: Path, system: Path, plan: Plan) -> str:
+    """Return the image that stays to fall back on, empty for none: it must be one that the new trust set lets boot."""
     try:
         state = boot.read_state(esp)
     except AgentError:
         return ""
     default = state.previous if state.fell_back else state.default
-    return default if default != image.image_id and default in images.installed(system) else ""
+    if default == plan.image.image_id or default not in images.installed(system):
+        return ""
+    return default if admission.is_trusted(system, default, plan.trust) else ""
 
 
 def _write_state(plan: Plan, host: Host) -> None:

@@ -16,7 +16,7 @@ IDENTIFIERS = ("serial", "wwid", "size_bytes", "pci_path")
 
 # What each kind must hold; everything else of the format is optional for it.
 _NEEDS: Dict[str, FrozenSet[str]] = {
-    "install": frozenset({"image", "source", "report", "os_disk", "layout", "trust"}),
+    "install": frozenset({"image", "source", "report", "os_disk", "layout", "trust", "environment"}),
     "stage": frozenset({"image", "source"}),
     "arm": frozenset({"image_id"}),
     "commit": frozenset({"image_id"}),
@@ -28,7 +28,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret",
+    "bundle", "secret", "environment", "allow_older",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -44,6 +44,7 @@ class Image:
     signature: bytes
     image_json: str
     contents: ImageList
+    promotion: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Job:
     data: Tuple[DiskId, ...]
     layout: Optional[Layout]
     cmdline: str
-    trust_build: Tuple[str, ...]
-    trust_job: Tuple[str, ...]
+    environment: str
+    allow_older: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
 
@@ -104,17 +105,6 @@ class Job:
 def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
     """Return the job of an envelope that one of `keys` signed. Raises `AgentError`."""
     return parse_job(dsse.open_envelope(envelope, PAYLOAD_TYPE, keys).payload)
-
-
-def open_pinned_job(envelope: Any, key_id: str) -> Job:
-    """Return the job of an envelope that the key with `key_id` signed; the job itself carries the key. Raises `AgentError`."""
-    unverified = _load_object(dsse.read_unverified(envelope, PAYLOAD_TYPE))
-    trust = unverified.get("trust")
-    pems = trust.get("job") if isinstance(trust, dict) else None
-    if not isinstance(pems, list) or not all(isinstance(pem, str) for pem in pems):
-        raise _invalid("trust.job", pems, "a list of PEM public keys")
-    keys = {name: raw for name, raw in dsse.load_keys(tuple(pems)).items() if name == key_id}
-    return open_job(envelope, keys)
 
 
 def parse_job(payload: bytes) -> Job:
@@ -133,8 +123,9 @@ def parse_job(payload: bytes) -> Job:
         raise AgentError(
             "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
         )
+    # Which keys count was decided by the trust set before the job was opened; here it only has to have the right shape.
+    _object(fields, "trust")
     image = _parse_image(fields["image"]) if "image" in fields else None
-    trust = _object(fields, "trust")
     return Job(
         kind=kind,
         host=_matching(fields, "host", _HOST, "a host name"),
@@ -150,8 +141,8 @@ def parse_job(payload: bytes) -> Job:
         data=_disks(fields, "data"),
         layout=_parse_layout(_object(fields, "layout")) if "layout" in fields else None,
         cmdline=check_cmdline(_text(fields, "cmdline", default="")),
-        trust_build=_texts(trust, "build"),
-        trust_job=_texts(trust, "job"),
+        environment=_parse_environment(fields),
+        allow_older=_flag(fields, "allow_older", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
     )
@@ -201,7 +192,16 @@ def _parse_image(value: Any) -> Image:
             "bake or publish again",
         )
     signature = _bytes(value, "sig")
-    return Image(image_id, _text(value, "version"), text, signature, _text(value, "image_json", default=""), contents)
+    promotion = _object(value, "promotion") if value.get("promotion") is not None else None
+    image_json = _text(value, "image_json", default="")
+    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion)
+
+
+def _parse_environment(fields: Dict[str, Any]) -> str:
+    value = _text(fields, "environment", default="")
+    if value not in ("", "development", "staging", "production"):
+        raise _invalid("environment", value, "development, staging or production")
+    return value
 
 
 def _parse_layout(fields: Dict[str, Any]) -> Layout:
@@ -246,13 +246,6 @@ def _text(fields: Dict[str, Any], name: str, default: Optional[str] = None) -> s
     if not isinstance(value, str) or "\0" in value:
         raise _invalid(name, value, "text")
     return value
-
-
-def _texts(fields: Dict[str, Any], name: str) -> Tuple[str, ...]:
-    value = fields.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _invalid(name, value, "a list of texts")
-    return tuple(value)
 
 
 def _number(fields: Dict[str, Any], name: str) -> int:

@@ -24,6 +24,11 @@ _EXT4 = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,"
     "dir_nlink,extra_isize,metadata_csum"
 )
+# The commands that make the filesystems, but for the device. The system partition has verity, few inodes, and nothing reserved.
+ESP_FORMAT = ("mkfs.vfat", "-n", "QTRADE-ESP")
+_MKE2FS = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
+SYSTEM_FORMAT = (*_MKE2FS, "-O", f"{_EXT4},verity", "-m", "0", "-i", "65536", "-L", LABELS[2])
+STATE_FORMAT = (*_MKE2FS, "-O", _EXT4, "-L", LABELS[3])
 
 
 def check_layout(disk: Disk, layout: Layout, needed_bytes: int) -> bool:
@@ -79,46 +84,39 @@ def write_table(disk: Disk, layout: Layout) -> None:
         time.sleep(0.1)
 
 
+def mend_table(disk: Disk) -> None:
+    """Bring the copy of a kept table to the end of a disk that is larger than the disk image it was written from. Raises `AgentError`."""
+    if not _has_backup(disk):
+        # No partition moves, so the kernel need not read the table again.
+        run("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std", str(disk.path))
+
+
 def check_tables(disk: Disk) -> None:
     """Look for both copies of the GPT after writing. Raises `AgentError`."""
-    with disk.path.open("rb") as device:
-        backup = ondisk.read_at(device, disk.size_bytes - disk.sector_bytes, 8)
-    if not disk.is_ours or backup != b"EFI PART":
+    if not disk.is_ours or not _has_backup(disk):
         raise AgentError(
             "table-invalid", f"the partition table of {disk.name} does not read back", "look at the disk's health"
         )
 
 
+def _has_backup(disk: Disk) -> bool:
+    with disk.path.open("rb") as device:
+        return ondisk.read_at(device, disk.size_bytes - disk.sector_bytes, 8) == b"EFI PART"
+
+
 def make_esp(device: Path) -> None:
     """Make the FAT filesystem of the ESP."""
-    run("mkfs.vfat", "-n", "QTRADE-ESP", str(device))
+    run(*ESP_FORMAT, str(device))
 
 
 def make_system(device: Path) -> None:
-    """Make the ext4 of the system partition: with verity, few inodes, nothing reserved."""
-    run(
-        "mke2fs",
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-b",
-        "4096",
-        "-O",
-        f"{_EXT4},verity",
-        "-m",
-        "0",
-        "-i",
-        "65536",
-        "-L",
-        LABELS[2],
-        str(device),
-    )
+    """Make the ext4 of the system partition."""
+    run(*SYSTEM_FORMAT, str(device))
 
 
 def make_state(device: Path) -> None:
     """Make the ext4 of the state partition."""
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", _EXT4, "-L", LABELS[3], str(device))
+    run(*STATE_FORMAT, str(device))
 
 
 def is_sound(device: Path) -> bool:

@@ -5,10 +5,11 @@ import stat
 from pathlib import Path
 from typing import Any, Dict, List
 
-from . import boot, images
+from . import admission, boot, images
 from .config import current_generation
 from .errors import AgentError
 from .host import Host
+from .trust import read_held
 
 _SHOWN = 200
 
@@ -30,6 +31,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "ssh_host_key": host.ssh_host_key(),
         "upper_entries": len(changed),
         "upper": changed[:_SHOWN],
+        **_read_trust(host),
         **_read_boot(host),
     }
 
@@ -53,6 +55,16 @@ def _read_boot(host: Host) -> Dict[str, Any]:
     except AgentError as error:
         return {"default": "", "previous": "", "once": "", "failed_boots": 0, "boot_error": str(error)}
     return {"default": state.default, "previous": state.previous, "once": state.once, "failed_boots": state.tries}
+
+
+def _read_trust(host: Host) -> Dict[str, Any]:
+    environment = admission.read_environment(host.system)
+    try:
+        held = read_held(host.system)
+    except AgentError as error:
+        return {"environment": environment, "trust": 0, "trust_error": str(error), "sequence": 0}
+    sequence = admission.sequence_of(host.system, host.image_id, held)
+    return {"environment": environment, "trust": held.sequence, "trust_expires": held.expires, "sequence": sequence}
 
 
 def _read(path: Path) -> str:

@@ -11,6 +11,7 @@ from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
 from flash.states import State
 from qtrade.errors import HostError, Refused
+from qtrade.trust.policy import raise_refused, refuse_older
 
 _PORTS = range(42000, 43000)
 # After as many, GRUB boots the previous image in place of the default.
@@ -44,6 +45,8 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
             f"{context.host.name} runs without its state partition",
             resolution="repair the partition, or flash the host through another door",
         )
+    refusals = refuse_older(context.image.sequence, status.get("sequence", 0), allow_older=context.allow_older)
+    raise_refused(f"{context.image.image.version} must not follow on {context.host.name}", refusals)
     # What boots if the new version does not: not always what runs, if that was never committed.
     uses_default = status["default"] and status["failed_boots"] < _FAILED_BOOTS
     return {
@@ -68,7 +71,8 @@ def _writing(context: FlashContext, deadline_s: float) -> Evidence:
         served = stack.enter_context(server.serving(Delivery(context.store.open_blob, lambda _: None)))
         advance = stack.enter_context(context.reporter.transfer("layers", sum(context.image.image.blobs().values())))
         port = secrets.choice(_PORTS)
-        job = context.jobs.stage(context.image, source=f"http://127.0.0.1:{port}/{served.token}", bundle=bundle)
+        source = f"http://127.0.0.1:{port}/{served.token}"
+        job = context.jobs.stage(context.image, source=source, bundle=bundle, allow_older=context.allow_older)
 
         def show(event: dict[str, Any]) -> None:
             if "done_bytes" in event:

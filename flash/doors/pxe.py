@@ -100,7 +100,7 @@ class _PxeRun:
             mac=netboot.mac,
             kernel=context.store.open_blob(image.kernel.digest),
             initrd=context.store.open_blob(image.installer.digest),
-            key_id=context.jobs.key.public.keyid,
+            root_id=context.jobs.root_id,
             arguments=_INSTALLER_ARGUMENTS,
         )
         stack.enter_context(

@@ -9,7 +9,7 @@ from flash.context import Evidence, FlashContext
 from flash.health import check_specs, wait_until_settled
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
-from qtrade.errors import HostError
+from qtrade.errors import HostError, QtradeError
 
 _SETTLED_S = 60.0
 
@@ -73,4 +73,17 @@ def enter_committed(context: FlashContext, deadline_s: float) -> Evidence:
     status = context.link.status()
     if status["default"] != image_id or status["once"]:
         raise HostError(f"{context.host.name} did not keep {image_id[:16]}… as its default", details=str(status)[:500])
-    return {"default": image_id, "previous": status["previous"]}
+    return {"default": image_id, "previous": status["previous"], **_record_installed(context, status)}
+
+
+def _record_installed(context: FlashContext, status: Evidence) -> Evidence:
+    """Tell the store what the host keeps, so that `images gc` keeps it too. The host is committed, whatever the store says."""
+    try:
+        context.store.set_host_images(context.host.name, status["installed"])
+    except QtradeError as error:
+        context.reporter.say(
+            f"{context.host.name} is committed, but the store was not told what it keeps installed: {error.brief};"
+            " flash it again before images are collected"
+        )
+        return {"installed_recorded": False, "store_error": error.brief}
+    return {"installed_recorded": True}

@@ -17,7 +17,7 @@ class BootPlan:
     mac: str
     kernel: Path
     initrd: Path
-    key_id: str
+    root_id: str
     arguments: str = ""
 
 
@@ -39,7 +39,7 @@ def render_ipxe_script(plan: BootPlan, job_url: str) -> str:
     arguments = [
         *plan.arguments.split(),
         f"qtrade.job={job_url}/job",
-        f"qtrade.jobkey={plan.key_id}",
+        f"qtrade.root={plan.root_id}",
         f"qtrade.mac={normalise_mac(plan.mac)}",
         # UEFI kernels find the initrd by the name that `initrd --name` gives it.
         "initrd=initrd",

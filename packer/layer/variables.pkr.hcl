@@ -35,3 +35,13 @@ variable "manifest" {
   type        = string
   description = "Where Packer writes its result."
 }
+
+variable "proxy_key" {
+  type        = string
+  description = "Private key of the SSH proxy that Packer starts and nobody uses."
+}
+
+variable "proxy_public" {
+  type        = string
+  description = "Its public key."
+}

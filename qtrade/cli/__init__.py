@@ -11,7 +11,13 @@ import typer
 from qtrade import __version__
 from qtrade.cli import bake as bake_commands
 from qtrade.cli import flash as flash_commands
+from qtrade.cli import images as images_commands
+from qtrade.cli import inspect as inspect_commands
+from qtrade.cli import keys as key_commands
 from qtrade.cli import lab as lab_commands
+from qtrade.cli import lock as lock_commands
+from qtrade.cli import output as output_commands
+from qtrade.cli import release as release_commands
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
@@ -28,6 +34,12 @@ app = typer.Typer(
 bake_commands.register(app)
 flash_commands.register(app)
 lab_commands.register(app)
+lock_commands.register(app)
+images = typer.Typer(help="Images in the store.", no_args_is_help=True)
+for commands in (images_commands, release_commands, inspect_commands, output_commands):
+    commands.register(app, images)
+app.add_typer(images, name="images")
+key_commands.register(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape
@@ -52,6 +64,7 @@ def root(
 
 def main(commands: Callable[[], object] = app) -> None:
     """Run the command line; every error is printed here, once."""
+    os.umask(0o022)  # modes of what is baked are not the caller's to choose; what is private says so itself
     try:
         commands()
     except QtradeError as error:

@@ -1,11 +1,17 @@
-"""`qtrade bake`, `qtrade images`, `qtrade tools`."""
+"""`qtrade bake`, `qtrade tools`."""
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtrade.errors import UsageError
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import load_settings
+
+if TYPE_CHECKING:
+    from bake.plan import Step
+    from qtrade.manifest import Recipe
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -13,44 +19,128 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("bake")(bake)
+    bakes = typer.Typer(invoke_without_command=True)
+    bakes.callback()(bake)
+    bakes.command("shell")(shell)
+    app.add_typer(bakes, name="bake")
     app.command("tools")(tools)
-    images = typer.Typer(help="Images in the store.", no_args_is_help=True)
-    images.command("list")(list_images)
-    images.command("show")(show_image)
-    app.add_typer(images, name="images")
 
 
-def bake(
+def bake(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
     *,
-    version: Annotated[str, typer.Option("--version", help="Version of the image; written once.")],
+    version: Annotated[str | None, typer.Option("--version", help="Version of the image; written once.")] = None,
     recipe: RecipeName = "lab",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, with the reason of each step, and stop.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show the plan with every input that changed since the last bake, and stop."),
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="LAYER", help="Make this layer and what it needs; publish nothing.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="LAYER", help="Make the layers up to this one; publish nothing.")
+    ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Make every layer again, hits too.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Bake a second time, elsewhere and at another time, and compare bytes first."),
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write manifests/releases/RECIPE/VERSION.json, to be committed.")
+    ] = False,
+    cve_gate: Annotated[
+        bool, typer.Option("--cve-gate", help="Publish only if no known vulnerability stops it (qtrade images cve).")
+    ] = False,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", help="Also write raw, qcow2 or netboot; may be given several times.")
+    ] = None,
+    boot_test: Annotated[
+        bool, typer.Option("--boot-test", help="Boot the image in QEMU and run the specs on it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bake a versioned, signed image: `qtrade bake --version 0.1.0 --recipe lab`."""
+    """Bake a versioned, signed image: `qtrade bake --version 0.1.0 --recipe lab`.
+
+    A bake goes on where the last one failed: finished layers are not made again. `qtrade bake shell LAYER` opens a shell in a layer.
+    """
+    if context.invoked_subcommand:
+        return
+    if version is None and not (dry_run or explain or only or until):
+        raise UsageError("which version?", resolution="give --version, for instance --version 0.1.0")
     from bake import run  # noqa: PLC0415 - keeps `qtrade --help` quick
+    from bake.after import check_outputs, follow_up  # noqa: PLC0415
 
     settings = load_settings()
     loaded = run.load_recipe(settings, recipe)
-    if dry_run:
-        steps = run.plan(settings, loaded)
-        if as_json:
-            print_json(
-                [{"name": step.name, "action": step.action, "key": step.key, "reason": step.reason} for step in steps]
-            )
-        else:
-            typer.echo("\n".join(f"{step.action:6} {step.name:15} {step.reason}" for step in steps))
+    if output:
+        check_outputs(tuple(output))
+    if dry_run or explain:
+        _print_plan(run.plan(settings, loaded), explain=explain, as_json=as_json)
         return
     reporter = ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
-    result = run.bake(settings, loaded, version, reporter, from_scratch=from_scratch)
+    if only or until:
+        if only and until:
+            raise UsageError("--only and --until do not go together", resolution="give one of them")
+        role = _layer(loaded, str(only or until))
+        built = run.bake_layers(settings, loaded, role, reporter, only=bool(only), from_scratch=from_scratch)
+        if as_json:
+            print_json({"recipe": recipe, "built": built})
+        else:
+            typer.echo("\n".join(built))
+        return
+    result = run.bake(
+        settings, loaded, str(version), reporter, from_scratch=from_scratch, verify=verify, cve_gate=cve_gate
+    )
+    files = follow_up(settings, result, reporter, record=record, boot_test=boot_test, outputs=tuple(output or ()))
     if as_json:
-        print_json({"recipe": recipe, "version": version, "id": result.image.id, "built": result.built})
+        document = {"recipe": recipe, "version": version, "id": result.image.id, "built": result.built}
+        print_json({**document, **({"files": [str(file) for file in files]} if output else {})})
     else:
-        typer.echo(f"{recipe} {version} {result.image.id}")
+        typer.echo("\n".join([f"{recipe} {version} {result.image.id}", *(str(file) for file in files)]))
+
+
+def shell(
+    layer: Annotated[str, typer.Argument(help="Role of the layer.")],
+    recipe: RecipeName = "lab",
+    *,
+    network: Annotated[bool, typer.Option("--network", help="With the machine's network.")] = False,
+) -> None:
+    """Open a shell in a layer: finished, as it was when its role failed, or before its role ran."""
+    from bake import run  # noqa: PLC0415
+    from bake.shell import open_shell  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+
+    settings = load_settings()
+    loaded = run.load_recipe(settings, recipe)
+    code = open_shell(settings, open_store(settings), loaded, _layer(loaded, layer), network=network)
+    raise typer.Exit(code)
+
+
+def _layer(recipe: "Recipe", role: str) -> str:
+    roles = [layer.role for layer in recipe.layers]
+    if role not in roles:
+        raise UsageError(f"recipe {recipe.name} has no layer {role}", details=f"its layers: {', '.join(roles)}")
+    return role
+
+
+def _print_plan(steps: "tuple[Step, ...]", *, explain: bool, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(step) for step in steps])
+        return
+    for step in steps:
+        typer.echo(f"{step.action:6} {step.name:15} {step.reason}")
+        for change in step.changes if explain else ():
+            typer.echo(f"{'':24}{change.field}: {_shown(change.before)} -> {_shown(change.after)}")
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value
 
 
 def tools() -> None:
@@ -58,23 +148,3 @@ def tools() -> None:
     from qtrade.toolsroot import ensure_tools  # noqa: PLC0415
 
     typer.echo(ensure_tools(load_settings()).root)
-
-
-def list_images(recipe: RecipeName = "lab", *, as_json: AsJson = False) -> None:
-    """List the versions of a recipe that the store holds."""
-    from qtrade.store import LocalStore  # noqa: PLC0415
-
-    versions = LocalStore(load_settings().store).versions(recipe)
-    if as_json:
-        print_json(list(versions))
-    else:
-        typer.echo("\n".join(versions))
-
-
-def show_image(version: str, recipe: RecipeName = "lab") -> None:
-    """Print the image document of a version."""
-    from qtrade.manifest import Image  # noqa: PLC0415
-    from qtrade.store import LocalStore  # noqa: PLC0415
-
-    published = LocalStore(load_settings().store).read(recipe, version)
-    print_json(Image.model_validate_json(published.image_text).model_dump(mode="json"))

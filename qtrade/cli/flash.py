@@ -38,6 +38,9 @@ def flash(  # noqa: PLR0913 - one parameter per option
     until: Annotated[
         str | None, typer.Option("--until", help="Stop after this state, such as ARMED; the same command goes on.")
     ] = None,
+    allow_older: Annotated[
+        bool, typer.Option("--allow-older", help="Take a version that was promoted before the one that runs.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -48,7 +51,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
 
     settings = load_settings()
     reporter = _reporter(settings)
-    context, plan = run.prepare(settings, host, version, reporter, door=run.parse_door(door))
+    context, plan = run.prepare(settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older)
     if dry_run:
         if as_json:
             print_json(asdict(plan))

@@ -6,15 +6,19 @@ from qtrade.manifest.image import Image, ImageLayer
 from qtrade.manifest.inputs import RoleInputs
 from qtrade.manifest.load import load_manifest, load_text
 from qtrade.manifest.recipe import Recipe, RecipeLayer
+from qtrade.manifest.waivers import Gate, Waiver, Waivers
 
 __all__ = [
     "Environment",
+    "Gate",
     "Host",
     "Image",
     "ImageLayer",
     "Recipe",
     "RecipeLayer",
     "RoleInputs",
+    "Waiver",
+    "Waivers",
     "load_manifest",
     "load_text",
 ]

@@ -13,6 +13,7 @@ class Environment(Model):
     schema_version: Literal[1]
     name: Literal["development", "staging", "production"]
     allow_standins: bool = False
+    require_cve_gate: bool = False
     confirm: bool = True
     soak_s: int = Field(default=0, ge=0)
     config: dict[str, Any] = Field(default_factory=dict)

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from qtrade.manifest.base import Model, Name, Sha256, Version
+from qtrade.manifest.base import Model, Name
+from qtrade.manifest.component import Component
 
 BASE = "base"
 
@@ -15,49 +16,6 @@ class RecipeBase(Model):
     suite: Name
     kernel: Name
     packages: tuple[str, ...]
-
-
-class SourceComponent(Model):
-    """A folder of the project, taken as it is, or the output of `build` run in it."""
-
-    kind: Literal["source"]
-    path: str
-    version: Version
-    standin: bool = False
-
-
-class AptComponent(Model):
-    """One .deb of an apt repository, at an exact version. `{state}` in `repository` and `key` is the state directory."""
-
-    kind: Literal["apt"]
-    repository: str
-    suite: str = "stable"
-    section: str = "main"
-    key: str
-    fingerprint: str | None = Field(default=None, pattern=r"^[0-9A-F]{40}$")
-    package: Name
-    version: Version
-    standin: bool = False
-
-    @model_validator(mode="after")
-    def _pin_the_key(self) -> "AptComponent":
-        if self.fingerprint is None and not self.standin:
-            raise ValueError("fingerprint is required for a component that is not a stand-in")
-        return self
-
-
-class UrlComponent(Model):
-    """One file at an address, with its digest and size in bytes."""
-
-    kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
-    sha256: Sha256
-    size: int = Field(gt=0)
-    version: Version
-    standin: bool = False
-
-
-Component = Annotated[SourceComponent | AptComponent | UrlComponent, Field(discriminator="kind")]
 
 
 class RecipeLayer(Model):
@@ -72,11 +30,15 @@ class RecipeLayer(Model):
 
 
 class Recipe(Model):
-    """A line of images. `epoch` (Unix seconds) stands in for every clock of the bake."""
+    """A line of images. `epoch` (Unix seconds) stands in for every clock of the bake.
+
+    With `lock: auto` a bake makes and mends the lock itself, in the state directory; else it takes the committed one beside the recipe.
+    """
 
     schema_version: Literal[1]
     name: Name
     epoch: int = Field(gt=0)
+    lock: Literal["auto", "committed"] = "committed"
     base: RecipeBase
     cmdline: str = Field(pattern=r"^[^\n]*$")
     size_budget_mib: int = Field(gt=0)
@@ -97,6 +59,10 @@ class Recipe(Model):
                 raise ValueError(f"layer {layer.role} uses component {missing[0]}, which the recipe does not have")
             known.add(layer.role)
         return self
+
+    def layer(self, role: str) -> RecipeLayer:
+        """Return the layer of `role`, which the recipe has."""
+        return next(layer for layer in self.layers if layer.role == role)
 
     def ancestors(self, role: str) -> tuple[str, ...]:
         """Return the layers that `role` stands on, lowest first, `base` included, itself not."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from qtrade.manifest import Environment, Host, Image, Recipe
+from qtrade.manifest import Environment, Host, Image, Recipe, Waivers
 from qtrade.settings import load_settings
 
-_MODELS: tuple[type[BaseModel], ...] = (Recipe, Host, Environment, Image)
+_MODELS: tuple[type[BaseModel], ...] = (Recipe, Host, Environment, Image, Waivers)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -1,6 +1,15 @@
-"""Where images are kept: content-addressed blobs, write-once versions."""
+"""Where images are kept: content-addressed blobs, write-once versions, channels; in a folder or in any S3."""
 
-from qtrade.store.local import LocalStore
-from qtrade.store.protocol import BlobRecord, PublishedImage, Store
+from qtrade.store.documents import CHANNELS, BlobRecord, ChannelPointer, PublishedImage
+from qtrade.store.open import LocalStore, open_store
+from qtrade.store.store import Store
 
-__all__ = ["BlobRecord", "LocalStore", "PublishedImage", "Store"]
+__all__ = [
+    "CHANNELS",
+    "BlobRecord",
+    "ChannelPointer",
+    "LocalStore",
+    "PublishedImage",
+    "Store",
+    "open_store",
+]

@@ -1,150 +1,185 @@
-"""A store in a folder. Every file appears whole, by rename."""
+"""Objects in a folder. Every file appears whole, by rename or link, after its bytes are on the disk."""
 
-import json
+import errno
+import fcntl
+import hashlib
 import os
-import re
 import shutil
 import tempfile
-from dataclasses import asdict
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from qtrade.errors import ConflictError, NotFound, TrustError
-from qtrade.manifest import Image
-from qtrade.store.protocol import BlobRecord, PublishedImage
+from qtrade.errors import TrustError
+from qtrade.store.objects import Changed, Entry, Exists, Missing
 
-_FILES = ("image.json", "list", "list.sig", "image.dsse.json")
+_NEW = ".new-"
 
 
-class LocalStore:
-    """A `Store` below one folder (docs/architecture.md, "Store")."""
+class LocalObjects:
+    """`Objects` below one folder: a key is a path."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("blobs", "records", "versions"):
-            (root / name).mkdir(parents=True, exist_ok=True)
 
-    def has_blob(self, digest: str) -> bool:
-        """Return whether the blob is there."""
-        return (self.root / "blobs" / digest).is_file()
+    def get(self, key: str) -> tuple[bytes, str]:
+        """Read; the etag is the SHA-256 of the content."""
+        try:
+            content = (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise Missing(key) from error
+        return content, hashlib.sha256(content).hexdigest()
 
-    def add_blob(self, path: Path, digest: str) -> None:
-        """Move the file at `path` to its place; a blob that is there already stays."""
-        target = self.root / "blobs" / digest
-        if target.is_file():
+    def put(self, key: str, content: bytes) -> None:
+        """Write by rename."""
+        fresh = self._write(key, content)
+        fresh.rename(self.root / key)
+        _sync(fresh.parent)
+
+    def put_new(self, key: str, content: bytes) -> None:
+        """Write by link, which fails where something is. Raises `Exists`."""
+        fresh = self._write(key, content)
+        try:
+            (self.root / key).hardlink_to(fresh)
+        except FileExistsError as error:
+            if self.get(key)[0] != content:
+                raise Exists(key) from error
+        finally:
+            fresh.unlink()
+        _sync(fresh.parent)
+
+    def put_if(self, key: str, content: bytes, etag: str | None) -> None:
+        """Compare and write under a lock of the whole store. Raises `Changed`."""
+        with self._alone():
+            try:
+                found, found_etag = self.get(key)
+            except Missing:
+                found, found_etag = b"", ""
+            if found_etag != (etag or "") and found != content:
+                raise Changed(key)
+            self.put(key, content)
+
+    def size(self, key: str) -> int | None:
+        """Return the size of the file."""
+        try:
+            return (self.root / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put_file(self, key: str, path: Path, sha256: str) -> None:
+        """Copy the file in, read-only."""
+        size = path.stat().st_size
+        if self.size(key) == size:
+            return
+        self._copy_in(key, path, sha256)
+
+    def take_file(self, key: str, path: Path) -> None:
+        """Move a file of the caller's in, read-only; its digest is the caller's word. Copies across file systems."""
+        target = self.root / key
+        if self.size(key) == path.stat().st_size:
             path.unlink()
             return
-        path.chmod(0o444)
-        _sync(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.rename(target)
-        except OSError:
-            fresh = target.with_name(f".{digest}.new")
-            shutil.copyfile(path, fresh)
-            fresh.chmod(0o444)
-            _sync(fresh)
-            fresh.rename(target)
+            _place(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy_in(key, path)
             path.unlink()
 
-    def open_blob(self, digest: str) -> Path:
-        """Return the blob's file. Raises `NotFound`."""
-        path = self.root / "blobs" / digest
-        if not path.is_file():
-            raise NotFound(
-                f"the store has no blob {digest}", details=f"looked for {path}", resolution="bake the version again"
-            )
-        return path
-
-    def find_record(self, key: str) -> BlobRecord | None:
-        """Return what `key` led to, or None when it or its blob is gone."""
-        path = self.root / "records" / f"{key}.json"
+    def fetch_file(self, key: str, path: Path, sha256: str, size: int) -> None:
+        """Copy the file out. Raises `Missing`, `TrustError`."""
+        source = self.root / key
+        if self.size(key) is None:
+            raise Missing(key)
+        fresh = path.with_name(f".{path.name}.part")
         try:
-            fields = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        record = BlobRecord(**{**fields, "paths": tuple(fields["paths"])})
-        return record if not record.digest or self.has_blob(record.digest) else None
+            _copy(source, fresh, sha256, size=size)
+            fresh.rename(path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
-    def add_record(self, record: BlobRecord) -> None:
-        """Write a record."""
-        _write_whole(self.root / "records" / f"{record.key}.json", json.dumps(asdict(record)).encode())
+    def list(self, folder: str) -> tuple[Entry, ...]:
+        """Walk the folder; files that begin with a dot are writes under way."""
+        return tuple(sorted(self._entries(self.root / folder), key=lambda entry: entry.key))
 
-    def publish(self, image: Image, published: PublishedImage) -> None:
-        """Write a version once; the same id again changes nothing. Raises `ConflictError` for another id."""
-        folder = self.root / "versions" / image.name
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
-        contents = (
-            published.image_text.encode(),
-            published.list_text.encode(),
-            published.list_sig,
-            json.dumps(published.envelope, indent=1).encode(),
-        )
-        for name, content in zip(_FILES, contents, strict=True):
-            (fresh / name).write_bytes(content)
-            _sync(fresh / name)
-        fresh.chmod(0o755)
-        target = folder / image.version
+    def delete(self, key: str) -> None:
+        """Unlink."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Unlink temporary files that old."""
+        limit_s = time.time() - older_than_s
+        stale = [path for path in self.root.rglob(f"{_NEW}*") if path.stat().st_mtime < limit_s]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def url(self, key: str, expires_s: int) -> None:
+        """Give none: a folder has no URL that a host could fetch from."""
+        del key, expires_s
+
+    def _copy_in(self, key: str, path: Path, sha256: str | None = None) -> None:
+        fresh = self._fresh(key)
         try:
-            fresh.rename(target)
-        except OSError:
-            shutil.rmtree(fresh)
-            self._check_same(image)
-        _sync(folder)
+            _copy(path, fresh, sha256)
+            _place(fresh, self.root / key)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
 
-    def read(self, recipe: str, version: str) -> PublishedImage:
-        """Return a version. Raises `NotFound`, naming the versions that there are, or `TrustError` for a damaged one."""
-        folder = self.root / "versions" / recipe / version
-        try:
-            image_text, list_text, list_sig, envelope = (folder.joinpath(name).read_bytes() for name in _FILES)
-            return PublishedImage(image_text.decode(), list_text.decode(), list_sig, json.loads(envelope))
-        except FileNotFoundError as error:
-            if folder.is_dir():
-                raise _damaged(recipe, version, f"{error.filename} is missing") from error
-            known = ", ".join(self.versions(recipe)) or "none"
-            raise NotFound(
-                f"the store has no version {version} of {recipe}",
-                details=f"versions of {recipe}: {known}",
-                resolution=f"bake it: qtrade bake --recipe {recipe} --version {version}",
-            ) from error
-        except ValueError as error:
-            raise _damaged(recipe, version, str(error)) from error
+    def _write(self, key: str, content: bytes) -> Path:
+        fresh = self._fresh(key)
+        fresh.write_bytes(content)
+        fresh.chmod(0o644)
+        _sync(fresh)
+        return fresh
 
-    def versions(self, recipe: str) -> tuple[str, ...]:
-        """Return the versions of a recipe in natural order."""
-        folder = self.root / "versions" / recipe
-        names = [path.name for path in folder.glob("[!.]*")] if folder.is_dir() else []
-        return tuple(sorted(names, key=_natural))
+    def _fresh(self, key: str) -> Path:
+        parent = (self.root / key).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=_NEW, dir=parent)
+        os.close(descriptor)
+        return Path(name)
 
-    def _check_same(self, image: Image) -> None:
-        existing = Image.model_validate_json(self.read(image.name, image.version).image_text)
-        if existing.id != image.id:
-            raise ConflictError(
-                f"version {image.version} of {image.name} exists with another id",
-                details=f"in the store: {existing.id}\nbaked now:    {image.id}",
-                resolution="choose another version: a version is written once",
-            )
+    def _entries(self, folder: Path) -> Iterator[Entry]:
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                if name.startswith("."):
+                    continue
+                path = Path(parent) / name
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:  # deleted since the walk saw it
+                    continue
+                yield Entry(path.relative_to(self.root).as_posix(), facts.st_size, facts.st_mtime)
 
-
-def _damaged(recipe: str, version: str, details: str) -> TrustError:
-    return TrustError(
-        f"{recipe} {version} is damaged in the store",
-        details=details,
-        resolution="bake the version again under another number; this one must not be used",
-    )
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+def _copy(source: Path, target: Path, sha256: str | None, *, size: int | None = None) -> None:
+    """Copy, and compare where a digest is given. Raises `TrustError`."""
+    shutil.copyfile(source, target)
+    if sha256 is None:
+        return
+    with target.open("rb") as sink:
+        found = hashlib.file_digest(sink, "sha256").hexdigest()
+    if found != sha256 or size not in (None, target.stat().st_size):
+        raise TrustError(f"{source} is not what its digest says", details=f"wanted {sha256}\nfound  {found}")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as sink:
-        sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
-    Path(sink.name).chmod(0o644)
-    Path(sink.name).rename(path)
+def _place(fresh: Path, target: Path) -> None:
+    fresh.chmod(0o444)
+    _sync(fresh)
+    fresh.rename(target)
+    _sync(target.parent)
 
 
 def _sync(path: Path) -> None:

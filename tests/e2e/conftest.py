@@ -17,9 +17,10 @@ from flash.agent_link import AgentLink
 from flash.inventory import load_host
 from flash.lab import host as lab
 from flash.lab import setup
-from flash.ssh import SshTarget, target_for
+from flash.ssh import target_for
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings, load_settings
+from qtrade.ssh import SshTarget
 
 SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
 QTRADE = Path(sys.executable).parent / "qtrade"
@@ -62,9 +63,9 @@ def qtrade(*args: str, check: bool = True, env: dict[str, str] | None = None) ->
     return done
 
 
-def qtrade_json(*args: str) -> dict[str, object]:
+def qtrade_json(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
     """Run a command with --json and return its document."""
-    return json.loads(qtrade(*args, "--json").stdout)
+    return json.loads(qtrade(*args, "--json", env=env).stdout)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

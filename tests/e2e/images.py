@@ -9,9 +9,9 @@ from bake.pack import pack_layer, sha256_file
 from qtrade.manifest import Image, ImageLayer
 from qtrade.manifest.image import ImageBlob, image_id
 from qtrade.settings import Settings
-from qtrade.signing import ensure_key
 from qtrade.store import LocalStore
 from qtrade.toolsroot import open_tools
+from qtrade.trust.keyring import load_keyring
 
 
 def changed_project(settings: Settings, folder: Path, change: Callable[[Path], None]) -> Path:
@@ -34,7 +34,7 @@ def publish_variant(
     layers = (*image.layers, top) if top else image.layers
     draft = image.model_copy(update={"version": version, "layers": layers, "kernel": kernel or image.kernel})
     made = draft.model_copy(update={"id": image_id(draft.list_text())})
-    store.publish(made, sign(made, ensure_key(settings.keys_dir, "build")))
+    store.publish(made, sign(made, load_keyring(settings).signer("build")))
     return made
 
 

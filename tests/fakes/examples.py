@@ -48,11 +48,13 @@ def make_recipe(**changes: Any) -> Recipe:
 def make_inputs(**changes: Any) -> Inputs:
     """Return digests of everything that the recipe of `recipe_fields` reads."""
     fields: dict[str, Any] = {
-        "engine": sha("engine"),
-        "ids": sha("ids"),
-        "roles": {role: sha(f"role {role}") for role in ("host", "app", "tool", "top")},
-        "initramfs": {"initrd": sha("initrd files"), "installer": sha("installer files")},
+        "code": {
+            kind: {f"bake/{kind}.py": sha(f"code of {kind}")} for kind in ("base", "layer", "initrd", "installer")
+        },
+        "roles": {role: {f"ansible/roles/{role}/tasks/main.yml": sha(role)} for role in ("host", "app", "tool", "top")},
         "components": {"agent": sha("agent"), "parts": sha("parts")},
+        "versions": {"base": {}, "layer": {"ansible-core": "2.19.14"}},
+        "packages": {"base": {"udev": "257 " + sha("udev")}, "host": {"chrony": "4.6 " + sha("chrony")}},
     }
     return Inputs(**{**fields, **changes})
 

@@ -1,7 +1,11 @@
 """A project with the smallest recipe, in a state directory of its own that borrows what is dear to make."""
 
+import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +13,14 @@ from typing import Any
 import yaml
 
 from bake import run
-from bake.base import find_base, index_folder
+from bake.base import find_base
 from bake.plan import INITRD, INSTALLER, base_key, initramfs_key
 from qtrade.manifest import Recipe
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, LocalStore
 from tests.fakes.reporter import RecordingReporter
 
+QTRADE = Path(sys.executable).parent / "qtrade"
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures/tiny"
 
 
@@ -43,6 +48,32 @@ class TinyProject:
     def bake(self, version: str, *, from_scratch: bool = False) -> run.BakeResult:
         return run.bake(self.settings, self.recipe, version, self.reporter, from_scratch=from_scratch)
 
+    def qtrade(self, *arguments: str) -> Any:
+        """Run `qtrade` with `--json` among its arguments and return the document that it prints."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `qtrade` to its end."""
+        return subprocess.run([QTRADE, *arguments], env=self.environment, check=False, capture_output=True, text=True)
+
+    def shell(self, role: str, commands: str, *, expect: str, code: int = 1) -> str:
+        """Type `commands` into `qtrade bake shell` on a terminal of its own; return what it showed."""
+        command = shlex.join([str(QTRADE), "bake", "shell", role, "--recipe", "tiny"])
+        done = subprocess.run(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            env=self.environment,
+            check=False,
+            input=f"{commands}exit\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stdout
+        assert expect in done.stdout
+        return done.stdout
+
     def tasks(self, role: str) -> Path:
         return self.settings.project / f"ansible/roles/{role}/tasks/main.yml"
 
@@ -57,12 +88,13 @@ def make_tiny_project(real: Settings, folder: Path) -> TinyProject:
     project, state = folder / "project", folder / "state"
     shutil.copytree(FIXTURE, project, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(real.project / "packer", project / "packer")
-    shutil.copyfile(real.project / "manifests/ids.yaml", project / "manifests/ids.yaml")
+    for name in ("ids.yaml", "seal.yaml"):
+        shutil.copyfile(real.project / "manifests" / name, project / "manifests" / name)
     path = project / "manifests/images/tiny.yaml"
     lab = yaml.safe_load((real.project / "manifests/images/lab.yaml").read_text())
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "base": lab["base"], "epoch": lab["epoch"]}))
     (state / "cache").mkdir(parents=True)
-    for name in ("roots", "cache/debs"):
+    for name in ("roots", "cache/debs", "cache/blobs", "cache/builders"):
         (real.state_dir / name).mkdir(parents=True, exist_ok=True)
         (state / name).symlink_to(real.state_dir / name)
     tiny = TinyProject(Settings(project=project, state_dir=state, store=state / "store"))
@@ -70,16 +102,32 @@ def make_tiny_project(real: Settings, folder: Path) -> TinyProject:
     return tiny
 
 
+def own_cache(tiny: TinyProject) -> Path:
+    """Give the project a cache of its own with the same files, so that a test may spoil them; return its folder."""
+    blobs = tiny.settings.cache_dir / "blobs"
+    shared = blobs.resolve()
+    blobs.unlink()
+    shutil.copytree(shared, blobs, copy_function=os.link)
+    return blobs
+
+
+def spoil(path: Path) -> None:
+    """Change the last byte of a file, which may be shared with other caches: theirs stays."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
 def _borrow_base(real: Settings, tiny: TinyProject) -> None:
     """Copy base, kernel and initial RAM filesystems of the real store, if the real project has made them."""
-    inputs, _ = run._gather(tiny.settings, tiny.recipe)
     theirs = LocalStore(real.store)
+    inputs, _, _ = run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
     key = base_key(tiny.recipe, inputs)
-    base = find_base(real, theirs, key)
+    base = find_base(theirs, key)
     if base is None:
         return
-    shutil.copytree(index_folder(real, key), index_folder(tiny.settings, key))
-    others = [theirs.find_record(initramfs_key(name, inputs, base.layer)) for name in (INITRD, INSTALLER)]
+    others = [theirs.find_record(initramfs_key(name, tiny.recipe, inputs, base.layer)) for name in (INITRD, INSTALLER)]
     for record in (base.layer, base.kernel, *others):
         if record is not None:
             _borrow(theirs, tiny, record)
@@ -89,4 +137,5 @@ def _borrow(theirs: LocalStore, tiny: TinyProject, record: BlobRecord) -> None:
     copy = tiny.settings.state_dir / record.digest
     shutil.copyfile(theirs.open_blob(record.digest), copy)
     tiny.store.add_blob(copy, record.digest)
-    tiny.store.add_record(record)
+    is_layer = bool(record.verity)
+    tiny.store.add_record(record, theirs.paths(record) if is_layer else None)

@@ -28,7 +28,10 @@ def variables(tmp_path) -> dict[str, str]:
     for name in ("playbook", "inventory", "vars_file"):
         files[name] = str(tmp_path / f"{name}.yml")
         Path(files[name]).write_text("{}")
-    return {"role": "app", "root": "/srv/root", "manifest": str(tmp_path / "manifest.json"), **files}
+    manifest = tmp_path / "manifest.json"
+    packer.PackerBuild(Path("packer"), tmp_path, {}, manifest).prepare()
+    keys = {"proxy_key": str(tmp_path / "proxy.key"), "proxy_public": str(tmp_path / "proxy.key.pub")}
+    return {"role": "app", "root": "/srv/root", "manifest": str(manifest), **keys, **files}
 
 
 def test_the_version_can_be_told(program) -> None:

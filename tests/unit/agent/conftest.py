@@ -88,13 +88,46 @@ def other_key() -> Key:
     return Key(Ed25519PrivateKey.from_private_bytes(b"o" * 32))
 
 
+@pytest.fixture(scope="session")
+def root() -> Key:
+    return Key(Ed25519PrivateKey.from_private_bytes(b"r" * 32))
+
+
+@pytest.fixture(scope="session")
+def promoter() -> Key:
+    return Key(Ed25519PrivateKey.from_private_bytes(b"p" * 32))
+
+
+@pytest.fixture(scope="session")
+def make_trust(key: Key, root: Key, promoter: Key) -> Callable[..., dict[str, Any]]:
+    """Return a maker of trust sets, in which `key` signs images and jobs; with changes, and signed by `signer`."""
+
+    def make(signer: Key = root, **changes: Any) -> dict[str, Any]:
+        fields = {
+            "schema_version": 1,
+            "sequence": 3,
+            "issued_at": 1_800_000_000,
+            "expires": 4_000_000_000,
+            "lab": False,
+            "root": {root.key_id: root.pem},
+            "build": {key.key_id: key.pem},
+            "promote": {promoter.key_id: promoter.pem},
+            "job": {key.key_id: key.pem},
+            "retired": {"build": {}, "promote": {}},
+            "revoked": {},
+        }
+        return signer.envelope("application/vnd.qtrade.trust+json", {**fields, **changes})
+
+    return make
+
+
 @pytest.fixture
 def image(key: Key) -> ImageMaker:
     return ImageMaker(key)
 
 
 @pytest.fixture
-def job_fields(key: Key, image: ImageMaker) -> Callable[..., dict[str, Any]]:
+def job_fields(make_trust: Callable[..., dict[str, Any]], image: ImageMaker) -> Callable[..., dict[str, Any]]:
     """Return the fields of a good installation job, with changes; None takes a field away."""
 
     def make(**changes: Any) -> dict[str, Any]:
@@ -111,7 +144,8 @@ def job_fields(key: Key, image: ImageMaker) -> Callable[..., dict[str, Any]]:
             "protected": [{"serial": "LEDGER"}],
             "layout": {"esp_mib": 64, "system_mib": 2048},
             "cmdline": "console=ttyS1",
-            "trust": {"build": [key.pem], "job": [key.pem]},
+            "environment": "development",
+            "trust": make_trust(),
         }
         fields.update(changes)
         return {name: value for name, value in fields.items() if value is not None}

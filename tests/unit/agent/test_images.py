@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -31,16 +32,6 @@ def put(system, image, *, entry=True):
     images.write_image(system, image)
     if entry:
         images.write_entry(system, image.image_id, "boot\n")
-
-
-def test_signature_of_a_trusted_key_is_demanded(make_image, key, other_key):
-    image = make_image(base="b")
-    images.check_signature(image, [other_key.pem, key.pem])
-    with pytest.raises(AgentError, match="no trusted build key") as caught:
-        images.check_signature(image, [other_key.pem])
-    assert caught.value.code == "image-untrusted"
-    with pytest.raises(AgentError, match="trusted are none"):
-        images.check_signature(image, [])
 
 
 def test_image_is_installed_only_with_its_entry(tmp_path, make_image):
@@ -90,9 +81,14 @@ def test_collection_keeps_what_is_shared_and_wanted(tmp_path, make_image):
     assert not stale.exists()
 
 
-def test_trust_is_exactly_what_is_given(tmp_path, key, other_key):
-    images.write_trust(tmp_path, [key.pem, other_key.pem], [key.pem])
-    images.write_trust(tmp_path, [key.pem], [other_key.pem])
-    assert [path.name for path in (tmp_path / "trust").glob("*.pem")] == [f"{key.key_id}.pem"]
-    assert images.read_trust(tmp_path / "trust") == [key.pem]
-    assert images.read_trust(tmp_path / "trust/job") == [other_key.pem]
+def test_an_installed_image_is_read_back_whole(tmp_path, make_image):
+    image = replace(make_image(base="b"), promotion={"payload": "x"})
+    put(tmp_path, image)
+    assert images.read_installed(tmp_path, image.image_id) == image
+    assert images.listed(tmp_path) == [image.image_id]
+    (tmp_path / "images" / image.image_id / "list").write_text(image.list_text.replace("quiet", "debug"))
+    with pytest.raises(AgentError, match="was altered"):
+        images.read_installed(tmp_path, image.image_id)
+    (tmp_path / "images" / image.image_id / "list").unlink()
+    with pytest.raises(AgentError, match="cannot be read"):
+        images.read_installed(tmp_path, image.image_id)

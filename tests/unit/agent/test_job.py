@@ -24,7 +24,7 @@ def test_installation_job_is_parsed(job_fields, image):
 
 
 def test_small_jobs_need_little(job_fields):
-    fields = job_fields(image=None, source=None, os_disk=None, layout=None, trust=None, kind="reboot")
+    fields = job_fields(image=None, source=None, os_disk=None, layout=None, trust=None, environment=None, kind="reboot")
     assert parse(fields).kind == "reboot"
     fields.update(kind="commit", image_id="a" * 64, require_running=False)
     assert parse(fields).image_id == "a" * 64
@@ -51,7 +51,10 @@ def test_small_jobs_need_little(job_fields):
         ({"protected": [{}]}, r"protected\[0\] names no disk"),
         ({"cmdline": "a; reboot"}, "GRUB would interpret"),
         ({"cmdline": "a$b"}, "GRUB would interpret"),
-        ({"trust": {"build": "x"}}, "build is 'x'"),
+        ({"trust": "x"}, "trust is 'x'"),
+        ({"environment": "lab"}, "environment is 'lab', allowed is development"),
+        ({"environment": None}, "lacks environment"),
+        ({"allow_older": 1}, "allow_older is 1"),
     ],
 )
 def test_bad_field_is_named(job_fields, changes, says):
@@ -95,11 +98,9 @@ def test_a_secret_never_stands_in_an_error(job_fields):
         assert "7" not in str(caught.value)
 
 
-def test_pinned_job_takes_only_the_key_of_the_command_line(job_fields, key, other_key):
-    envelope = key.envelope(job.PAYLOAD_TYPE, job_fields())
-    assert job.open_pinned_job(envelope, key.key_id).host == "lab-1"
-    with pytest.raises(AgentError, match="no trusted key"):
-        job.open_pinned_job(envelope, other_key.key_id)
-    forged = other_key.envelope(job.PAYLOAD_TYPE, job_fields(trust={"build": [], "job": [key.pem, other_key.pem]}))
-    with pytest.raises(AgentError, match="no trusted key"):
-        job.open_pinned_job(forged, key.key_id)
+def test_a_promotion_travels_with_its_image(job_fields, image):
+    parsed = parse(job_fields(image={**image.as_job(), "promotion": {"payload": "x"}}))
+    assert parsed.image is not None
+    assert parsed.image.promotion == {"payload": "x"}
+    with pytest.raises(AgentError, match="promotion is"):
+        parse(job_fields(image={**image.as_job(), "promotion": "x"}))

@@ -46,9 +46,9 @@ def test_a_nonce_works_once(tmp_path, job_fields):
 
 
 def test_parameters_of_the_installer():
-    line = "boot=installer qtrade.job=http://h/1 quiet qtrade.jobkey=ab qtrade.job=http://evil/2\n"
-    assert install.read_parameters(line) == {"qtrade.job": "http://h/1", "qtrade.jobkey": "ab"}
-    with pytest.raises(AgentError, match=r"lacks qtrade\.jobkey"):
+    line = "boot=installer qtrade.job=http://h/1 quiet qtrade.root=ab qtrade.job=http://evil/2\n"
+    assert install.read_parameters(line) == {"qtrade.job": "http://h/1", "qtrade.root": "ab"}
+    with pytest.raises(AgentError, match=r"lacks qtrade\.root"):
         install.read_parameters("qtrade.job=x")
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from bake.inputs import hash_folder, hash_tree, read_inputs
+from bake.inputs import hash_folder, read_inputs
+from bake.lock.document import Lock, LockedCollection
 from qtrade.settings import Settings
 from tests.fakes.examples import make_settings
 
 pytestmark = pytest.mark.unit
+
+LOCK = Lock(recipe="demo", suite="trixie", wants={}, collections={"x.y": LockedCollection(version="1.2")})
 
 
 @pytest.fixture
@@ -52,44 +55,36 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_this_changes_the_digest(tree, change) -> None:
-    before = hash_tree(tree)
+    before = hash_folder(tree)
     CHANGES[change](tree)
-    assert hash_tree(tree) != before
+    assert hash_folder(tree) != before
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda root: write(root / "specs/test_x.py"),
-        lambda root: write(root / "README.md"),
         lambda root: write(root / "files/__pycache__/x.cpython-311.pyc"),
         lambda root: write(root / "files/x.pyc"),
         lambda root: (root / "files/a").chmod(0o600),
         lambda root: (root / "files/a").touch(),
     ],
-    ids=["specs", "README", "__pycache__", "pyc", "bits that do not execute", "time"],
+    ids=["__pycache__", "pyc", "bits that do not execute", "time"],
 )
 def test_this_does_not(tree, change) -> None:
-    before = hash_tree(tree)
+    before = hash_folder(tree)
     change(tree)
-    assert hash_tree(tree) == before
+    assert hash_folder(tree) == before
 
 
 def test_the_place_of_a_tree_does_not_count(tree, tmp_path) -> None:
-    before = hash_tree(tree)
-    assert hash_tree(tree.rename(tmp_path / "elsewhere")) == before
+    before = hash_folder(tree)
+    assert hash_folder(tree.rename(tmp_path / "elsewhere")) == before
 
 
 def test_a_single_file_counts_with_its_name(tmp_path) -> None:
     for name in ("a", "b"):
         write(tmp_path / name, "same")
-    assert hash_tree(tmp_path / "a") != hash_tree(tmp_path / "b")
-
-
-def test_specs_count_where_specs_are_what_is_asked_for(tree) -> None:
-    before = hash_folder(tree)
-    write(tree / "specs/test_x.py")
-    assert hash_folder(tree) != before
+    assert hash_folder(tmp_path / "a") != hash_folder(tmp_path / "b")
 
 
 @pytest.fixture
@@ -99,7 +94,7 @@ def settings(tmp_path) -> Settings:
     write(project / "manifests/ids.yaml")
     write(project / "ansible/ansible.cfg")
     write(project / "ansible/collections/x/plugin.py")
-    write(project / "packer/build.pkr.hcl")
+    write(project / "packer/layer/build.pkr.hcl")
     for role in ("app", "tool"):
         write(project / f"ansible/playbooks/{role}.yml")
         write(project / f"ansible/roles/{role}/tasks/main.yml")
@@ -109,10 +104,11 @@ def settings(tmp_path) -> Settings:
 @pytest.mark.parametrize(
     ("path", "changed"),
     [
-        ("manifests/ids.yaml", {"ids"}),
-        ("packer/build.pkr.hcl", {"engine"}),
-        ("ansible/ansible.cfg", {"app", "tool"}),
-        ("ansible/collections/x/plugin.py", {"app", "tool"}),
+        ("manifests/ids.yaml", {"base"}),
+        ("packer/layer/build.pkr.hcl", {"layer"}),
+        ("ansible/ansible.cfg", {"layer"}),
+        ("ansible/collections/x/plugin.py", {"layer"}),
+        ("ansible/playbooks/tasks/new.yml", {"layer"}),
         ("ansible/playbooks/app.yml", {"app"}),
         ("ansible/roles/app/tasks/main.yml", {"app"}),
         ("ansible/roles/app/files/usr/share/doc/x/README.md", {"app"}),
@@ -121,14 +117,44 @@ def settings(tmp_path) -> Settings:
         ("ansible/roles/app/specs/test_app.py", set()),
         ("ansible/roles/other/tasks/main.yml", set()),
         ("manifests/hosts/rpc-1.yaml", set()),
+        ("manifests/seal.yaml", set()),
     ],
 )
-def test_a_changed_file_of_the_project_changes_these_digests(settings, path, changed) -> None:
-    def read() -> dict[str, str]:
-        inputs = read_inputs(settings, ("app", "tool"), {})
-        return {"engine": inputs.engine, "ids": inputs.ids, **inputs.roles, **inputs.initramfs}
+def test_a_changed_file_of_the_project_changes_these_inputs_under_its_own_name(settings, path, changed) -> None:
+    def read() -> dict[str, dict[str, str]]:
+        inputs = read_inputs(settings, ("app", "tool"), {}, LOCK)
+        return {name: dict(fields) for name, fields in {**inputs.code, **inputs.roles}.items()}
 
     before = read()
     write(settings.project / path, "changed")
     after = read()
     assert {name for name in before if before[name] != after[name]} == changed
+    for name in changed:
+        assert {key for key in after[name] if before[name].get(key) != after[name][key]} == {path}
+
+
+CODE_OF = {
+    "bake/pack.py": {"base", "layer"},
+    "bake/ids.py": {"base"},
+    "bake/base.py": {"base"},
+    "qtrade/toolsroot.py": {"base"},
+    "bake/chamber.py": {"layer", "initrd", "installer"},
+    "bake/layer.py": {"layer"},
+    "bake/lock/repository.py": {"base", "layer"},
+    "bake/packer.py": {"layer"},
+    "bake/initramfs.py": {"initrd", "installer"},
+    "bake/grub.py": {"installer"},
+    "flash/agent/__main__.py": {"installer"},
+}
+
+
+@pytest.mark.parametrize("path", CODE_OF)
+def test_code_that_makes_bytes_is_an_input_of_what_it_makes(settings, path) -> None:
+    inputs = read_inputs(settings, (), {}, LOCK)
+    assert {kind for kind, fields in inputs.code.items() if path in fields} == CODE_OF[path]
+
+
+def test_ansible_and_its_collections_are_inputs_of_layers(settings) -> None:
+    versions = read_inputs(settings, (), {}, LOCK).versions["layer"]
+    assert set(versions) == {"ansible-core", "collection x.y"}
+    assert versions["collection x.y"] == "1.2"

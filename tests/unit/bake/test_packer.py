@@ -17,6 +17,10 @@ def build(tmp_path) -> PackerBuild:
 
 def test_a_build_is_one_plain_command(build) -> None:
     assert build.argv() == (
+        "env",
+        "-C",
+        str(build.manifest.parent),
+        "TMPDIR=.",
         "/bin/packer",
         "build",
         "-color=false",
@@ -26,8 +30,20 @@ def test_a_build_is_one_plain_command(build) -> None:
         "role=app",
         "-var",
         f"manifest={build.manifest}",
+        "-var",
+        f"proxy_key={build.manifest.parent / 'proxy.key'}",
+        "-var",
+        f"proxy_public={build.manifest.parent / 'proxy.key.pub'}",
         "packer/layer",
     )
+
+
+def test_the_idle_proxy_gets_keys_of_its_own(build) -> None:
+    build.prepare()
+    private, public = build.manifest.with_name("proxy.key"), build.manifest.with_name("proxy.key.pub")
+    assert private.read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert public.read_text().startswith("ssh-ed25519 ")
 
 
 def test_packer_keeps_to_the_folder_it_is_given_and_calls_nobody(tmp_path) -> None:

@@ -10,14 +10,20 @@ from bake.plan import (
     INITRD,
     INSTALLER,
     Action,
+    Change,
+    Fields,
     Inputs,
     Step,
+    base_fields,
     base_key,
-    digest_of,
+    compare,
     initramfs_key,
+    key_of,
+    kind_of,
     layer_fields,
     layer_key,
     plan_bake,
+    step_fields,
 )
 from qtrade.manifest import Recipe, RecipeLayer
 from qtrade.store import BlobRecord
@@ -30,9 +36,10 @@ ROLES = ("host", "app", "tool", "top")
 
 @dataclass
 class FakeStore:
-    """Records by key, filled as a bake of `recipe` would fill them."""
+    """Records by key and the fields of the last bake, filled as a bake of `recipe` would fill them."""
 
     records: dict[str, BlobRecord] = field(default_factory=dict)
+    last: dict[str, Fields] = field(default_factory=dict)
 
     def find(self, key: str) -> BlobRecord | None:
         return self.records.get(key)
@@ -43,23 +50,21 @@ class FakeStore:
         self.records[base.key] = base
         for name in (INITRD, INSTALLER, *ROLES):
             self.records[keys[name]] = BlobRecord(keys[name], name, sha(f"bytes {keys[name]}"))
-        for role in ROLES:
-            last = digest_of(["last", recipe.name, role])
-            self.records[last] = BlobRecord(last, role, facts=layer_fields(recipe, role, inputs, base, keys))
+        self.last = {"base": base_fields(recipe, inputs), **step_fields(recipe, inputs, base)}
+
+    def plan(self, recipe: Recipe, inputs: Inputs) -> tuple[Step, ...]:
+        return plan_bake(recipe, inputs, self.find, self.last)
 
 
 def base_record(recipe: Recipe, inputs: Inputs) -> BlobRecord:
     key = base_key(recipe, inputs)
-    return BlobRecord(key, "base", sha(f"bytes {key}"), 1, facts={"index": sha("index")})
+    return BlobRecord(key, "base", sha(f"bytes {key}"), 1)
 
 
 def make_keys(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
     base = base_record(recipe, inputs)
-    keys: dict[str, str] = {}
-    for layer in recipe.layers:
-        keys[layer.role] = layer_key(layer_fields(recipe, layer.role, inputs, base, keys))
-    keys |= {name: initramfs_key(name, inputs, base) for name in (INITRD, INSTALLER)}
-    return {"base": base.key, **keys}
+    steps = step_fields(recipe, inputs, base)
+    return {"base": base.key, **{name: key_of(kind_of(name), fields) for name, fields in steps.items()}}
 
 
 @pytest.fixture
@@ -70,7 +75,11 @@ def store() -> FakeStore:
 
 
 def with_role(inputs: Inputs, role: str) -> Inputs:
-    return make_inputs(roles={**inputs.roles, role: sha("changed")})
+    return make_inputs(roles={**inputs.roles, role: {f"ansible/roles/{role}/tasks/main.yml": sha("changed")}})
+
+
+def with_packages(part: str) -> Inputs:
+    return make_inputs(packages={**make_inputs().packages, part: {"chrony:amd64": sha("other")}})
 
 
 def with_layer(role: str, **changes: Any) -> Recipe:
@@ -81,9 +90,9 @@ def with_layer(role: str, **changes: Any) -> Recipe:
 def test_an_empty_store_has_everything_to_build() -> None:
     recipe, inputs = make_recipe(), make_inputs()
     rest = (INITRD, INSTALLER, *ROLES)
-    assert plan_bake(recipe, inputs, FakeStore().find) == (
+    assert FakeStore().plan(recipe, inputs) == (
         Step("base", Action.BUILD, base_key(recipe, inputs), "not in the store"),
-        *(Step(name, Action.BUILD, "", "base is new") for name in rest),
+        *(Step(name, Action.BUILD, "", "base changed") for name in rest),
     )
 
 
@@ -91,47 +100,74 @@ def test_nothing_changed_is_all_hits(store) -> None:
     recipe, inputs = make_recipe(), make_inputs()
     keys = make_keys(recipe, inputs)
     names = ("base", INITRD, INSTALLER, *ROLES)
-    assert plan_bake(recipe, inputs, store.find) == tuple(Step(name, Action.HIT, keys[name], "hit") for name in names)
+    assert store.plan(recipe, inputs) == tuple(Step(name, Action.HIT, keys[name], "hit") for name in names)
 
 
 def test_one_changed_role_is_built_with_those_that_stand_on_it(store) -> None:
     recipe, inputs = make_recipe(), with_role(make_inputs(), "app")
-    keys = make_keys(recipe, inputs)
-    assert plan_bake(recipe, inputs, store.find) == (
+    before, keys = make_keys(recipe, make_inputs()), make_keys(recipe, inputs)
+    path = "ansible/roles/app/tasks/main.yml"
+    assert store.plan(recipe, inputs) == (
         Step("base", Action.HIT, keys["base"], "hit"),
         Step(INITRD, Action.HIT, keys[INITRD], "hit"),
         Step(INSTALLER, Action.HIT, keys[INSTALLER], "hit"),
         Step("host", Action.HIT, keys["host"], "hit"),
-        Step("app", Action.BUILD, keys["app"], "role files changed"),
+        Step("app", Action.BUILD, keys["app"], f"{path} changed", (Change(path, sha("app"), sha("changed")),)),
         Step("tool", Action.HIT, keys["tool"], "hit"),
-        Step("top", Action.BUILD, keys["top"], "app changed"),
+        Step(
+            "top",
+            Action.BUILD,
+            keys["top"],
+            "app below it changed",
+            (Change("needs.app", before["app"], keys["app"]),),
+        ),
     )
 
 
-def test_a_reason_names_everything_that_changed(store) -> None:
-    recipe = with_layer("app", packages=["jq"], vars={"app_port": 2})
-    steps = {step.name: step for step in plan_bake(recipe, make_inputs(), store.find)}
-    assert steps["app"].reason == "package index, packages, vars changed"
-    assert steps["top"].reason == "app changed"
+def test_a_reason_names_two_inputs_and_counts_the_rest(store) -> None:
+    recipe = with_layer("app", packages=["jq"], vars={"app_port": 2, "app_name": "x"})
+    steps = {step.name: step for step in store.plan(recipe, make_inputs())}
+    assert steps["app"].reason == "packages changed, vars.app_name is new, 1 more"
+    assert steps["app"].changes == (
+        Change("packages", "[]", '["jq"]'),
+        Change("vars.app_name", None, '"x"'),
+        Change("vars.app_port", "1", "2"),
+    )
+
+
+def test_an_input_that_is_gone_is_a_change() -> None:
+    (change,) = compare({"a": "1", "b": "2"}, {"a": "1"})
+    assert (change, str(change)) == (Change("b", "2", None), "b is gone")
+
+
+def test_a_changed_base_says_what_of_it_changed(store) -> None:
+    recipe = make_recipe(base={**BASE, "packages": ["udev", "jq"]})
+    first, *rest = store.plan(recipe, make_inputs())
+    assert first.reason == "base.packages changed"
+    assert first.changes == (Change("base.packages", '["udev"]', '["udev", "jq"]'),)
+    assert {step.reason for step in rest} == {"base changed"}
 
 
 def test_a_layer_whose_blob_is_gone_is_built_again_without_a_change(store) -> None:
     keys = make_keys(make_recipe(), make_inputs())
     del store.records[keys["top"]]
-    steps = plan_bake(make_recipe(), make_inputs(), store.find)
+    steps = store.plan(make_recipe(), make_inputs())
     assert [step for step in steps if step.action is Action.BUILD] == [
         Step("top", Action.BUILD, keys["top"], "not in the store")
     ]
 
 
+def with_code(kind: str) -> Inputs:
+    return make_inputs(code={**make_inputs().code, kind: {f"bake/{kind}.py": sha("changed")}})
+
+
 def test_changed_files_of_the_initramfs_build_it_only(store) -> None:
-    inputs = make_inputs(initramfs={**make_inputs().initramfs, INITRD: sha("changed")})
-    built = [step for step in plan_bake(make_recipe(), inputs, store.find) if step.action is Action.BUILD]
-    assert [(step.name, step.reason) for step in built] == [(INITRD, "its files or the base changed")]
+    built = [step for step in store.plan(make_recipe(), with_code(INITRD)) if step.action is Action.BUILD]
+    assert [(step.name, step.reason) for step in built] == [(INITRD, "bake/initrd.py changed")]
 
 
-def test_another_recipe_shares_the_layers_but_not_the_reasons(store) -> None:
-    steps = plan_bake(make_recipe(name="other"), make_inputs(), store.find)
+def test_another_recipe_shares_the_layers(store) -> None:
+    steps = store.plan(make_recipe(name="other"), make_inputs())
     assert {step.action for step in steps} == {Action.HIT}
 
 
@@ -148,6 +184,7 @@ RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
     "base.packages": (lambda: make_recipe(base={**BASE, "packages": ["udev", "jq"]}), ALL),
     "cmdline": (lambda: make_recipe(cmdline="debug"), set()),
     "size_budget_mib": (lambda: make_recipe(size_budget_mib=1), set()),
+    "lock": (lambda: make_recipe(lock="auto"), set()),
     "components": (
         lambda: make_recipe(
             components={**recipe_fields()["components"], "new": {"kind": "source", "path": "x", "version": "1"}}
@@ -165,22 +202,21 @@ RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
     "layers.toggles": (lambda: with_layer("app", toggles={"app_debug": True}), {"app", "top"}),
 }
 INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
-    "engine": (lambda: make_inputs(engine=sha("changed")), ALL),
-    "ids": (lambda: make_inputs(ids=sha("changed")), ALL),
+    "code.base": (lambda: with_code("base"), ALL),
+    "code.layer": (lambda: with_code("layer"), set(ROLES)),
+    "code.initrd": (lambda: with_code(INITRD), {INITRD}),
+    "code.installer": (lambda: with_code(INSTALLER), {INSTALLER}),
     "roles": (lambda: with_role(make_inputs(), "host"), set(ROLES)),
-    "initramfs": (
-        lambda: make_inputs(initramfs={INITRD: sha("initrd files"), INSTALLER: sha("changed")}),
-        {INSTALLER},
-    ),
     "components": (lambda: make_inputs(components={"agent": sha("agent"), "parts": sha("changed")}), {"top"}),
+    "versions": (lambda: make_inputs(versions={"base": {}, "layer": {"ansible-core": "3"}}), set(ROLES)),
+    "packages.base": (lambda: with_packages("base"), ALL),
+    "packages.layer": (lambda: with_packages("host"), set(ROLES)),
 }
 
 
 def changed_keys(recipe: Recipe, inputs: Inputs) -> set[str]:
-    inputs_of_all = make_inputs(
-        **{item.name: getattr(inputs, item.name) for item in fields(Inputs) if item.name != "roles"},
-        roles={"top2": sha("role top2"), **inputs.roles},
-    )
+    others = {item.name: getattr(inputs, item.name) for item in fields(Inputs) if item.name != "roles"}
+    inputs_of_all = make_inputs(**others, roles={"top2": {"x": sha("role top2")}, **inputs.roles})
     before, after = make_keys(make_recipe(), make_inputs()), make_keys(recipe, inputs_of_all)
     return {name for name in {*before, *after} if before.get(name) != after.get(name)}
 
@@ -200,9 +236,10 @@ def test_a_changed_input_makes_these_new_and_no_others(case) -> None:
 def test_every_field_that_a_bake_reads_has_a_case() -> None:
     assert {case.split(".")[0] for case in RECIPE_CASES} == set(Recipe.model_fields)
     assert {case.split(".")[1] for case in RECIPE_CASES if case.startswith("layers.")} == set(RecipeLayer.model_fields)
-    base_fields = set(Recipe.model_fields["base"].annotation.model_fields)
-    assert {case.split(".")[1] for case in RECIPE_CASES if case.startswith("base.")} == base_fields
-    assert set(INPUT_CASES) == {item.name for item in fields(Inputs)}
+    of_base = set(Recipe.model_fields["base"].annotation.model_fields)
+    assert {case.split(".")[1] for case in RECIPE_CASES if case.startswith("base.")} == of_base
+    assert {case.split(".")[0] for case in INPUT_CASES} == {item.name for item in fields(Inputs)}
+    assert {case.split(".")[1] for case in INPUT_CASES if case.startswith("code.")} == set(make_inputs().code)
 
 
 def test_a_value_cannot_hide_as_a_toggle() -> None:
@@ -211,14 +248,8 @@ def test_a_value_cannot_hide_as_a_toggle() -> None:
     assert make_keys(as_value, make_inputs())["tool"] != make_keys(as_toggle, make_inputs())["tool"]
 
 
-def test_another_package_index_makes_layers_with_packages_new() -> None:
-    recipe, inputs = make_recipe(), make_inputs()
-    base = base_record(recipe, inputs)
-    moved = BlobRecord(base.key, base.name, base.digest, base.size, facts={"index": sha("moved")})
-    for role, is_new in (("host", True), ("tool", False)):
-        keys = {"host": sha("host key")}
-        before = layer_key(layer_fields(recipe, role, inputs, base, keys))
-        assert (layer_key(layer_fields(recipe, role, inputs, moved, keys)) != before) is is_new
+def test_other_locked_packages_make_their_layer_new_and_what_stands_on_it() -> None:
+    assert changed_keys(make_recipe(), with_packages("host")) == set(ROLES)
 
 
 def test_bytes_of_the_base_are_part_of_every_key() -> None:
@@ -228,20 +259,21 @@ def test_bytes_of_the_base_are_part_of_every_key() -> None:
     fields_of = [layer_fields(recipe, "host", inputs, found, {}) for found in (base, other)]
     assert layer_key(fields_of[0]) != layer_key(fields_of[1])
     for name in (INITRD, INSTALLER):
-        assert initramfs_key(name, inputs, base) != initramfs_key(name, inputs, other)
+        assert initramfs_key(name, recipe, inputs, base) != initramfs_key(name, recipe, inputs, other)
 
 
 def test_the_two_initial_filesystems_never_share_a_key() -> None:
-    inputs = make_inputs(initramfs={INITRD: sha("x"), INSTALLER: sha("x")})
-    base = base_record(make_recipe(), inputs)
-    assert initramfs_key(INITRD, inputs, base) != initramfs_key(INSTALLER, inputs, base)
+    recipe = make_recipe()
+    inputs = make_inputs(code={**make_inputs().code, INITRD: {"x": sha("x")}, INSTALLER: {"x": sha("x")}})
+    base = base_record(recipe, inputs)
+    assert initramfs_key(INITRD, recipe, inputs, base) != initramfs_key(INSTALLER, recipe, inputs, base)
 
 
-def test_engine_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_bytes() -> None:
+def test_code_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_bytes() -> None:
     recipe, inputs = make_recipe(), make_inputs()
     base = base_record(recipe, inputs)
     keys = {
         layer_key(layer_fields(changed, "host", read, base, {}))
-        for changed, read in ((recipe, inputs), (make_recipe(epoch=1), inputs), (recipe, make_inputs(engine=sha("x"))))
+        for changed, read in ((recipe, inputs), (make_recipe(epoch=1), inputs), (recipe, with_code("layer")))
     }
     assert len(keys) == 3

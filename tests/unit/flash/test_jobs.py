@@ -4,16 +4,19 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 
 import pytest
 
-from flash.agent.job import parse_job
+from flash.agent import trust as agent_trust
+from flash.agent.job import open_job, parse_job
 from flash.agent.report import sign_report
 from flash.jobs import JobBuilder, check_report
 from flash.trust import VerifiedImage
 from qtrade.errors import HostError, TrustError
-from qtrade.signing import JOB_TYPE, SigningKey, ensure_key, open_envelope
-from tests.fakes.examples import make_host, make_image
+from qtrade.signing import JOB_TYPE, SigningKey, open_envelope
+from qtrade.trust.keyring import Keyring, ensure_keyring
+from tests.fakes.examples import make_host, make_image, make_settings
 
 pytestmark = pytest.mark.unit
 
@@ -22,13 +25,18 @@ REPORT = {"event": "report", "ok": True, "nonce": NONCE, "boot_id": "b", "error"
 
 
 @pytest.fixture
-def key(tmp_path) -> SigningKey:
-    return ensure_key(tmp_path, "job")
+def keyring(tmp_path) -> Keyring:
+    return ensure_keyring(make_settings(tmp_path))
 
 
 @pytest.fixture
-def jobs(key) -> JobBuilder:
-    return JobBuilder(make_host(cmdline="console=ttyS1"), key, (key.public,))
+def key(keyring) -> SigningKey:
+    return keyring.signer("job")
+
+
+@pytest.fixture
+def jobs(keyring) -> JobBuilder:
+    return JobBuilder(make_host(cmdline="console=ttyS1"), keyring)
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def payload_of(job, key) -> dict:
     return open_envelope(job.envelope, JOB_TYPE, (key.public,))
 
 
-def test_an_install_names_disks_layout_and_trust(jobs, key, image) -> None:
+def test_an_install_names_disks_layout_and_trust(jobs, key, keyring, image) -> None:
     payload = payload_of(jobs.install(image, source="http://h/s", report="http://h/s/report", bundle={"b": 1}), key)
     assert payload.pop("issued_at") > 0
     assert len(payload.pop("nonce")) == 64
@@ -64,7 +72,8 @@ def test_an_install_names_disks_layout_and_trust(jobs, key, image) -> None:
         "data": [{"wwid": "eui.01"}],
         "layout": {"esp_mib": 128, "system_mib": 8192},
         "cmdline": "console=ttyS1",
-        "trust": {"build": [key.public.pem], "job": [key.public.pem]},
+        "environment": "development",
+        "trust": keyring.envelope,
         "bundle": {"b": 1},
     }
 
@@ -85,6 +94,22 @@ def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
     payload = payload_of(made, key)
     assert payload["nonce"] == made.nonce
     assert parse_job(json.dumps(payload).encode()).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["reboot", "drain"])
+def test_the_agent_finds_the_keys_of_a_job_from_the_pinned_root(jobs, keyring, kind) -> None:
+    made = jobs.simple(kind)
+    trust = agent_trust.open_pinned(agent_trust.offered_set(made.envelope, JOB_TYPE), jobs.root_id)
+    assert open_job(made.envelope, trust.job).nonce == made.nonce
+    assert set(trust.builders) == set(keyring.trust.build)
+    assert (trust.sequence, trust.lab) == (1, True)
+
+
+def test_a_promotion_goes_along_with_its_image(jobs, key, image) -> None:
+    promoted = replace(image, promotion={"payload": "x"})
+    payload = payload_of(jobs.stage(promoted, source="http://h/s", bundle={}, allow_older=True), key)
+    assert payload["image"]["promotion"] == {"payload": "x"}
+    assert payload["allow_older"] is True
 
 
 def test_no_two_jobs_have_one_nonce(jobs) -> None:

@@ -309,9 +309,10 @@ def test_what_is_wrong_is_found_before_a_flash_begins(rig, settings, host, envir
 
 
 def test_an_altered_image_is_refused_before_a_flash_begins(rig, settings) -> None:
-    path = settings.store / "versions/demo/0.1.0/list"
-    path.write_text(path.read_text() + "\n")
+    path = settings.store / "versions/demo/0.1.0.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, "list": fields["list"] + "\n"}))
     with pytest.raises(TrustError):
         prepare(settings, "rpc-1", "0.1.0", rig.reporter)
-    assert json.loads((settings.store / "versions/demo/0.1.0/image.json").read_text())["version"] == "0.1.0"
+    assert json.loads(fields["image"])["version"] == "0.1.0"
     assert not rig.folder.exists()

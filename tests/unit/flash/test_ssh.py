@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flash.ssh import SshTarget, pin_host_key, target_for, unreachable
+from flash.ssh import pin_host_key, target_for
 from qtrade.errors import BadInput, HostError
+from qtrade.ssh import SshTarget, unreachable
 from tests.fakes.examples import make_host, make_settings
 
 pytestmark = pytest.mark.unit

@@ -1,9 +1,11 @@
 """An image is verified before anything of it is used; each fault has its own error."""
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,8 @@ from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE, SigningKey, ensure_key
 from qtrade.store import LocalStore, PublishedImage
-from tests.fakes.examples import blob_bytes, make_image, make_settings
-from tests.fakes.projects import write_project
+from tests.fakes.examples import make_image, make_settings
+from tests.fakes.projects import add_blobs, write_project
 from tests.fakes.reporter import RecordingReporter
 
 pytestmark = pytest.mark.unit
@@ -40,14 +42,15 @@ def store(settings) -> LocalStore:
 
 
 def publish(store: LocalStore, image: Image, published: PublishedImage) -> Path:
-    """Publish what was signed, with its blobs, and return its folder."""
-    digests = [*(layer.digest for layer in image.layers), *(getattr(image, name).digest for name in BLOBS[2:])]
-    for name, digest in zip(BLOBS, digests, strict=True):
-        path = store.root / name
-        path.write_bytes(blob_bytes(name))
-        store.add_blob(path, digest)
+    """Publish what was signed, with its blobs, and return the version's document."""
+    add_blobs(store, image, store.root)
     store.publish(image, published)
-    return store.root / "versions/demo/0.1.0"
+    return store.root / "versions/demo/0.1.0.json"
+
+
+def change(path: Path, **fields: Any) -> None:
+    """Replace fields of a version's document."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
 def test_a_good_image_is_loaded_with_the_texts_that_were_verified(store, key) -> None:
@@ -64,35 +67,38 @@ def test_a_good_image_is_loaded_with_the_texts_that_were_verified(store, key) ->
     verify_blobs(store, image)
 
 
-def unsigned(folder: Path) -> None:
-    path = folder / "image.dsse.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "signatures": []}))
+def unsigned(path: Path) -> None:
+    change(path, envelope={**json.loads(path.read_text())["envelope"], "signatures": []})
 
 
-def without_envelope(folder: Path) -> None:
-    (folder / "image.dsse.json").unlink()
+def without_envelope(path: Path) -> None:
+    fields = json.loads(path.read_text())
+    del fields["envelope"]
+    path.write_text(json.dumps(fields))
 
 
-def alter_image_json(folder: Path) -> None:
-    path = folder / "image.json"
-    path.write_text(path.read_text().replace('"standin":true', '"standin":false'))
+def alter_image_json(path: Path) -> None:
+    change(path, image=json.loads(path.read_text())["image"].replace('"standin":true', '"standin":false'))
 
 
-def alter_list(folder: Path) -> None:
-    path = folder / "list"
-    path.write_text(path.read_text().replace("quiet", "init=/bin/sh"))
+def alter_list(path: Path) -> None:
+    change(path, list=json.loads(path.read_text())["list"].replace("quiet", "init=/bin/sh"))
 
 
-def alter_list_signature(folder: Path) -> None:
-    (folder / "list.sig").write_bytes(bytes(64))
+def alter_list_signature(path: Path) -> None:
+    change(path, list_sig=base64.b64encode(bytes(64)).decode())
 
 
-def cut_list_signature(folder: Path) -> None:
-    (folder / "list.sig").write_bytes(b"")
+def cut_list_signature(path: Path) -> None:
+    change(path, list_sig="")
 
 
-def garble_image_json(folder: Path) -> None:
-    (folder / "image.json").write_bytes(b"\xff")
+def garble_document(path: Path) -> None:
+    path.write_bytes(b"\xff")
+
+
+def cut_document(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
 
 
 FAULTS = [
@@ -102,7 +108,8 @@ FAULTS = [
     (alter_list, "list was altered"),
     (alter_list_signature, "no trusted key signed the list"),
     (cut_list_signature, "no trusted key signed the list"),
-    (garble_image_json, "is damaged in the store"),
+    (garble_document, "is damaged in the store"),
+    (cut_document, "is damaged in the store"),
 ]
 
 
@@ -157,8 +164,8 @@ def test_documents_of_two_images_are_refused_though_both_are_signed(store, key, 
 
 
 def test_a_version_under_another_name_is_refused(store, key) -> None:
-    folder = publish(store, make_image(), sign(make_image(), key))
-    folder.rename(folder.with_name("0.2.0"))
+    path = publish(store, make_image(), sign(make_image(), key))
+    path.rename(path.with_name("0.2.0.json"))
     with pytest.raises(TrustError, match="of different images"):
         load_image(store, "demo", "0.2.0", (key.public,))
 

@@ -9,14 +9,14 @@ from qtrade.errors import BadInput
 
 pytestmark = pytest.mark.unit
 
-PLAN = BootPlan("52:54:00:AA:bb:01", Path("/k"), Path("/i"), key_id="ab" * 32, arguments="console=ttyS0 panic=10")
+PLAN = BootPlan("52:54:00:AA:bb:01", Path("/k"), Path("/i"), root_id="ab" * 32, arguments="console=ttyS0 panic=10")
 
 
 def test_installer_script_whole() -> None:
     assert render_ipxe_script(PLAN, "http://10.0.2.2:8000/tok") == (
         "#!ipxe\n"
         "kernel http://10.0.2.2:8000/tok/kernel console=ttyS0 panic=10 qtrade.job=http://10.0.2.2:8000/tok/job "
-        f"qtrade.jobkey={'ab' * 32} qtrade.mac=52:54:00:aa:bb:01 initrd=initrd || exit\n"
+        f"qtrade.root={'ab' * 32} qtrade.mac=52:54:00:aa:bb:01 initrd=initrd || exit\n"
         "initrd --name initrd http://10.0.2.2:8000/tok/initrd || exit\n"
         "boot || exit\n"
     )
@@ -33,11 +33,11 @@ def test_first_script_asks_by_the_nic_that_booted() -> None:
 @pytest.mark.parametrize("arguments", ["a=${next-server}", "a || shell", "a && b", "caf\u00e9"])
 def test_arguments_cannot_become_commands(arguments: str) -> None:
     with pytest.raises(BadInput, match="no place in a boot script"):
-        render_ipxe_script(BootPlan(PLAN.mac, PLAN.kernel, PLAN.initrd, PLAN.key_id, arguments), "http://h/t")
+        render_ipxe_script(BootPlan(PLAN.mac, PLAN.kernel, PLAN.initrd, PLAN.root_id, arguments), "http://h/t")
 
 
 def test_line_breaks_in_arguments_are_spaces() -> None:
-    script = render_ipxe_script(BootPlan(PLAN.mac, PLAN.kernel, PLAN.initrd, PLAN.key_id, "a\nshell"), "http://h/t")
+    script = render_ipxe_script(BootPlan(PLAN.mac, PLAN.kernel, PLAN.initrd, PLAN.root_id, "a\nshell"), "http://h/t")
     assert "kernel http://h/t/kernel a shell qtrade.job" in script
 
 

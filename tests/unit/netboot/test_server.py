@@ -49,7 +49,7 @@ def reports() -> list[Mapping[str, object]]:
 def delivery(tmp_path: Path, reports: list[Mapping[str, object]]) -> Delivery:
     for name, content in {"kernel": b"KERNEL", "initrd": b"INITRD", DIGEST: b"0123456789"}.items():
         (tmp_path / name).write_bytes(content)
-    boot = BootPlan(MAC, tmp_path / "kernel", tmp_path / "initrd", key_id="cd" * 32)
+    boot = BootPlan(MAC, tmp_path / "kernel", tmp_path / "initrd", root_id="cd" * 32)
     return Delivery(blobs_in(tmp_path), reports.append, lambda url: f"job at {url}".encode(), boot)
 
 

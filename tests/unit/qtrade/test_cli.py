@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -20,7 +19,10 @@ from qtrade import __version__, errors
 from qtrade.cli import app, main
 from qtrade.redaction import register_secret
 from qtrade.settings import Settings
-from tests.fakes.examples import make_settings, recipe_fields
+from qtrade.store import ChannelPointer, open_store
+from tests.fakes.cli import Cli
+from tests.fakes.examples import make_recipe, make_settings, recipe_fields
+from tests.fakes.locks import write_lock_of
 from tests.fakes.projects import publish_image, write_project
 
 pytestmark = pytest.mark.unit
@@ -35,29 +37,6 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 COMMANDS = list(walk(typer.main.get_command(app)))
-
-
-class Cli:
-    """Runs `main` as the shell would."""
-
-    def __init__(self, monkeypatch, capsys) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *args: str) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["qtrade", *args])
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-        else:
-            code = 0
-        out, err = self._capsys.readouterr()
-        return int(code or 0), out, err
-
-    def json(self, *args: str) -> Any:
-        code, out, err = self(*args, "--json")
-        assert code == 0, err
-        return json.loads(out)
 
 
 @pytest.fixture
@@ -79,6 +58,7 @@ def settings(tmp_path, monkeypatch) -> Settings:
         (project / name).mkdir()
     (project / "manifests/ids.yaml").write_text("schema_version: 1\n")
     (project / "manifests/images/demo.yaml").write_text(yaml.safe_dump(recipe_fields()))
+    write_lock_of(settings, make_recipe())
     return settings
 
 
@@ -86,9 +66,11 @@ def test_the_commands_are_these() -> None:
     assert {" ".join(path) for path in COMMANDS} >= {
         "",
         "bake",
+        "lock",
         "tools",
         "images list",
         "images show",
+        "images gc",
         "flash",
         "push",
         "rollback",
@@ -152,6 +134,9 @@ def test_a_traceback_is_shown_with_debug_only(cli, settings, monkeypatch) -> Non
     [
         (("bake", "--recipe", "ghost", "--version", "1"), 4, ("ghost.yaml does not exist", "use one of: demo")),
         (("bake", "--recipe", "demo", "--version", "a b"), 2, ("'a b' is no version",)),
+        (("lock", "--recipe", "demo", "jq"), 2, ("names go with --update", "qtrade lock --update NAME")),
+        (("lock", "--recipe", "demo", "--update", "--check"), 2, ("--update and --check do not go together",)),
+        (("lock", "--recipe", "demo", "--update", "ghost"), 4, ("neither a component nor a locked package of demo",)),
         (("flash", "--host", "ghost", "--yes"), 4, ("there is no host ghost", "known hosts: rpc-1")),
         (("flash", "--host", "rpc-1", "--yes"), 7, ("the store has no image of demo", "qtrade bake")),
         (("flash", "--host", "rpc-1", "--door", "window"), 2, ("there is no door window",)),
@@ -181,7 +166,7 @@ def test_a_missing_option_is_the_users_fault(cli, settings) -> None:
 def test_the_plan_of_a_bake_is_one_json_document(cli, settings) -> None:
     steps = cli.json("bake", "--recipe", "demo", "--version", "1", "--dry-run")
     assert [step["name"] for step in steps] == ["base", "initrd", "installer", "host", "app", "tool", "top"]
-    assert {tuple(sorted(step)) for step in steps} == {("action", "key", "name", "reason")}
+    assert {tuple(sorted(step)) for step in steps} == {("action", "changes", "key", "name", "reason")}
     assert {step["action"] for step in steps} == {"build"}
 
 
@@ -190,6 +175,23 @@ def test_the_plan_of_a_bake_for_people_names_every_step(cli, settings) -> None:
     assert code == 0
     assert out.splitlines()[0] == "build  base            not in the store"
     assert len(out.splitlines()) == 7
+
+
+def test_a_bake_without_a_lock_says_how_to_make_one(cli, settings) -> None:
+    (settings.project / "manifests/images/demo.lock.json").unlink()
+    for command in (("bake", "--recipe", "demo", "--version", "1"), ("lock", "--recipe", "demo", "--check")):
+        code, out, err = cli(*command)
+        assert (code, out) == (errors.NotFound.exit_code, "")
+        assert "recipe demo is not locked yet" in err
+        assert "qtrade lock --recipe demo" in err
+
+
+def test_a_check_of_a_lock_is_one_json_document(cli, settings) -> None:
+    report = cli.json("lock", "--recipe", "demo", "--check")
+    assert (report["done"], report["packages"], report["changes"]) == ("checked", 3, [])
+    code, out, _ = cli("lock", "--recipe", "demo", "--check")
+    assert code == 0
+    assert out.startswith("checked demo: 3 packages")
 
 
 def test_the_plan_of_a_flash_is_one_json_document(cli, settings) -> None:
@@ -210,10 +212,70 @@ def test_the_plan_of_a_flash_for_people_is_on_stdout_and_remarks_are_not(cli, se
 
 def test_lists_are_json_documents(cli, settings) -> None:
     image = publish_image(settings)
-    assert cli.json("images", "list", "--recipe", "demo") == ["0.1.0"]
+    (listed,) = cli.json("images", "list", "--recipe", "demo")
+    assert (listed["recipe"], listed["version"], listed["id"]) == ("demo", "0.1.0", image.id)
     assert cli.json("hosts", "list") == ["rpc-1"]
     _, out, _ = cli("images", "show", "0.1.0", "--recipe", "demo")
     assert json.loads(out)["id"] == image.id
+
+
+def test_images_are_listed_with_channels_hosts_and_stand_ins(cli, settings) -> None:
+    image, other = publish_image(settings), publish_image(settings, version="0.2.0-rc1", name="edge", components=())
+    store = open_store(settings)
+    store.move_channel("demo", "staging", ChannelPointer("0.1.0", image.id, 1), None)
+    store.set_host_images("rpc-1", [image.id])
+    size = sum(image.blobs().values())
+    assert cli.json("images", "list") == [
+        {
+            "recipe": "demo",
+            "version": "0.1.0",
+            "id": image.id,
+            "size_bytes": size,
+            "standins": ["agent"],
+            "channels": ["staging"],
+            "hosts": ["rpc-1"],
+        },
+        {
+            "recipe": "edge",
+            "version": "0.2.0-rc1",
+            "id": other.id,
+            "size_bytes": size,
+            "standins": [],
+            "channels": [],
+            "hosts": ["rpc-1"],
+        },
+    ]
+    code, out, _ = cli("images", "list", "--recipe", "demo")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins"],
+        ["demo", "0.1.0", image.id[:12], f"{size / 2**20:.1f}", "staging", "rpc-1", "agent"],
+    ]
+
+
+def make_garbage(settings: Settings) -> Path:
+    """Publish a version, and leave a blob that nothing needs for two days."""
+    publish_image(settings)
+    path = settings.store / "blobs" / open_store(settings).put_document(b"lonely" * 100)
+    os.utime(path, (time.time() - 2 * 86400,) * 2)
+    return path
+
+
+def test_a_collection_is_shown_asked_for_and_done(cli, settings, monkeypatch) -> None:
+    path = make_garbage(settings)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    shown = cli.json("images", "gc", "--dry-run")
+    assert (shown["blobs"], shown["size"], shown["deleted"]) == ([path.name], 600, False)
+    code, out, err = cli("images", "gc")
+    assert (code, out) == (2, "")
+    assert "nobody can be asked" in err
+    assert "1 blobs" in err
+    assert path.exists()
+    code, out, _ = cli("images", "gc", "--yes")
+    assert (code, out) == (0, "deleted: 1 blobs, 0 records, 0 attestations; 0.0 MiB\n")
+    assert not path.exists()
+    assert cli("images", "gc") == (0, "deleted: 0 blobs, 0 records, 0 attestations; 0.0 MiB\n", "")
+    assert open_store(settings).versions("demo") == ("0.1.0",)
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path) -> None:
@@ -258,3 +320,13 @@ def open_when_read(pipe: Path) -> int:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "words", [("export", "1.0", "--output", "vmdk"), ("test", "1.0", "--firmware", "coreboot")], ids=" ".join
+)
+def test_unknown_form_or_firmware_is_refused_with_those_that_there_are(cli, settings, words) -> None:
+    code, out, err = cli("images", *words)
+    assert (code, out) == (2, "")
+    assert words[-1] in err
+    assert ("raw, qcow2, netboot" in err) or ("bios, uefi" in err)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qtrade.errors import BadInput
-from qtrade.settings import load_settings
+from qtrade.settings import S3Address, load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -14,8 +14,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch) -> None:
-    for name in ("QTRADE_PROJECT", "QTRADE_STATE_DIR", "QTRADE_STORE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("PROJECT", "STATE_DIR", "STORE", "S3_ENDPOINT", "S3_CHECKSUMS"):
+        monkeypatch.delenv(f"QTRADE_{name}", raising=False)
 
 
 @pytest.fixture
@@ -63,3 +63,54 @@ def test_a_folder_that_is_no_project_is_refused(monkeypatch, tmp_path) -> None:
     assert str(tmp_path) in caught.value.brief
     assert caught.value.details == "a project has the folders manifests, ansible, packer"
     assert "QTRADE_PROJECT" in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "text"),
+    [
+        ("s3://images", S3Address("images"), "s3://images"),
+        ("s3://images/", S3Address("images"), "s3://images"),
+        ("s3://my.images/prod/eu/", S3Address("my.images", "prod/eu"), "s3://my.images/prod/eu"),
+    ],
+)
+def test_a_store_may_be_a_bucket(monkeypatch, project, url, address, text) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("QTRADE_STORE", url)
+    assert load_settings().store == address
+    assert str(load_settings().store) == text
+
+
+def test_a_bucket_may_be_elsewhere_and_want_checksums(monkeypatch, project) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("QTRADE_STORE", "s3://images")
+    monkeypatch.setenv("QTRADE_S3_ENDPOINT", "https://s3.example.org")
+    monkeypatch.setenv("QTRADE_S3_CHECKSUMS", "when_supported")
+    assert load_settings().store == S3Address("images", "", "https://s3.example.org", "when_supported")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORE", "s3://"),
+        ("STORE", "s3://Images"),
+        ("STORE", "http://images"),
+        ("STORE", "s3://images/a b"),
+        ("S3_ENDPOINT", "s3.example.org"),
+        ("S3_CHECKSUMS", "never"),
+    ],
+)
+def test_a_bad_address_is_named_with_its_variable(monkeypatch, project, name, value) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("QTRADE_STORE", "s3://images")
+    monkeypatch.setenv(f"QTRADE_{name}", value)
+    with pytest.raises(BadInput, match=f"QTRADE_{name} is '{value}'"):
+        load_settings()
+
+
+@pytest.mark.parametrize("character", [",", ":", " ", "'"])
+def test_a_state_directory_that_mounts_cannot_name_is_refused(monkeypatch, project, character) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("QTRADE_STATE_DIR", f"/var/lib/q{character}trade")
+    with pytest.raises(BadInput, match=r"has .* in its path") as caught:
+        load_settings()
+    assert "QTRADE_STATE_DIR" in caught.value.resolution

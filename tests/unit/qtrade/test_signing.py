@@ -3,12 +3,25 @@
 import base64
 import copy
 import json
+import os
 import stat
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from qtrade.errors import NotFound, TrustError
-from qtrade.signing import PublicKey, SigningKey, ensure_key, load_key, open_envelope, pre_authentication_encoding
+from qtrade.signing import (
+    PublicKey,
+    SigningKey,
+    ensure_key,
+    load_key,
+    make_key,
+    open_envelope,
+    parse_public_pem,
+    pre_authentication_encoding,
+    read_key,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -132,3 +145,39 @@ def test_the_key_id_is_the_sha256_of_the_raw_key() -> None:
 
 def test_a_public_key_is_pem_as_openssl_reads_it(key) -> None:
     assert key.public.pem.startswith("-----BEGIN PUBLIC KEY-----\n")
+
+
+def test_a_key_never_takes_the_place_of_another(tmp_path) -> None:
+    make_key(tmp_path / "root.key")
+    before = (tmp_path / "root.key").read_bytes()
+    with pytest.raises(FileExistsError):
+        make_key(tmp_path / "root.key")
+    assert (tmp_path / "root.key").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["root.key"]
+
+
+def test_a_key_can_be_made_on_a_medium_without_links(tmp_path, monkeypatch) -> None:
+    tried = []
+
+    def refuse(*args) -> None:
+        tried.append(args)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    key = make_key(tmp_path / "root.key")
+    assert read_key(tmp_path / "root.key", "root").public == key.public
+    assert (tmp_path / "root.key").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        make_key(tmp_path / "root.key")
+    assert len(tried) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["root.key"]
+
+
+def test_a_public_key_is_read_from_its_pem(key) -> None:
+    assert parse_public_pem(key.public.pem) == key.public
+    with pytest.raises(ValueError, match="no public key in PEM"):
+        parse_public_pem("x")
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = other.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    with pytest.raises(ValueError, match="no Ed25519 key"):
+        parse_public_pem(pem)

@@ -166,6 +166,12 @@ def test_link_leads_to_what_the_host_decides(host: Host, path: str, target: str)
 
 
 @pytest.mark.layer
+def test_a_host_without_config_does_not_wait_for_a_network(host: Host) -> None:
+    drop_in = host.file("/etc/systemd/system/systemd-networkd-wait-online.service.d/10-qtrade.conf")
+    assert f"ConditionPathExists={CURRENT}/network/10-host.network" in drop_in.content_string
+
+
+@pytest.mark.layer
 @pytest.mark.booted
 def test_inputs_are_declared(host: Host) -> None:
     inputs = json.loads(host.file("/usr/lib/qtrade/inputs.d/bare_metal.json").content_string)

@@ -1,0 +1,1 @@
+"""The lock: every package, component and collection that a recipe's bakes may take, by digest."""

@@ -1,0 +1,62 @@
+"""Write a new version of a component into its recipe, comments and layout kept."""
+
+import io
+from pathlib import Path
+
+from qtrade.errors import BadInput, NotFound, UsageError
+from qtrade.manifest import Recipe, load_text
+
+
+def edit_version(path: Path, name: str, version: str, *, dry_run: bool = False) -> Recipe:
+    """Set `components.<name>.version` in the recipe file and return the new recipe.
+
+    Raises `UsageError` when the recipe pins more than the version of it: digests and commits are a person's to change.
+    """
+    from ruamel.yaml import YAML  # noqa: PLC0415 - only an edit needs it
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    text = path.read_text()
+    document = editor.load(text)
+    if name not in (document.get("components") or {}):
+        raise NotFound(
+            f"{path} has no component {name}", resolution=f"use one of: {', '.join(document.get('components') or {})}"
+        )
+    fields = document["components"][name]
+    pinned = [field for field in ("sha256", "size") if field in fields]
+    pinned += [f"git.{field}" for field in ("commit",) if (fields.get("git") or {}).get(field)]
+    if pinned:
+        raise UsageError(
+            f"component {name} pins {', '.join(pinned)} in the recipe, which belong to version {fields['version']}",
+            resolution=f"edit components.{name} in {path}, then run `qtrade lock`",
+        )
+    fields["version"] = type(fields["version"])(version) if isinstance(fields["version"], str) else version
+    sink = io.StringIO()
+    editor.dump(document, sink)
+    changed = sink.getvalue()
+    recipe = load_text(Recipe, changed, source=str(path))
+    if not dry_run:
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(changed)
+        fresh.replace(path)
+    return recipe
+
+
+def mentions(recipe: Recipe, version: str) -> tuple[str, ...]:
+    """Return the variables of layers that hold `version`: they may need the same edit."""
+    return tuple(
+        f"layers.{layer.role}.vars.{key}"
+        for layer in recipe.layers
+        for key, value in layer.vars.items()
+        if value == version
+    )
+
+
+def parse_name(text: str) -> tuple[str, str | None]:
+    """Return name and version of `NAME[=VERSION]`. Raises `BadInput`."""
+    name, equals, version = text.partition("=")
+    if not name or (equals and not version):
+        raise BadInput(f"{text!r} is neither NAME nor NAME=VERSION")
+    return name, version or None

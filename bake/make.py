@@ -1,0 +1,187 @@
+"""Make what a plan asks for: base, layers and initial RAM filesystems, each checked, independent ones side by side."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from bake import packer
+from bake.base import Base, find_base, make_base
+from bake.check import check_key, check_layer
+from bake.components import Fetched
+from bake.initramfs import make_initramfs
+from bake.layer import LayerJob, make_layer
+from bake.lock.document import Lock
+from bake.plan import INITRD, INSTALLER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
+from qtrade.manifest import Recipe
+from qtrade.manifest.recipe import BASE
+from qtrade.process import end_running, require_root
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import BlobRecord, Store
+from qtrade.toolsroot import ToolsRoot, ensure_tools
+
+_SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 2))
+
+
+@dataclass
+class Maker:
+    """One bake under way. `forced` names the steps that are made again although the store has them."""
+
+    settings: Settings
+    store: Store
+    recipe: Recipe
+    inputs: Inputs
+    components: Mapping[str, Fetched]
+    lock: Lock
+    reporter: Reporter
+    forced: frozenset[str] = frozenset()
+    built: list[str] = field(default_factory=list)
+    done: dict[str, BlobRecord] = field(default_factory=dict)
+    specs_run: int = 0
+    _tools_root: ToolsRoot | None = None
+
+    def make(self, wanted: frozenset[str]) -> Base:
+        """Make or find the base and the `wanted` steps, which hold the needs of each; results are in `done`. Returns the base.
+
+        Raises the errors of the steps. What was finished before a failure is in the store: the next bake goes on behind it.
+        """
+        base = self._base()
+        self.done[BASE] = base.layer
+        fields = {
+            name: fields for name, fields in step_fields(self.recipe, self.inputs, base.layer).items() if name in wanted
+        }
+        keys = {name: key_of(kind_of(name), value) for name, value in fields.items()}
+        for name, key in keys.items():
+            record = None if name in self.forced else self.store.find_record(key)
+            if record:
+                self.done[name] = record
+        remember_fields(self.settings, self.recipe, {name: fields[name] for name in keys if name in self.done})
+        missing = [name for name in keys if name not in self.done]
+        if missing:
+            require_root("a bake that builds layers")
+            self._tools()
+        self._work(missing, keys, fields, base)
+        return base
+
+    def _base(self) -> Base:
+        fields = base_fields(self.recipe, self.inputs)
+        key = base_key(self.recipe, self.inputs)
+        found = None if BASE in self.forced else find_base(self.store, key)
+        if found is None:
+            require_root("a bake that builds layers")
+            tools = self._tools()
+            self.built.append(BASE)
+            with self.reporter.step("layer base"):
+                found = make_base(self.settings, tools, self.store, self.recipe, self.lock, key)
+        remember_fields(self.settings, self.recipe, {BASE: fields})
+        return found
+
+    def _work(self, missing: list[str], keys: Fields, fields: Mapping[str, Fields], base: Base) -> None:
+        """Make the missing steps as soon as what they need is there, and check each layer that nobody checked yet."""
+        needs = {layer.role: set(layer.needs) & set(missing) for layer in self.recipe.layers}
+        order: TopologicalSorter[str] = TopologicalSorter({name: needs.get(name, set()) for name in missing})
+        order.prepare()
+        running: dict[Future[BlobRecord], str] = {}
+        checks: dict[Future[BlobRecord], str] = {}
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            try:
+                for name in self.done:
+                    self._start_check(pool, checks, name)
+                while order.is_active() or checks:
+                    for name in order.get_ready() if order.is_active() else ():
+                        running[pool.submit(self._make_step, name, keys[name], base)] = name
+                    finished, _ = wait({**running, **checks}, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        record = self._result(pool, future)
+                        if checks.pop(future, None):
+                            self.specs_run += int(record.facts["ran"])
+                            continue
+                        name = running.pop(future)
+                        self.done[name] = record
+                        self.built.append(name)
+                        remember_fields(self.settings, self.recipe, {name: fields[name]})
+                        order.done(name)
+                        self._start_check(pool, checks, name)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                end_running()
+                raise
+
+    def _start_check(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str], name: str) -> None:
+        if kind_of(name) in (INITRD, INSTALLER):
+            return
+        passed = self.store.find_record(check_key(self.settings, self.recipe, name, self.done))
+        if passed:
+            self.specs_run += int(passed.facts["ran"])
+        else:
+            require_root("a bake that checks layers")
+            known = dict(self.done)
+            call: Callable[[], BlobRecord] = lambda: check_layer(  # noqa: E731
+                self.settings, self.store, self.recipe, name, known, self.reporter
+            )
+            checks[pool.submit(call)] = name
+
+    def _result(self, pool: ThreadPoolExecutor, future: Future[BlobRecord]) -> BlobRecord:
+        try:
+            return future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+    def _make_step(self, name: str, key: str, base: Base) -> BlobRecord:
+        base_blob = self.store.open_blob(base.layer.digest)
+        if name in (INITRD, INSTALLER):
+            with self.reporter.step(name):
+                return make_initramfs(
+                    self.settings,
+                    self._tools(),
+                    self.store,
+                    name=name,
+                    key=key,
+                    base=base_blob,
+                    release=base.kernel.facts["release"],
+                    epoch=self.recipe.epoch,
+                )
+        below = tuple(self.store.open_blob(self.done[need].digest) for need in self.recipe.ancestors(name))
+        packages = self.lock.layers.get(name, ())
+        job = LayerJob(self.recipe, self.recipe.layer(name), key, below, self.components, packages)
+        with self.reporter.step(f"layer {name}"):
+            return make_layer(self.settings, self._tools(), self.store, job)
+
+    def _tools(self) -> ToolsRoot:
+        """Return the tools root; only a bake that builds something needs it."""
+        if self._tools_root is None:
+            with self.reporter.step("tools root and packer"):
+                self._tools_root = ensure_tools(self.settings)
+                packer.locate(self.settings)
+        return self._tools_root
+
+
+def remember_fields(settings: Settings, recipe: Recipe, fields: Mapping[str, Fields]) -> None:
+    """Remember what steps were made of, for the reasons that the next plan gives."""
+    before = last_fields(settings, recipe)
+    known = {**before, **fields}
+    if known == before:
+        return
+    path = _last_path(settings, recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(known, sort_keys=True))
+    fresh.replace(path)
+
+
+def last_fields(settings: Settings, recipe: Recipe) -> dict[str, Fields]:
+    """Return what each step was made of the last time; nothing where nothing readable is known."""
+    try:
+        known: dict[str, Fields] = json.loads(_last_path(settings, recipe).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known
+
+
+def _last_path(settings: Settings, recipe: Recipe) -> Path:
+    return settings.state_dir / "last-bake" / f"{recipe.name}.json"

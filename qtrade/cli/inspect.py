@@ -1,0 +1,134 @@
+"""`qtrade images sbom`, `images cve`, `images waive`, `images diff`."""
+
+import getpass
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtrade.reporter import print_json
+from qtrade.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from qtrade.signing import PublicKey
+
+RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+class SbomFormat(StrEnum):
+    """The formats of an SBOM."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
+def register(app: typer.Typer, images: typer.Typer) -> None:
+    """Add the commands of this module to the group `images`."""
+    del app
+    images.command("sbom")(sbom)
+    images.command("cve")(cve)
+    images.command("waive")(waive)
+    images.command("diff")(diff)
+
+
+def sbom(
+    version: Annotated[str, typer.Argument(help="Version of the image.")],
+    recipe: RecipeName = "lab",
+    form: Annotated[SbomFormat, typer.Option("--format", help="CycloneDX 1.6 or SPDX 2.3.")] = SbomFormat.CYCLONEDX,
+) -> None:
+    """Print the SBOM of an image as JSON: packages, components, kernel."""
+    from bake.cve.report import read_inventory  # noqa: PLC0415 - keeps `qtrade --help` quick
+    from bake.sbom import render  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+
+    settings = load_settings()
+    inventory = read_inventory(settings, open_store(settings), recipe, version)
+    sys.stdout.write(render(inventory, form.value).decode())
+
+
+def cve(
+    version: Annotated[str | None, typer.Argument(help="Version of the image; all versions when left out.")] = None,
+    *,
+    recipe: RecipeName = "lab",
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Show what is new since a version, or since the last scan by a day (YYYY-MM-DD)."),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="First fetch the security tracker's data; alone, do only that.")
+    ] = False,
+    url: Annotated[str | None, typer.Option("--url", help="Fetch from this mirror of the tracker's JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scan published images for known vulnerabilities, without rebuilding them: `qtrade images cve 0.1.0 --update`."""
+    from bake.cve.report import render_report, require_all_passed, scan_versions  # noqa: PLC0415
+    from bake.cve.snapshot import TRACKER_URL, fetch_snapshot  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+
+    settings, now = load_settings(), datetime.now(UTC)
+    if update:
+        snapshot = fetch_snapshot(settings, url or TRACKER_URL, now)
+        typer.echo(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}", err=True)
+        if version is None and since is None:
+            if as_json:
+                print_json(snapshot.model_dump(mode="json"))
+            return
+    reports = scan_versions(
+        settings, open_store(settings), recipe, version, since, now=now, trusted=_waiver_keys(settings)
+    )
+    if as_json:
+        print_json([report.to_dict() for report in reports])
+    else:
+        typer.echo("\n\n".join(render_report(report) for report in reports))
+    require_all_passed(reports)
+
+
+def waive(
+    name: Annotated[str, typer.Argument(metavar="CVE", help="CVE to live with.")],
+    *,
+    package: Annotated[str, typer.Option("--package", help="Source package, as `images cve` names it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it does no harm here, or what is done about it.")],
+    expires: Annotated[str, typer.Option("--expires", help="Last day on which the waiver counts (YYYY-MM-DD).")],
+    by: Annotated[str | None, typer.Option("--by", help="Who decides; your account's name when left out.")] = None,
+    recipe: RecipeName = "lab",
+) -> None:
+    """Write a signed waiver into manifests/waivers: `qtrade images waive CVE-2026-1 --package p --reason … --expires …`."""
+    from bake.cve.waivers import add_waiver, parse_waiver  # noqa: PLC0415
+    from qtrade.trust.keyring import ensure_keyring  # noqa: PLC0415
+
+    settings = load_settings()
+    fields = {"cve": name, "package": package, "reason": reason, "expires": expires, "by": by or getpass.getuser()}
+    key = ensure_keyring(settings).signer("promote")
+    typer.echo(add_waiver(settings, recipe, parse_waiver(fields), key, datetime.now(UTC).date()))
+
+
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="Version to compare from.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Version to compare to.")],
+    recipe: RecipeName = "lab",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what two images differ in: packages, files, units, sysctls, firewall, ports, setuid, users, CVEs, sizes."""
+    from bake.cve.report import read_inventory  # noqa: PLC0415
+    from bake.diff import compare_images, render_diff  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+
+    settings = load_settings()
+    store = open_store(settings)
+    inventories = [read_inventory(settings, store, recipe, version) for version in (before, after)]
+    found = compare_images(settings, *inventories)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(render_diff(found))
+
+
+def _waiver_keys(settings: Settings) -> tuple["PublicKey", ...]:
+    """Return the keys whose waivers count: the promote keys of the trust set."""
+    from qtrade.trust.keyring import ensure_keyring  # noqa: PLC0415
+
+    return ensure_keyring(settings).trust.promoters()

@@ -1,0 +1,148 @@
+"""OpenSSH with a pinned host key, never asking anything."""
+
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from qtrade import process
+from qtrade.errors import HostError
+from qtrade.redaction import redact
+
+_MAX_SOCKET_PATH = 60
+
+
+@dataclass(frozen=True)
+class SshTarget:
+    """A host as its operator's SSH client sees it. `known_hosts` holds its one pinned key."""
+
+    host: str
+    address: str
+    port: int
+    user: str
+    identity_file: Path
+    known_hosts: Path
+
+    def options(self) -> list[str]:
+        """Return the options that every connection has."""
+        settings = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "HostKeyAlias": self.host,
+            "IdentitiesOnly": "yes",
+            "IdentityFile": str(self.identity_file),
+            "PreferredAuthentications": "publickey",
+            "ConnectTimeout": "10",
+            "ServerAliveInterval": "10",
+            "ServerAliveCountMax": "6",
+            "LogLevel": "ERROR",
+        }
+        return ["-F", "/dev/null", *[part for name, value in settings.items() for part in ("-o", f"{name}={value}")]]
+
+    def argv(self, command: str, *extra: str) -> list[str]:
+        """Return the command line that runs `command` on the host."""
+        return ["ssh", *self.options(), *extra, "-p", str(self.port), f"{self.user}@{self.address}", command]
+
+    def config(self, sockets: Path) -> str:
+        """Return the same as text of an ssh_config, for programs that call ssh themselves; connections are shared through `sockets`."""
+        pairs = [option.split("=", 1) for option in self.options() if "=" in option]
+        lines = [f"Host {self.host}", f"  HostName {self.address}", f"  Port {self.port}", f"  User {self.user}"]
+        lines += [f"  {name} {value}" for name, value in pairs]
+        if len(str(sockets)) <= _MAX_SOCKET_PATH:  # a socket's path has at most 108 bytes
+            lines.append(f"  ControlPath {sockets}/%C")
+        return "\n".join(lines) + "\n"
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: bytes | None = None,
+        timeout_s: float = 120,
+        check: bool = True,
+        extra: Sequence[str] = (),
+    ) -> process.Completed:
+        """Run `command` and return what it said. Raises `HostError` when the host cannot be reached."""
+        done = process.run(self.argv(command, *extra), stdin=stdin, timeout_s=timeout_s, check=False)
+        if done.returncode == 255:
+            raise unreachable(self, done.stderr)
+        if check and done.returncode != 0:
+            raise HostError(
+                f"{self.host}: `{command}` ended with code {done.returncode}",
+                details=redact((done.stderr or done.stdout)[-2000:]),
+            )
+        return done
+
+    def stream(
+        self, command: str, *, stdin: bytes, extra: Sequence[str], on_line: Callable[[str], None], timeout_s: float
+    ) -> tuple[int, str]:
+        """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr.
+
+        Raises `HostError` when the host cannot be reached, or does not come to an end within `timeout_s`.
+        """
+        child = subprocess.Popen(
+            self.argv(command, *extra),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=process.clean_env(),
+            start_new_session=True,
+        )
+        errors: list[bytes] = []
+
+        def drain(pipe: IO[bytes]) -> None:
+            with pipe:
+                errors.append(pipe.read())
+
+        too_long = threading.Event()
+
+        def give_up() -> None:
+            too_long.set()
+            process.kill_group(child)
+
+        timer = threading.Timer(timeout_s, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            if child.stdin is None or child.stdout is None or child.stderr is None:
+                raise HostError(f"{self.host}: ssh has no pipes")
+            reader = threading.Thread(target=drain, args=(child.stderr,), daemon=True)
+            reader.start()
+            with suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(stdin)
+            with child.stdout:
+                for line in child.stdout:
+                    on_line(line.decode(errors="replace").rstrip("\n"))
+            code = child.wait(60)
+            reader.join(10)
+        finally:
+            timer.cancel()
+            process.kill_group(child)
+        if too_long.is_set():
+            raise HostError(
+                f"{self.host}: `{command}` took longer than {timeout_s:.0f} s",
+                resolution="look at the host's journal; the same command goes on where this one stopped",
+            )
+        said = b"".join(errors).decode(errors="replace")
+        if code == 255:
+            raise unreachable(self, said)
+        return code, said
+
+
+def unreachable(target: SshTarget, stderr: str) -> HostError:
+    """Return the error for a host that SSH cannot reach; a changed host key is called by its name."""
+    if "HOST KEY" in stderr or "host key" in stderr.lower():
+        return HostError(
+            f"{target.host} shows another SSH host key than the pinned one",
+            details=stderr.strip(),
+            resolution="find out why; if the host was reinstalled outside qtrade, flash it again",
+        )
+    return HostError(
+        f"{target.host} cannot be reached over SSH at {target.address}:{target.port}",
+        details=stderr.strip(),
+        resolution="look at its console and at its BMC",
+    )

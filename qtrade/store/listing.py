@@ -1,0 +1,68 @@
+"""The versions of a store with what people ask of them first."""
+
+from dataclasses import dataclass
+
+from qtrade.store.documents import CHANNELS
+from qtrade.store.store import Store
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """A version. `size_bytes` is what a host keeps of it: layers, kernel and initrd."""
+
+    recipe: str
+    version: str
+    id: str
+    size_bytes: int
+    standins: tuple[str, ...]
+    channels: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+def list_images(store: Store, recipe: str | None = None) -> tuple[ListedImage, ...]:
+    """Return the versions of a recipe, or of all, lowest first. Raises `TrustError` for a damaged one."""
+    keepers: dict[str, list[str]] = {}
+    for host in store.hosts():
+        for image_id in store.host_images(host):
+            keepers.setdefault(image_id, []).append(host)
+    listed = []
+    for name in (recipe,) if recipe else store.recipes():
+        pointers = {channel: store.channel(name, channel) for channel in CHANNELS}
+        for version in store.versions(name):
+            document = store.read(name, version).document()
+            sizes = {
+                part["digest"]: part["size"] for part in (*document["layers"], document["kernel"], document["initrd"])
+            }
+            listed.append(
+                ListedImage(
+                    recipe=name,
+                    version=version,
+                    id=document["id"],
+                    size_bytes=sum(sizes.values()),
+                    standins=tuple(item["name"] for item in document["components"] if item["standin"]),
+                    channels=tuple(key for key, pointer in pointers.items() if pointer and pointer.version == version),
+                    hosts=tuple(keepers.get(document["id"], ())),
+                )
+            )
+    return tuple(listed)
+
+
+def render_images(listed: tuple[ListedImage, ...]) -> str:
+    """Return a table for people, one line per version."""
+    rows = [("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins")]
+    rows += [
+        (
+            item.recipe,
+            item.version,
+            item.id[:12],
+            f"{item.size_bytes / 2**20:.1f}",
+            ",".join(item.channels) or "-",
+            ",".join(item.hosts) or "-",
+            ",".join(item.standins) or "-",
+        )
+        for item in listed
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

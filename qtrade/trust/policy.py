@@ -1,0 +1,179 @@
+"""What may run where. Pure: facts, statements that hold, a trust set, rules and a time in; reasons for a refusal out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from qtrade.errors import Refused
+from qtrade.manifest import Environment, Image
+from qtrade.trust.statements import BOOT, Statements
+from qtrade.trust.trust_set import TrustSet
+
+Channel = Literal["dev", "staging", "production"]
+CHANNELS: tuple[Channel, ...] = ("dev", "staging", "production")
+# The channel of an environment; a host also takes what was promoted beyond it.
+_CHANNEL_OF: dict[str, Channel] = {"development": "dev", "staging": "staging", "production": "production"}
+ENVIRONMENT_OF = {channel: environment for environment, channel in _CHANNEL_OF.items()}
+
+
+class Code(StrEnum):
+    """Why an image is refused."""
+
+    UNSIGNED = "unsigned"
+    KEY_REVOKED = "key-revoked"
+    IMAGE_REVOKED = "image-revoked"
+    TRUST_EXPIRED = "trust-expired"
+    LAB_KEYS = "lab-keys"
+    STANDINS = "standins"
+    NOT_BOOT_TESTED = "not-boot-tested"
+    NO_CVE_GATE = "no-cve-gate"
+    CVE_OPEN = "cve-open"
+    NOT_PROMOTED = "not-promoted"
+    WRONG_CHANNEL = "wrong-channel"
+    EXPIRED = "expired"
+    OLDER = "older"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason, for programs and for people."""
+
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an environment demands. In development nothing but a signature and that nothing was revoked."""
+
+    environment: str
+    channel: Channel
+    allow_standins: bool
+    needs_cve_gate: bool
+
+    @property
+    def is_development(self) -> bool:
+        """Whether the environment is the one for work in progress."""
+        return self.channel == "dev"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that is to be used: what it is, who signed its list (any key that was ever trusted), what is said of it."""
+
+    image: Image
+    signers: frozenset[str]
+    statements: Statements
+
+
+def rules_for(environment: Environment) -> Rules:
+    """Return the rules of an environment. Stand-ins never go past development, whatever its manifest says."""
+    channel = _CHANNEL_OF[environment.name]
+    return Rules(
+        environment.name,
+        channel,
+        allow_standins=environment.allow_standins and channel == "dev",
+        needs_cve_gate=environment.require_cve_gate,
+    )
+
+
+def refuse_install(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
+    """Return why the image must not be put on a host of the environment."""
+    return (*_refuse_use(candidate, trust, rules, now), *_refuse_unpromoted(candidate, rules, now))
+
+
+def refuse_revoked(statements: Statements) -> tuple[Refusal, ...]:
+    """Return why the image must not be used at all."""
+    return tuple(Refusal(Code.IMAGE_REVOKED, f"it was revoked: {one.reason}") for one in statements.revocations)
+
+
+def refuse_older(sequence: int, host_sequence: int, *, allow_older: bool) -> tuple[Refusal, ...]:
+    """Return why an image must not follow what a host runs: it was promoted earlier. Zero stands for no promotion."""
+    if not 0 < sequence < host_sequence or allow_older:
+        return ()
+    return (Refusal(Code.OLDER, f"it was promoted as number {sequence}, the host runs by number {host_sequence}"),)
+
+
+def refuse_promotion(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
+    """Return why the image must not be promoted to the channel of `rules`."""
+    return tuple(_refuse_use(candidate, trust, rules, now))
+
+
+def _refuse_use(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> list[Refusal]:
+    """Return the reasons that count for hosts and channels alike."""
+    found = _refuse_signatures(candidate, trust)
+    statements = candidate.statements
+    found += refuse_revoked(statements)
+    if trust.expires <= now:
+        found.append(Refusal(Code.TRUST_EXPIRED, "the trust set has expired: qtrade keys renew"))
+    if trust.lab and not rules.is_development:
+        found.append(Refusal(Code.LAB_KEYS, "its keys are a lab's, which count in development only"))
+    if candidate.image.has_standins and not rules.allow_standins:
+        names = ", ".join(part.name for part in candidate.image.components if part.standin)
+        found.append(Refusal(Code.STANDINS, f"it holds stand-ins: {names}"))
+    boots = [run for run in statements.tests if run.kind == BOOT]
+    if not rules.is_development and not (boots and boots[-1].passed):
+        found.append(Refusal(Code.NOT_BOOT_TESTED, "its last boot test failed" if boots else "it was not boot-tested"))
+    return [*found, *_refuse_cves(statements, rules)]
+
+
+def _refuse_signatures(candidate: Candidate, trust: TrustSet) -> list[Refusal]:
+    if candidate.signers & {key.keyid for key in trust.builders()}:
+        return []
+    revoked = sorted(candidate.signers & set(trust.revoked))
+    if revoked:
+        return [Refusal(Code.KEY_REVOKED, f"the key that signed it is revoked: {revoked[0][:16]}")]
+    return [Refusal(Code.UNSIGNED, "no build key of the trust set signed it")]
+
+
+def _refuse_cves(statements: Statements, rules: Rules) -> list[Refusal]:
+    if not rules.needs_cve_gate:
+        return []
+    if not statements.cves:
+        return [Refusal(Code.NO_CVE_GATE, "it did not go through the CVE gate")]
+    last = statements.cves[-1]
+    if last.is_passed:
+        return []
+    return [Refusal(Code.CVE_OPEN, f"it did not pass the CVE gate: {len(last.open)} findings are not waived")]
+
+
+def _refuse_unpromoted(candidate: Candidate, rules: Rules, now: int) -> list[Refusal]:
+    if rules.is_development:
+        return []
+    accepted = CHANNELS[CHANNELS.index(rules.channel) :]
+    promotions = [one for one in candidate.statements.promotions if one.channel in accepted]
+    if any(one.expires > now for one in promotions):
+        return []
+    if promotions:
+        return [Refusal(Code.EXPIRED, f"its promotion to {promotions[-1].channel} has expired")]
+    others = sorted({one.channel for one in candidate.statements.promotions})
+    if others:
+        return [Refusal(Code.WRONG_CHANNEL, f"it is promoted to {', '.join(others)}, not to {rules.channel}")]
+    return [Refusal(Code.NOT_PROMOTED, f"it is not promoted to {rules.channel}")]
+
+
+_CURES = {
+    Code.UNSIGNED: "bake it with the build key of this trust set",
+    Code.KEY_REVOKED: "bake it again under another number, with the key that signs now",
+    Code.IMAGE_REVOKED: "choose another version: a revocation is for good",
+    Code.TRUST_EXPIRED: "run `qtrade keys renew` where the root key is",
+    Code.LAB_KEYS: "make keys with `qtrade keys init` in a state directory of its own, and bake there",
+    Code.STANDINS: "bake from a recipe that holds the real parts",
+    Code.NOT_BOOT_TESTED: "run its boot test, then try again",
+    Code.NO_CVE_GATE: "run `qtrade images cve` on it, then try again",
+    Code.CVE_OPEN: "update the packages, or waive the findings with a reason",
+    Code.NOT_PROMOTED: "run `qtrade images promote`",
+    Code.WRONG_CHANNEL: "run `qtrade images promote` for this channel",
+    Code.EXPIRED: "promote it again, or choose a newer version",
+    Code.OLDER: "choose a newer version; to go back, run `qtrade rollback` or add --allow-older",
+}
+
+
+def raise_refused(brief: str, refusals: tuple[Refusal, ...]) -> None:
+    """Raise `Refused` with all reasons and the cure of the first, if there are any."""
+    if refusals:
+        raise Refused(
+            f"{brief}: {refusals[0].reason}",
+            details="\n".join(f"  {one.code}: {one.reason}" for one in refusals),
+            resolution=_CURES[refusals[0].code],
+        )

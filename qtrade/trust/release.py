@@ -1,0 +1,169 @@
+"""Promote and revoke versions: a statement that says so, and the channel that leads to it, moved by compare-and-swap."""
+
+import getpass
+import socket
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from qtrade.errors import NotFound, TrustError, UsageError
+from qtrade.manifest import Image
+from qtrade.manifest.image import image_id
+from qtrade.signing import STATEMENT_TYPE, SigningKey
+from qtrade.store import ChannelPointer, Store
+from qtrade.trust.images import load_trusted, signers_of
+from qtrade.trust.keyring import DAY_S, Keyring
+from qtrade.trust.policy import CHANNELS, Candidate, Channel, Rules, raise_refused, refuse_promotion
+from qtrade.trust.statements import PROMOTION, REVOCATION, statement, verify_statements
+
+
+@dataclass(frozen=True)
+class PromotionPlan:
+    """What a promotion will do; every check has passed. `expires` in Unix seconds; `before` is where the channel leads now."""
+
+    recipe: str
+    version: str
+    image_id: str
+    image_json: str
+    channel: Channel
+    sequence: int
+    expires: int
+    before: ChannelPointer | None
+
+
+@dataclass(frozen=True)
+class RevocationPlan:
+    """The versions that a revocation is of, by their image ids, the first being the one that was named.
+
+    `channels` are those that lead to one of them.
+    """
+
+    recipe: str
+    reason: str
+    versions: dict[str, str]
+    channels: tuple[str, ...]
+
+
+def parse_channel(name: str) -> Channel:
+    """Return the channel of that name. Raises `UsageError`."""
+    for channel in CHANNELS:
+        if channel == name:
+            return channel
+    raise UsageError(f"there is no channel {name}", resolution=f"use one of {', '.join(CHANNELS)}")
+
+
+def plan_promotion(  # noqa: PLR0913 - what a promotion is of
+    store: Store, keyring: Keyring, rules: Rules, recipe: str, version: str, *, expires_days: int, now: int
+) -> PromotionPlan:
+    """Check a promotion to the channel of `rules`. Raises `NotFound`, `TrustError`, and `Refused` with all reasons."""
+    published = store.read(recipe, version)
+    image = load_trusted(published, recipe, version, keyring.trust).image
+    missing = [digest for digest in (*image.blobs(), image.installer.digest) if not store.has_blob(digest)]
+    if missing:
+        raise NotFound(
+            f"{recipe} {version} is not whole: the store lacks {len(missing)} of its blobs",
+            details="\n".join(missing),
+            resolution="bake the version again, or copy the blobs into the store",
+        )
+    statements = verify_statements(image.id, store.attestations(image.id), keyring.trust)
+    candidate = Candidate(image, signers_of(published, keyring.trust.ever_built()), statements)
+    refusals = refuse_promotion(candidate, keyring.trust, rules, now)
+    raise_refused(f"{recipe} {version} cannot be promoted to {rules.channel}", refusals)
+    before = store.channel(recipe, rules.channel)
+    sequence = before.sequence + 1 if before else 1
+    expires = now + expires_days * DAY_S
+    digest = image_id(published.image_text)
+    return PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before)
+
+
+def promote(store: Store, keyring: Keyring, plan: PromotionPlan) -> None:
+    """Carry a promotion out. Raises `NotFound` without the promote key, `ConflictError` when the channel was moved meanwhile.
+
+    The channel moves first: whoever loses the race leaves no statement behind. Cut off between the two, the channel leads to
+    a version that hosts refuse until it is promoted again.
+    """
+    key = keyring.signer("promote")
+    predicate = {
+        "channel": plan.channel,
+        "sequence": plan.sequence,
+        "expires": plan.expires,
+        "by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "recipe": plan.recipe,
+        "version": plan.version,
+        # Hosts read from image.json what is in an image; the image id does not cover it.
+        "image_json": plan.image_json,
+    }
+    envelope = key.envelope(STATEMENT_TYPE, statement(plan.image_id, PROMOTION, predicate))
+    pointer = ChannelPointer(plan.version, plan.image_id, plan.sequence)
+    store.move_channel(plan.recipe, plan.channel, pointer, plan.before)
+    store.attest(plan.image_id, envelope)
+
+
+def plan_revocation(
+    store: Store, recipe: str, version: str, *, reason: str, layers: tuple[str, ...] = (), descendants: bool = False
+) -> RevocationPlan:
+    """Return what a revocation is of. Raises `NotFound`, `UsageError`.
+
+    Descendants are the versions of the same recipe that hold the very layers (by digest) of the version that `layers` names.
+    """
+    image = _read_image(store, recipe, version)
+    versions = {version: image.id}
+    if descendants:
+        faulty = _faulty_layers(image, layers)
+        for other in store.versions(recipe):
+            found = _read_image(store, recipe, other)
+            if faulty <= {layer.digest for layer in found.layers}:
+                versions.setdefault(other, found.id)
+    elif layers:
+        raise UsageError("--layer names the layers that descendants share", resolution="add --descendants")
+    pointers = {name: store.channel(recipe, name) for name in CHANNELS}
+    ids = set(versions.values())
+    channels = tuple(name for name, pointer in pointers.items() if pointer is not None and pointer.image_id in ids)
+    return RevocationPlan(recipe, reason, versions, channels)
+
+
+def revoke(store: Store, keyring: Keyring, plan: RevocationPlan, *, now: int) -> None:
+    """Carry a revocation out; it is for good. Raises `NotFound` when neither promote nor build key is here."""
+    key = _revoking_key(keyring)
+    named, *others = plan.versions
+    for version, digest in plan.versions.items():
+        predicate = {"reason": plan.reason, "time": now, "descendants": others if version == named else []}
+        store.attest(digest, key.envelope(STATEMENT_TYPE, statement(digest, REVOCATION, predicate)))
+
+
+def is_revoked(store: Store, keyring: Keyring, digest: str) -> bool:
+    """Say whether an image was revoked."""
+    return bool(verify_statements(digest, store.attestations(digest), keyring.trust).revocations)
+
+
+def _revoking_key(keyring: Keyring) -> SigningKey:
+    """Return a key that may revoke: stopping something must not wait for the one that may let it pass."""
+    try:
+        return keyring.signer("promote")
+    except NotFound:
+        return keyring.signer("build")
+
+
+def _faulty_layers(image: Image, roles: tuple[str, ...]) -> set[str]:
+    digests = {layer.role: layer.digest for layer in image.layers}
+    unknown = [role for role in roles if role not in digests]
+    if unknown or not roles:
+        raise UsageError(
+            f"{image.name} {image.version} has no layer {unknown[0]}"
+            if unknown
+            else "the layers at fault are not named",
+            details=f"its layers: {', '.join(digests)}",
+            resolution="name each with --layer",
+        )
+    return {digests[role] for role in roles}
+
+
+def _read_image(store: Store, recipe: str, version: str) -> Image:
+    """Return the image document as it stands: what is revoked need not be sound."""
+    published = store.read(recipe, version)
+    try:
+        image = Image.model_validate_json(published.image_text)
+    except ValidationError as error:
+        raise TrustError(f"{recipe} {version}: image.json is of another format", details=str(error)) from error
+    # Hosts and channels go by the id of the list, whatever image.json claims.
+    return image.model_copy(update={"id": image_id(published.list_text)})

@@ -1,0 +1,202 @@
+"""Signed statements about an image: in-toto Statement v1 in DSSE envelopes, one kind of predicate each.
+
+https://github.com/in-toto/attestation/tree/main/spec/v1 ; as it demands, readers pass over fields that they do not know.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qtrade.errors import TrustError
+from qtrade.manifest.base import Sha256
+from qtrade.signing import STATEMENT_TYPE, PublicKey, open_envelope
+from qtrade.trust.trust_set import TrustSet
+
+_IN_TOTO = "https://in-toto.io/Statement/v1"
+_OURS = "https://github.com/qtrade/qtrade/attestation"
+SBOM = f"{_OURS}/sbom/v1"
+TEST = f"{_OURS}/test/v1"
+CVE = f"{_OURS}/cve/v1"
+PROMOTION = f"{_OURS}/promotion/v1"
+REVOCATION = f"{_OURS}/revocation/v1"
+WAIVER = f"{_OURS}/waiver/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+
+BOOT = "boot"
+LAYER = "layer"
+
+
+class Predicate(BaseModel):
+    """What all predicates share."""
+
+    # Built when first read: a bake that reads no statement does not wait for it.
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
+
+
+class Sbom(Predicate):
+    """Digests of the bills of materials, which lie in the store as documents."""
+
+    cyclonedx: Sha256
+    spdx: Sha256
+
+
+class TestRun(Predicate):
+    """A run of the specs: `kind` is `layer` (in a chroot of the layers) or `boot` (on the booted image)."""
+
+    __test__ = False  # pytest takes it for a test class else
+
+    kind: str
+    passed: bool
+    ran: int = 0
+    failures: tuple[str, ...] = ()
+
+
+class CveGate(Predicate):
+    """What the tracker's snapshot says of the packages; `open` findings are those that no waiver covers.
+
+    `passed` is the gate's own verdict, which may let some findings by; where it is not given, none may be open.
+    """
+
+    snapshot: Sha256
+    snapshot_time: int | str
+    passed: bool | None = None
+    open: tuple[Any, ...] = ()
+    waived: tuple[Any, ...] = ()
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the image passed the gate."""
+        return not self.open if self.passed is None else self.passed
+
+
+class Promotion(Predicate):
+    """That an image may run where a channel leads. `expires` in Unix seconds; `sequence` counts within the channel."""
+
+    channel: str
+    sequence: int = Field(ge=1)
+    expires: int
+    by: str = ""
+
+
+class Revocation(Predicate):
+    """That an image must not be used any more. `time` in Unix seconds; `descendants` are versions that were revoked along."""
+
+    reason: str
+    time: int
+    descendants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The statements on one image whose signatures hold, oldest first; `ignored` says why others do not count."""
+
+    sboms: tuple[Sbom, ...] = ()
+    tests: tuple[TestRun, ...] = ()
+    cves: tuple[CveGate, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    promotion_envelopes: tuple[dict[str, Any], ...] = ()
+    revocations: tuple[Revocation, ...] = ()
+    waivers: tuple[dict[str, Any], ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def promotion_for(self, channel: str) -> tuple[Promotion, dict[str, Any]] | None:
+        """Return the promotion to `channel` with the highest sequence, and its envelope, or None."""
+        pairs = zip(self.promotions, self.promotion_envelopes, strict=True)
+        found = [pair for pair in pairs if pair[0].channel == channel]
+        return max(found, key=lambda pair: pair[0].sequence, default=None)
+
+
+def statement(image_id: str, predicate_type: str, predicate: dict[str, Any]) -> dict[str, Any]:
+    """Return the in-toto Statement v1 on the image, to be put in an envelope of `STATEMENT_TYPE`."""
+    return {
+        "_type": _IN_TOTO,
+        "subject": [{"name": "list", "digest": {"sha256": image_id}}],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    }
+
+
+def read_statement(
+    image_id: str, envelope: dict[str, Any], trusted: tuple[PublicKey, ...]
+) -> tuple[str, dict[str, Any]]:
+    """Return predicate type and predicate of a statement on the image that a trusted key signed. Raises `TrustError`."""
+    document = open_envelope(envelope, STATEMENT_TYPE, trusted)
+    try:
+        digests = [item["digest"]["sha256"] for item in document["subject"] if item["name"] == "list"]
+        found = (document["_type"], str(document["predicateType"]), dict(document["predicate"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrustError("this is no in-toto statement", details=repr(error)) from error
+    if found[0] != _IN_TOTO or digests != [image_id]:
+        raise TrustError(
+            "the statement is not on this image", details=f"it is on {', '.join(map(str, digests)) or 'nothing'}"
+        )
+    return found[1], found[2]
+
+
+def verify_statements(image_id: str, envelopes: Iterable[dict[str, Any]], trust: TrustSet) -> Statements:
+    """Return what of `envelopes` counts: on this image, and signed by a key that may sign statements of its kind."""
+    signers = _signers(trust)
+    found: dict[str, list[Any]] = {kind: [] for kind in signers}
+    promotion_envelopes, ignored = [], []
+    for envelope in envelopes:
+        kind = _claimed_type(envelope)
+        if kind not in signers:
+            ignored.append(f"{kind or 'no statement'}: of no kind that is known")
+            continue
+        try:
+            _, predicate = read_statement(image_id, envelope, signers[kind])
+            found[kind].append(_parse(kind, predicate))
+        except TrustError as error:
+            ignored.append(f"{kind.rpartition('attestation/')[2]}: {error.brief}")
+            continue
+        if kind == PROMOTION:
+            promotion_envelopes.append(envelope)
+    return Statements(
+        sboms=tuple(found[SBOM]),
+        tests=tuple(found[TEST]),
+        cves=tuple(found[CVE]),
+        promotions=tuple(found[PROMOTION]),
+        promotion_envelopes=tuple(promotion_envelopes),
+        revocations=tuple(found[REVOCATION]),
+        waivers=tuple(found[WAIVER]),
+        provenance=tuple(found[PROVENANCE]),
+        ignored=tuple(ignored),
+    )
+
+
+def _signers(trust: TrustSet) -> dict[str, tuple[PublicKey, ...]]:
+    """Return who may sign what: builders say what was made and tested, promoters what may run."""
+    builders, promoters = trust.builders(), trust.promoters()
+    facts = dict.fromkeys((SBOM, TEST, CVE, PROVENANCE), builders)
+    return {**facts, PROMOTION: promoters, WAIVER: promoters, REVOCATION: trust.revokers()}
+
+
+def _claimed_type(envelope: dict[str, Any]) -> str:
+    """Return the predicate type that an envelope claims, to know whose signature to demand; empty for none."""
+    try:
+        return str(json.loads(base64.b64decode(envelope["payload"]))["predicateType"])
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+_MODELS: dict[str, type[Predicate]] = {
+    SBOM: Sbom,
+    TEST: TestRun,
+    CVE: CveGate,
+    PROMOTION: Promotion,
+    REVOCATION: Revocation,
+}
+
+
+def _parse(kind: str, predicate: dict[str, Any]) -> Predicate | dict[str, Any]:
+    if kind not in _MODELS:
+        return predicate
+    try:
+        return _MODELS[kind].model_validate(predicate)
+    except ValidationError as error:
+        raise TrustError("its predicate is malformed", details=str(error)) from error

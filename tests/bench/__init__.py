@@ -1,0 +1,1 @@
+"""Bakes of the lab image by qtrade and by other tools, measured side by side (`make bench-bake`)."""

@@ -1,0 +1,30 @@
+"""The command line, run in this process."""
+
+import json
+import sys
+from typing import Any
+
+from qtrade.cli import main
+
+
+class Cli:
+    """Runs `main` as the shell would."""
+
+    def __init__(self, monkeypatch, capsys) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *args: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["qtrade", *args])
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        else:
+            code = 0
+        out, err = self._capsys.readouterr()
+        return int(code or 0), out, err
+
+    def json(self, *args: str) -> Any:
+        code, out, err = self(*args, "--json")
+        assert code == 0, err
+        return json.loads(out)

@@ -1,0 +1,62 @@
+"""A bake whose store is an S3: layers are uploaded while others are made, and another machine bakes on with them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bake import run
+from qtrade.settings import S3Address, load_settings
+from qtrade.store import open_store
+from tests.fakes.s3_server import S3Server, Stored, s3_server
+from tests.fakes.s3_store import CREDENTIALS
+from tests.fakes.tiny import TinyProject, make_tiny_project
+
+pytestmark = pytest.mark.integration
+
+QTRADE = Path(sys.executable).parent / "qtrade"
+
+
+def test_layers_go_up_once_and_serve_another_machine(tmp_path, monkeypatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    tiny = make_tiny_project(load_settings(), tmp_path / "tiny")
+    first = tiny.bake("1.0")
+    with s3_server() as server:
+        copy_to(server, tiny)
+        remote = replace(tiny.settings, store=S3Address("images", "qtrade", server.url))
+        tiny.add_task("two", "ansible.builtin.file", path="/usr/share/tiny/s3.txt", state="touch", mode="0644")
+        made = run.bake(remote, tiny.recipe, "1.1", tiny.reporter)
+        assert made.built == ("two",)
+        (new,) = set(made.image.blobs()) - set(first.image.blobs())
+        sent = {target.split("?")[0].rpartition("/")[2] for method, target, _ in server.log if method == "PUT"}
+        assert sent & set(made.image.blobs()) == {new}, "what the store had was sent again"
+        assert open_store(remote).versions("tiny") == ("1.0", "1.1")
+        server.log.clear()
+        # The scratch folder of another machine is empty: with nothing to build, it needs no blob at all.
+        elsewhere = replace(remote, state_dir=tmp_path / "elsewhere", keys=remote.keys_dir)
+        (elsewhere.cache_dir).mkdir(parents=True)
+        (elsewhere.state_dir / "locks").symlink_to(remote.state_dir / "locks")
+        again = run.bake(elsewhere, tiny.recipe, "1.2", tiny.reporter)
+        assert (again.built, again.image.id) == ((), made.image.id)
+        assert server.count("GET", "blobs/") == 0
+        listed = subprocess.run(
+            [QTRADE, "images", "list", "--json"],
+            env={**os.environ, "QTRADE_STORE": "s3://images/qtrade", "QTRADE_S3_ENDPOINT": server.url},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert [item["version"] for item in json.loads(listed.stdout)] == ["1.0", "1.1", "1.2"]
+
+
+def copy_to(server: S3Server, tiny: TinyProject) -> None:
+    """Put everything of the project's store into the bucket."""
+    for folder in ("blobs/", "records/", "versions/"):
+        for entry in tiny.store.objects.list(folder):
+            content, etag = tiny.store.objects.get(entry.key)
+            server.objects[f"qtrade/{entry.key}"] = Stored(content, f'"{etag}"')
