@@ -11,14 +11,16 @@ import time
 BATCH = 6000
 WAIT_S = 4.0
 BOOT_S = 240.0
+# The firewall refuses whoever knocks at SSH six times in 30 s.
+POLL_S = 7.0
 # One port of the validator's range without a listener, and some that the firewall must swallow.
 UDP_PORTS = (8030, 9999, 5432, 10000)
 
 
-def main(address: str) -> None:
+def main(address: str, expected: list[int]) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     resource.setrlimit(resource.RLIMIT_NOFILE, (BATCH + 500, BATCH + 500))
-    wait_for_ssh(family, address)
+    wait_for(family, address, expected)
     opened, refused = [], []
     for first in range(1, 65536, BATCH):
         batch = scan(family, address, range(first, min(first + BATCH, 65536)))
@@ -28,15 +30,22 @@ def main(address: str) -> None:
     sys.stdout.write(json.dumps({"open": sorted(opened), "refused": sorted(refused), "udp_refused": udp}))
 
 
-def wait_for_ssh(family: int, address: str) -> None:
+def wait_for(family: int, address: str, ports: list[int]) -> None:
+    """Wait until all `ports` answer, so that a scan does not judge a host that is still on its way up."""
+    missing = list(ports)
     deadline = time.monotonic() + BOOT_S
     while time.monotonic() < deadline:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.settimeout(3)
-            if probe.connect_ex((address, 22)) == 0 and probe.recv(4):
-                return
-        time.sleep(1)
-    sys.exit(f"{address} has no SSH after {BOOT_S:.0f} s")
+        missing = [port for port in missing if not answers(family, address, port)]
+        if not missing:
+            return
+        time.sleep(POLL_S)
+    sys.exit(f"{address} does not answer on {missing} after {BOOT_S:.0f} s")
+
+
+def answers(family: int, address: str, port: int) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(3)
+        return probe.connect_ex((address, port)) == 0
 
 
 def scan(family: int, address: str, ports: range) -> tuple[list[int], list[int]]:
@@ -78,4 +87,4 @@ def is_refused(family: int, address: str, port: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], [int(port) for port in sys.argv[2:]])

