@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -59,11 +60,26 @@ class Qtrade:
 
     def _renew(self, case: Case) -> None:
         """Begin with an empty state directory; with .debs cached, with the lock and the files that it names."""
-        shutil.rmtree(self._state, ignore_errors=True)
-        self._state.mkdir(parents=True)
-        shared = ("roots", "standins", *(("locks",) if case is Case.DEBS else ()))
-        for name in shared:
-            (self._state / name).symlink_to(self._bench.settings.state_dir / name)
+        self._begin(self._state)
         if case is Case.DEBS:
-            theirs = self._bench.settings.cache_dir / "blobs"
-            shutil.copytree(theirs, self._state / "cache/blobs", copy_function=os.link)
+            kept = self._kept()
+            (self._state / "locks").symlink_to(kept / "locks")
+            shutil.copytree(kept / "cache/blobs", self._state / "cache/blobs", copy_function=os.link)
+
+    def _begin(self, state: Path) -> None:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+        for name in ("roots", "standins"):
+            (state / name).symlink_to(self._bench.settings.state_dir / name)
+
+    def _kept(self) -> Path:
+        """Return a state directory with a lock and the files that it names, made at first use."""
+        kept = self._folder / "kept"
+        if not (kept / "done").exists():
+            self._begin(kept)
+            env = {**os.environ, "QTRADE_STATE_DIR": str(kept), "QTRADE_PROJECT": str(self._bench.project)}
+            for options in ((), ("--fetch",)):
+                argv = (beside_python("qtrade"), "lock", "--recipe", self._bench.recipe.name, *options)
+                subprocess.run(argv, env=env, check=True, capture_output=True, timeout=600)
+            (kept / "done").touch()
+        return kept
