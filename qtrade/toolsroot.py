@@ -146,7 +146,8 @@ def debootstrap(
             *sources,
         ],
         timeout_s=1800,
-        env={"SOURCE_DATE_EPOCH": str(epoch)},
+        # No initramfs by the kernel's hook (read by /etc/kernel/postinst.d/initramfs-tools): a bake makes its own, and nothing ships that one.
+        env={"SOURCE_DATE_EPOCH": str(epoch), "INITRD": "No"},
     )
 
 
