@@ -1,7 +1,7 @@
 """Scan all TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port.
 
-    scan_ports.py ADDRESS [EXPECTED ...]     wait until the expected ports answer, then scan
-    scan_ports.py ADDRESS --only PORT ...    look at these TCP ports only
+scan_ports.py ADDRESS [EXPECTED ...]     wait until the expected ports answer, then scan
+scan_ports.py ADDRESS --only PORT ...    look at these TCP ports only
 """
 
 import argparse

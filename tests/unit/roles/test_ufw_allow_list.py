@@ -81,7 +81,7 @@ def test_rules_are_rendered_by_family(allow_list: ModuleType) -> None:
     ],
 )
 def test_a_broken_line_is_named(allow_list: ModuleType, line: str, reason: str) -> None:
-    with pytest.raises(ValueError, match="line 2: .*") as error:
+    with pytest.raises(ValueError, match="line 2: ") as error:
         allow_list.render_rules(f"in tcp 22 192.0.2.0/24\n{line}\n")
     assert reason in str(error.value)
 
@@ -110,7 +110,7 @@ def test_a_broken_list_keeps_the_last_good_one(allow_list: ModuleType, tmp_path:
         allow_list.load_list()
     loaded = read_log(tmp_path)
     assert "192.0.2.0/24" in loaded, "the last good list was not loaded"
-    assert broken.split()[-1] not in loaded
+    assert broken.rsplit(maxsplit=1)[-1] not in loaded
     assert {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()} == before
 
 

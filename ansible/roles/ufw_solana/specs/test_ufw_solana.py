@@ -127,8 +127,13 @@ def test_allow_list_is_rendered_by_family(host: Host) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "in tcp 5432 192.0.2.0/24", "in tcp 8899 0.0.0.0/0", "in tcp 8899 128.0.0.0/1", "in tcp 8899 2000::/3",
-        "in tcp 8899 192.0.2.1/24", "in udp 22 ::1", "-F INPUT",
+        "in tcp 5432 192.0.2.0/24",
+        "in tcp 8899 0.0.0.0/0",
+        "in tcp 8899 128.0.0.0/1",
+        "in tcp 8899 2000::/3",
+        "in tcp 8899 192.0.2.1/24",
+        "in udp 22 ::1",
+        "-F INPUT",
     ],
 )
 def test_broken_allow_list_is_refused(host: Host, line: str) -> None:

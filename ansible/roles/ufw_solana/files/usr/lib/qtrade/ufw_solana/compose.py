@@ -25,7 +25,9 @@ def read_policies(defaults: str) -> dict[str, str]:
     """Return the policy of each direction from the text of /etc/default/ufw. Raises `ValueError`."""
     policies = {name.lower(): policy for name, policy in _POLICY.findall(defaults)}
     if set(policies) != set(DIRECTIONS) or not set(policies.values()) <= {"ACCEPT", "DROP"}:
-        raise ValueError(f"default/ufw: a policy ACCEPT or DROP is needed for {', '.join(DIRECTIONS)}; found {policies}")
+        raise ValueError(
+            f"default/ufw: a policy ACCEPT or DROP is needed for {', '.join(DIRECTIONS)}; found {policies}"
+        )
     return policies
 
 
@@ -33,8 +35,7 @@ def read_rules(name: str, text: str) -> tuple[list[str], list[str]]:
     """Return the chains that a rules file declares, and its rules. Raises `ValueError` for what does not belong there."""
     chains: list[str] = []
     rules: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
+    for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if not line or line.startswith("#") or line in {"*filter", "COMMIT"}:
             continue
         chain = _CHAIN.match(line)
