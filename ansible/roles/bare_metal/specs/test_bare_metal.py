@@ -193,8 +193,10 @@ def test_mount_point_is_baked(host: Host, path: str) -> None:
 @pytest.mark.booted
 def test_the_host_program_is_there(host: Host) -> None:
     assert host.file("/usr/bin/qtrade-agent").mode == 0o755
-    assert host.file("/usr/lib/qtrade/agent/__main__.py").exists
-    assert not host.file("/usr/lib/qtrade/agent/__pycache__").exists
+    sources = host.check_output("cd /usr/lib/qtrade/agent && ls *.py").split()
+    compiled = host.check_output("cd /usr/lib/qtrade/agent/__pycache__ && ls").split()
+    assert "__main__.py" in sources
+    assert sorted(name.split(".")[0] + ".py" for name in compiled) == sorted(sources)
 
 
 @pytest.mark.layer
@@ -260,8 +262,15 @@ def test_tuning_holds_at_run_time(host: Host) -> None:
 def test_a_host_that_hangs_is_reset(host: Host) -> None:
     shown = host.check_output("systemctl show -P RuntimeWatchdogUSec -P RebootWatchdogUSec").split("\n")
     assert shown == ["1min", "10min"]
-    for state in host.run("cat /sys/class/watchdog/*/state").stdout.split():
-        assert state == "active"
+    # A board may have two timers; systemd serves one of them.
+    states = host.run("cat /sys/class/watchdog/*/state").stdout.split()
+    assert not states or "active" in states
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize("module", ["cfg80211", "kvm", "psmouse"])
+def test_module_is_not_loaded(host: Host, module: str) -> None:
+    assert not host.file(f"/sys/module/{module}/refcnt").exists
 
 
 @pytest.mark.booted
