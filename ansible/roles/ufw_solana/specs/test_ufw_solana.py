@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,16 +103,15 @@ def test_firewall_is_on_at_boot_and_denies(host: Host) -> None:
     assert host.run("systemctl is-enabled nftables.service").stdout.strip() != "enabled"
 
 
-@pytest.mark.layer
-@pytest.mark.booted
-def test_range_is_wide_enough_for_the_validator(host: Host) -> None:
-    script = host.file("/usr/lib/qtrade/agave/validator.sh")
-    if not script.exists:
-        pytest.skip("no validator in these layers")
-    first, last = script.content_string.split("--dynamic-port-range ")[1].split()[0].split("-")
-    assert int(last) - int(first) >= 26
-    rules = host.run("cat /etc/ufw/user.rules")
-    assert rules.failed or f"allow tcp {first}:{last} " in rules.stdout
+@pytest.mark.host
+def test_range_is_the_one_of_the_running_validator(host: Host) -> None:
+    found = re.findall(r"--dynamic-port-range[ =](\d+)-(\d+)", host.check_output("ps -ww -eo args"))
+    assert found, "no validator runs"
+    rules = host.file(f"{LIB}/boot.v4.rules").content_string
+    for first, last in found:
+        assert int(last) - int(first) >= 26
+        assert f"-p udp -m multiport --dports {first}:{last} -j ACCEPT" in rules
+        assert f"-p tcp -m multiport --dports {first}:{last} -j ACCEPT" in rules
 
 
 @pytest.mark.layer
