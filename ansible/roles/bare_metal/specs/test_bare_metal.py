@@ -268,7 +268,7 @@ def test_a_host_that_hangs_is_reset(host: Host) -> None:
 
 
 @pytest.mark.booted
-@pytest.mark.parametrize("module", ["cfg80211", "kvm", "psmouse"])
+@pytest.mark.parametrize("module", ["cfg80211", "kvm", "pcspkr"])
 def test_module_is_not_loaded(host: Host, module: str) -> None:
     assert not host.file(f"/sys/module/{module}/refcnt").exists
 
