@@ -1,5 +1,10 @@
-"""Scan all TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port."""
+"""Scan all TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port.
 
+scan_ports.py ADDRESS [EXPECTED ...]     wait until the expected ports answer, then scan
+scan_ports.py ADDRESS --only PORT ...    look at these TCP ports only
+"""
+
+import argparse
 import errno
 import json
 import resource
@@ -7,6 +12,7 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterable
 
 BATCH = 6000
 WAIT_S = 4.0
@@ -17,8 +23,21 @@ POLL_S = 7.0
 UDP_PORTS = (8030, 9999, 5432, 10000)
 
 
-def main(address: str, expected: list[int]) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address")
+    parser.add_argument("expected", type=int, nargs="*")
+    parser.add_argument("--only", type=int, nargs="+")
+    arguments = parser.parse_args()
+    family = socket.AF_INET6 if ":" in arguments.address else socket.AF_INET
+    if arguments.only:
+        opened, refused = scan(family, arguments.address, arguments.only)
+        sys.stdout.write(json.dumps({"open": sorted(opened), "refused": sorted(refused)}))
+    else:
+        scan_all(family, arguments.address, arguments.expected)
+
+
+def scan_all(family: int, address: str, expected: list[int]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (BATCH + 500, BATCH + 500))
     wait_for(family, address, expected)
     opened, refused = [], []
@@ -48,7 +67,7 @@ def answers(family: int, address: str, port: int) -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
-def scan(family: int, address: str, ports: range) -> tuple[list[int], list[int]]:
+def scan(family: int, address: str, ports: Iterable[int]) -> tuple[list[int], list[int]]:
     opened, refused = [], []
     with selectors.DefaultSelector() as selector:
         for port in ports:
@@ -87,4 +106,4 @@ def is_refused(family: int, address: str, port: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [int(port) for port in sys.argv[2:]])
+    main()

@@ -1,12 +1,14 @@
-"""The whole chain on one BIOS host, in order: flash, push, in place, rollback, faults, ports; asserted from inside the guest.
+"""The whole chain on one BIOS host, in order: flash, push, in place, rollback, faults, ports, allow lists; asserted from inside the guest.
 
 One file, because one process has to own the host.
 """
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,10 @@ from flash.inventory import load_host
 from flash.lab import host as lab
 from flash.lab.tap import attach_tap, make_tap, remove_tap
 from qtrade import process
+from qtrade.errors import HostError
 from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
 from qtrade.settings import Settings
-from tests.e2e.conftest import SECRET, LabRig, bake, qtrade, qtrade_json
+from tests.e2e.conftest import QTRADE, SECRET, LabRig, bake, qtrade, qtrade_json
 from tests.e2e.faults import arm, edit_system, expect_fallback, flip_byte
 from tests.e2e.images import changed_project, extra_layer, other_kernel, publish_variant
 
@@ -202,3 +205,66 @@ def test_exactly_the_intended_ports_answer(address: str, namespace: str) -> None
     assert found["udp_refused"] == [8030], (
         "in the validator's range nothing listens on 8030, so it must answer with a refusal"
     )
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A machine beside the host: what it sees of the host's ports, and a controller on it."""
+
+    rig: LabRig
+    netns: str
+
+    def answers(self, address: str, *ports: int) -> dict[str, list[int]]:
+        argv = ["ip", "netns", "exec", self.netns, sys.executable, SCANNER, address, "--only", *map(str, ports)]
+        return json.loads(process.run([str(part) for part in argv], timeout_s=60).stdout)
+
+    def push(self, **values: object) -> subprocess.CompletedProcess[str]:
+        manifest = self.rig.host.paths.manifest
+        document = yaml.safe_load(manifest.read_text())
+        document["config"] |= values
+        manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+        argv = ["ip", "netns", "exec", self.netns, QTRADE, "push", "--host", self.rig.name, "--json"]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
+
+    def sh(self, command: str) -> str:
+        argv = ["ip", "netns", "exec", self.netns, *self.rig.operator.argv(command)]
+        return process.run(argv, timeout_s=120).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def neighbour(bios: LabRig, namespace: str) -> Iterator[Neighbour]:
+    """The namespace, with the host's manifest saying how the host is reached from there."""
+    manifest = bios.host.paths.manifest
+    before = manifest.read_text()
+    document = yaml.safe_load(before)
+    document["address"] = GUEST_ADDRESS
+    document["ssh"]["port"] = 22
+    manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+    yield Neighbour(bios, namespace)
+    manifest.write_text(before)
+
+
+def test_a_pushed_allow_list_opens_its_ports_at_once(neighbour: Neighbour) -> None:
+    """What is let through and has no listener refuses; what the firewall swallows says nothing. RPC listens on loopback."""
+    boot_id = neighbour.sh("cat /proc/sys/kernel/random/boot_id")
+    nothing: dict[str, list[int]] = {"open": [], "refused": []}
+    assert neighbour.answers(GUEST_ADDRESS, 8899, 8900, 10000) == nothing
+    done = neighbour.push(ufw_solana_rpc_sources=["10.0.2.0/24"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["units"] == ["qtrade-firewall.service"]
+    assert neighbour.answers(GUEST_ADDRESS, 8899, 8900, 10000) == {"open": [], "refused": [8899, 8900]}
+    assert neighbour.answers(GUEST_ADDRESS_V6, 8899, 8900, 10000) == nothing
+    assert neighbour.sh("cat /proc/sys/kernel/random/boot_id") == boot_id
+
+
+def test_a_broken_allow_list_is_refused_and_changes_nothing(neighbour: Neighbour) -> None:
+    generation = neighbour.sh("readlink /run/qtrade/state/config/current")
+    rules = neighbour.sh("sudo -n /usr/sbin/iptables-save -t filter | grep ^-A")
+    done = neighbour.push(ufw_solana_rpc_sources=["10.0.2.0/24", "everybody"])
+    assert done.returncode == HostError.exit_code
+    assert "was not taken" in done.stderr
+    assert neighbour.sh("readlink /run/qtrade/state/config/current") == generation
+    assert "the last good list stays" in neighbour.sh("journalctl --no-pager -q -b -u qtrade-firewall.service")
+    assert neighbour.sh("systemctl is-active qtrade-firewall.service ufw.service").split() == ["active", "active"]
+    assert neighbour.sh("sudo -n /usr/sbin/iptables-save -t filter | grep ^-A") == rules
+    assert neighbour.answers(GUEST_ADDRESS, 22, 8899, 10000) == {"open": [22], "refused": [8899]}

@@ -16,7 +16,8 @@ IDS = yaml.safe_load((Path(__file__).parents[4] / "manifests" / "ids.yaml").read
 CURRENT = "/run/qtrade/state/config/current"
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "ldconfig.service",
-    "sshd-keygen.service", "systemd-firstboot.service", "systemd-machine-id-commit.service", "systemd-sysusers.service",
+    "proc-sys-fs-binfmt_misc.automount", "sshd-keygen.service", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
+    "systemd-binfmt.service", "systemd-firstboot.service", "systemd-machine-id-commit.service", "systemd-sysusers.service",
     "systemd-update-done.service",
 )  # fmt: skip
 SYSCTLS = {
@@ -28,7 +29,10 @@ SYSCTLS = {
     "fs.nr_open": 1000000,
     "kernel.panic": 10,
     "kernel.kptr_restrict": 2,
+    "vm.swappiness": 1,
+    "fs.suid_dumpable": 0,
 }
+CMDLINE = ("panic=10", "audit=0", "cpufreq.default_governor=performance", "console=ttyS0,115200n8")
 SSHD = {
     "permitrootlogin": "no",
     "passwordauthentication": "no",
@@ -189,15 +193,89 @@ def test_mount_point_is_baked(host: Host, path: str) -> None:
 @pytest.mark.booted
 def test_the_host_program_is_there(host: Host) -> None:
     assert host.file("/usr/bin/qtrade-agent").mode == 0o755
-    assert host.file("/usr/lib/qtrade/agent/__main__.py").exists
-    assert not host.file("/usr/lib/qtrade/agent/__pycache__").exists
+    sources = host.check_output("cd /usr/lib/qtrade/agent && ls *.py").split()
+    compiled = host.check_output("cd /usr/lib/qtrade/agent/__pycache__ && ls").split()
+    assert "__main__.py" in sources
+    assert sorted(name.split(".")[0] + ".py" for name in compiled) == sorted(sources)
 
 
 @pytest.mark.layer
 @pytest.mark.booted
-@pytest.mark.parametrize("package", ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd"])
+@pytest.mark.parametrize(
+    "package",
+    ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd", "docker.io", "systemd-coredump"],
+)
 def test_package_is_absent(host: Host, package: str) -> None:
     assert not host.package(package).is_installed
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize(
+    "check",
+    [
+        "/usr/sbin/chronyd -p -f /etc/chrony/chrony.conf", "/usr/sbin/logrotate --debug /etc/logrotate.conf",
+        "systemd-analyze verify --man=no qtrade-boot-ok.service qtrade-host-key.service",
+        "systemd-analyze cat-config tmpfiles.d/qtrade-host.conf",
+    ],
+)  # fmt: skip
+def test_programs_accept_their_config(host: Host, check: str) -> None:
+    done = host.run(check)
+    assert done.succeeded, done.stderr
+
+
+@pytest.mark.layer
+def test_a_package_that_brings_needrestart_or_docker_finds_its_limits(host: Host) -> None:
+    assert "$nrconf{restart} = 'l';" in host.file("/etc/needrestart/conf.d/10-qtrade.conf").content_string
+    daemon = json.loads(host.file("/etc/docker/daemon.json").content_string)
+    assert (daemon["iptables"], daemon["bridge"]) == (False, "none")
+
+
+@pytest.mark.layer
+def test_the_last_words_of_a_kernel_are_kept_and_no_cores(host: Host) -> None:
+    assert host.check_output("systemctl is-enabled systemd-pstore.service") == "enabled"
+    assert host.file("/etc/systemd/system.conf.d/10-qtrade.conf").contains("^DefaultLimitCORE=0")
+
+
+@pytest.mark.booted
+def test_no_process_leaves_a_core(host: Host) -> None:
+    """Wherever it runs: a validator's core would fill the disk that it stands on."""
+    assert host.check_output("/usr/sbin/sysctl -n kernel.core_pattern") == "|/bin/false"
+    assert host.check_output("systemctl show -P LimitCORE ssh.service systemd-journald.service").split() == ["0", "0"]
+    assert (
+        host.check_output("cd /tmp && sh -c 'ulimit -c unlimited; kill -SEGV \"$$\"'; ls -A /tmp | grep core; true")
+        == ""
+    )
+
+
+@pytest.mark.booted
+def test_tuning_holds_at_run_time(host: Host) -> None:
+    """docs/host-tuning.md; a virtual machine has no frequency to govern."""
+    assert "[madvise]" in host.file("/sys/kernel/mm/transparent_hugepage/enabled").content_string
+    assert host.file("/proc/swaps").content_string.count("\n") == 1
+    assert set(CMDLINE) <= set(host.file("/proc/cmdline").content_string.split())
+    governors = host.run("cat /sys/devices/system/cpu/cpufreq/policy*/scaling_governor").stdout.split()
+    assert set(governors) <= {"performance"}
+    assert host.check_output("ulimit -n") == "1000000"
+
+
+@pytest.mark.booted
+def test_a_host_that_hangs_is_reset(host: Host) -> None:
+    shown = host.check_output("systemctl show -P RuntimeWatchdogUSec -P RebootWatchdogUSec").split("\n")
+    assert shown == ["1min", "10min"]
+    # A board may have two timers; systemd serves one of them.
+    states = host.run("cat /sys/class/watchdog/*/state").stdout.split()
+    assert not states or "active" in states
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize("module", ["cfg80211", "kvm", "pcspkr"])
+def test_module_is_not_loaded(host: Host, module: str) -> None:
+    assert not host.file(f"/sys/module/{module}/refcnt").exists
+
+
+@pytest.mark.booted
+def test_the_serial_console_offers_a_login(host: Host) -> None:
+    assert host.service("serial-getty@ttyS0").is_running
 
 
 @pytest.mark.booted

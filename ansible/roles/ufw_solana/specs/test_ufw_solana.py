@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,14 @@ if TYPE_CHECKING:
     from testinfra.backend.base import CommandResult
     from testinfra.host import Host
 
-CHECK = "python3 -I -B /usr/lib/qtrade/firewall/allow_list.py --check"
+LIB = "/usr/lib/qtrade/ufw_solana"
+CHECK = f"python3 -I -B {LIB}/allow_list.py --check"
 FAMILIES = [("/usr/sbin/iptables-save", "ufw-user"), ("/usr/sbin/ip6tables-save", "ufw6-user")]
+BOOT_RULES = [("v4", "ufw"), ("v6", "ufw6")]
+PRIVATE = {
+    "/usr/sbin/iptables-save": ("ufw-user", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]),
+    "/usr/sbin/ip6tables-save": ("ufw6-user", ["fc00::/7", "fe80::/10"]),
+}
 
 
 def check_list(host: Host, text: str) -> CommandResult:
@@ -30,6 +37,61 @@ def test_rules_are_baked(host: Host, name: str) -> None:
 
 
 @pytest.mark.layer
+@pytest.mark.booted
+@pytest.mark.parametrize(("version", "prefix"), BOOT_RULES)
+def test_boot_loads_the_whole_table_in_one_step(host: Host, version: str, prefix: str) -> None:
+    rules = host.file(f"{LIB}/boot.{version}.rules").content_string.splitlines()
+    assert (rules[0], rules[-1], rules.count("COMMIT")) == ("*filter", "COMMIT", 1)
+    assert {":INPUT DROP [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]"} <= set(rules)
+    # The host's allow list and loopback are asked before anything is refused.
+    assert rules.index(f"-A {prefix}-before-input -i lo -j ACCEPT") < rules.index(
+        f"-A {prefix}-before-input -j {prefix}-user-input"
+    )
+    assert rules.index(f"-A {prefix}-user-output -j qtrade-allow-out") < min(
+        number for number, rule in enumerate(rules) if rule.endswith("-j REJECT") and "-d " in rule
+    )
+
+
+@pytest.mark.layer
+def test_boot_rules_are_what_ufw_says(host: Host) -> None:
+    done = host.run(f"python3 -I -B {LIB}/compose.py --check")
+    assert done.succeeded, done.stderr
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("name", ["iptables", "ip6tables"])
+def test_boot_rules_are_the_rules_of_ufw_init(host: Host, name: str) -> None:
+    """Load both in turn, in a network namespace of their own: the kernel has to hold the same."""
+    if host.run("unshare -n iptables -L -n").failed:
+        pytest.skip("this kernel filters no packets")
+    version = "v6" if name == "ip6tables" else "v4"
+    ours = host.check_output(f"unshare -n sh -c '{name}-restore {LIB}/boot.{version}.rules && {name}-save -t filter'")
+    theirs = host.check_output(f"unshare -n sh -c '/usr/lib/ufw/ufw-init start && {name}-save -t filter'")
+    assert sort_chains(ours) == sort_chains(theirs)
+
+
+def sort_chains(saved: str) -> dict[str, list[str]]:
+    """Return each chain's policy and rules in order, from what iptables-save printed."""
+    chains: dict[str, list[str]] = {}
+    for line in saved.splitlines():
+        if line.startswith(":"):
+            name, policy, _ = line[1:].split()
+            chains.setdefault(name, []).insert(0, policy)
+        elif line.startswith("-A "):
+            chains.setdefault(line.split()[1], []).append(line)
+    return chains
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+def test_ufw_is_started_by_two_programs_and_never_opens_the_host(host: Host) -> None:
+    drop_in = host.file("/etc/systemd/system/ufw.service.d/10-qtrade.conf").content_string.splitlines()
+    starts = [line.removeprefix("ExecStart=") for line in drop_in if line.startswith("ExecStart=")]
+    assert (starts[0], len(starts)) == ("", 3)
+    assert "ExecStop=" in drop_in
+
+
+@pytest.mark.layer
 def test_firewall_is_on_at_boot_and_denies(host: Host) -> None:
     assert host.file("/etc/ufw/ufw.conf").contains("^ENABLED=yes")
     defaults = host.file("/etc/default/ufw")
@@ -41,16 +103,15 @@ def test_firewall_is_on_at_boot_and_denies(host: Host) -> None:
     assert host.run("systemctl is-enabled nftables.service").stdout.strip() != "enabled"
 
 
-@pytest.mark.layer
-@pytest.mark.booted
-def test_range_is_wide_enough_for_the_validator(host: Host) -> None:
-    script = host.file("/usr/lib/qtrade/agave/validator.sh")
-    if not script.exists:
-        pytest.skip("no validator in these layers")
-    first, last = script.content_string.split("--dynamic-port-range ")[1].split()[0].split("-")
-    assert int(last) - int(first) >= 26
-    rules = host.run("cat /etc/ufw/user.rules")
-    assert rules.failed or f"allow tcp {first}:{last} " in rules.stdout
+@pytest.mark.host
+def test_range_is_the_one_of_the_running_validator(host: Host) -> None:
+    found = re.findall(r"--dynamic-port-range[ =](\d+)-(\d+)", host.check_output("ps -ww -eo args"))
+    assert found, "no validator runs"
+    rules = host.file(f"{LIB}/boot.v4.rules").content_string
+    for first, last in found:
+        assert int(last) - int(first) >= 26
+        assert f"-p udp -m multiport --dports {first}:{last} -j ACCEPT" in rules
+        assert f"-p tcp -m multiport --dports {first}:{last} -j ACCEPT" in rules
 
 
 @pytest.mark.layer
@@ -65,7 +126,15 @@ def test_allow_list_is_rendered_by_family(host: Host) -> None:
 @pytest.mark.layer
 @pytest.mark.parametrize(
     "line",
-    ["in tcp 5432 192.0.2.0/24", "in tcp 8899 0.0.0.0/0", "in tcp 8899 192.0.2.1/24", "in udp 22 ::1", "-F INPUT"],
+    [
+        "in tcp 5432 192.0.2.0/24",
+        "in tcp 8899 0.0.0.0/0",
+        "in tcp 8899 128.0.0.0/1",
+        "in tcp 8899 2000::/3",
+        "in tcp 8899 192.0.2.1/24",
+        "in udp 22 ::1",
+        "-F INPUT",
+    ],
 )
 def test_broken_allow_list_is_refused(host: Host, line: str) -> None:
     done = check_list(host, f"in tcp 22 192.0.2.0/24\\n{line}\\n")
@@ -84,11 +153,29 @@ def test_kernel_has_the_rules(host: Host, save: str, chain: str) -> None:
 
 
 @pytest.mark.booted
-@pytest.mark.parametrize(
-    "network", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "198.18.0.0/15"]
-)
-def test_private_networks_are_not_reached(host: Host, network: str) -> None:
-    assert f"-A ufw-user-output -d {network} -j REJECT" in host.check_output("sudo -n /usr/sbin/iptables-save")
+@pytest.mark.parametrize("save", PRIVATE)
+def test_private_networks_are_not_reached(host: Host, save: str) -> None:
+    chain, networks = PRIVATE[save]
+    rules = host.check_output(f"sudo -n {save}")
+    for network in networks:
+        assert f"-A {chain}-output -d {network} -j REJECT" in rules
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize(("save", "ports"), [("iptables", (68, 67)), ("ip6tables", (546, 547))])
+def test_leases_can_be_renewed(host: Host, save: str, ports: tuple[int, int]) -> None:
+    rules = host.check_output(f"sudo -n /usr/sbin/{save}-save").splitlines()
+    allowed = [rule for rule in rules if f"--sport {ports[0]} --dport {ports[1]} -j ACCEPT" in rule]
+    assert len(allowed) == 1
+    refused = [rule for rule in rules if "-user-output -d " in rule]
+    assert rules.index(allowed[0]) < min(map(rules.index, refused))
+
+
+@pytest.mark.booted
+@pytest.mark.parametrize(("save", "mask"), [("iptables", "255.255.255.255"), ("ip6tables", "ffff:ffff:ffff:ffff::")])
+def test_ssh_is_rate_limited_by_source(host: Host, save: str, mask: str) -> None:
+    rules = host.check_output(f"sudo -n /usr/sbin/{save}-save")
+    assert f"--mask {mask}" in next(line for line in rules.splitlines() if "--hitcount 6" in line)
 
 
 @pytest.mark.booted
