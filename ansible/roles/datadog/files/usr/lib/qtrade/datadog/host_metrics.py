@@ -1,0 +1,222 @@
+"""Measure what neither Agent nor Collector does, and send it to the Agent (DogStatsD): `host_metrics.py UNIT ...`.
+
+Every minute: units that failed or keep restarting, the clock, the config generation, how the host booted. Every ten minutes, since it
+is dearer: the boot choice and the wear of the NVMe disks. A source that cannot be read is itself a metric; it never fails the unit,
+for a failed unit would make a healthy host look sick.
+"""
+
+import ctypes
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from pathlib import Path
+
+AGENT = ("127.0.0.1", 8125)
+RUN = Path("/run/qtrade")
+STAMP = Path("/run/qtrade-host-metrics/slow")
+DEVICES = Path("/dev")
+SLOW_S = 600
+# A datagram that the Agent takes whole, also where the loopback's MTU is an Ethernet's.
+DATAGRAM_BYTES = 1400
+PROGRAM_TIMEOUT_S = 20
+
+NVME_ADMIN_COMMAND = 0xC0484E41  # _IOWR('N', 0x41, struct nvme_admin_cmd), linux/nvme_ioctl.h
+GET_LOG_PAGE = 0x02
+ALL_NAMESPACES = 0xFFFFFFFF
+HEALTH_LOG = 0x02
+LOG_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A gauge."""
+
+    name: str
+    value: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Return it as DogStatsD reads it."""
+        tags = ",".join(f"{key}:{value}" for key, value in self.tags.items())
+        return f"qtrade.{self.name}:{self.value:g}|g" + (f"|#{tags}" if tags else "")
+
+
+def run(*command: str) -> str:
+    """Return what a program prints. Raises `OSError` or `subprocess.SubprocessError`."""
+    environment = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S
+    )
+    return done.stdout
+
+
+def parse_failed(listing: str) -> Iterator[Metric]:
+    """Read `systemctl list-units --failed`: how many there are, and each by name."""
+    names = [line.split()[0] for line in listing.splitlines() if line.split()]
+    yield Metric("units.failed", len(names))
+    for name in names:
+        yield Metric("unit.failed", 1, {"unit": name})
+
+
+def parse_units(shown: str) -> Iterator[Metric]:
+    """Read `systemctl show --property=Id,ActiveState,NRestarts` of several units."""
+    for block in shown.strip().split("\n\n"):
+        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        tags = {"unit": fields["Id"]}
+        yield Metric("unit.active", int(fields["ActiveState"] == "active"), tags)
+        if fields.get("NRestarts"):
+            yield Metric("unit.restarts", int(fields["NRestarts"]), tags)
+
+
+def parse_tracking(row: str) -> Iterator[Metric]:
+    """Read `chronyc -c tracking`: the clock's offset from NTP, and whether anybody vouches for it."""
+    columns = row.strip().split(",")
+    yield Metric("clock.offset_s", abs(float(columns[4])))
+    yield Metric("clock.synchronised", int(columns[-1] != "Not synchronised"))
+
+
+def read_boot(folder: Path) -> Iterator[Metric]:
+    """Read what the initramfs left, and the config generation that is current."""
+    facts = dict(line.split("=", 1) for line in (folder / "boot").read_text().splitlines() if "=" in line)
+    yield Metric("boot.volatile_state", int(facts.get("state") != "persistent"))
+    yield Metric("boot.verity", int(facts.get("verified") == "verity"))
+    current = folder / "state/config/current"
+    digits = re.search(r"\d+", current.readlink().name) if current.is_symlink() else None
+    yield Metric("config.generation", int(digits[0]) if digits else 0, {"image": facts["image"][:12]})
+
+
+def parse_status(text: str) -> Iterator[Metric]:
+    """Read `qtrade-agent status`: whether the image that runs is the one that boots by default, and boots that failed."""
+    status = json.loads(text)
+    if not status.get("default"):
+        raise ValueError(str(status.get("boot_error") or "no default image"))
+    tags = {"image": status["image"][:12], "version": str(status["version"])}
+    yield Metric("boot.on_default", int(status["image"] == status["default"]), tags)
+    yield Metric("boot.failed_boots", int(status["failed_boots"]), tags)
+    yield Metric("boot.upper_entries", int(status["upper_entries"]), tags)
+
+
+class AdminCommand(ctypes.Structure):
+    """struct nvme_admin_cmd."""
+
+    _fields_ = (
+        ("opcode", ctypes.c_uint8),
+        ("flags", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint16),
+        ("namespace", ctypes.c_uint32),
+        ("dword2", ctypes.c_uint32),
+        ("dword3", ctypes.c_uint32),
+        ("metadata", ctypes.c_uint64),
+        ("address", ctypes.c_uint64),
+        ("metadata_bytes", ctypes.c_uint32),
+        ("data_bytes", ctypes.c_uint32),
+        ("dwords", ctypes.c_uint32 * 6),
+        ("timeout_ms", ctypes.c_uint32),
+        ("result", ctypes.c_uint32),
+    )
+
+
+def read_health_log(device: Path) -> bytes:
+    """Return the SMART / health log page of an NVMe controller. Raises `OSError`."""
+    buffer = ctypes.create_string_buffer(LOG_BYTES)
+    command = AdminCommand(
+        opcode=GET_LOG_PAGE,
+        namespace=ALL_NAMESPACES,
+        address=ctypes.addressof(buffer),
+        data_bytes=LOG_BYTES,
+        timeout_ms=5000,
+    )
+    command.dwords[0] = HEALTH_LOG | (LOG_BYTES // 4 - 1) << 16
+    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = ioctl(descriptor, NVME_ADMIN_COMMAND, command)
+    finally:
+        os.close(descriptor)
+    if status:
+        raise OSError(status, "the controller refused its health log", str(device))
+    return buffer.raw
+
+
+def parse_health_log(log: bytes, device: str) -> Iterator[Metric]:
+    """Read a health log page (NVM Express base specification, "SMART / Health Information")."""
+    tags = {"device": device}
+    yield Metric("nvme.critical_warning", log[0], tags)
+    yield Metric("nvme.spare_percent", log[3], tags)
+    yield Metric("nvme.spare_threshold_percent", log[4], tags)
+    yield Metric("nvme.used_percent", log[5], tags)
+    yield Metric("nvme.media_errors", int.from_bytes(log[160:176], "little"), tags)
+
+
+def read_nvme(devices: Path) -> Iterator[Metric]:
+    """Read the wear of every NVMe controller."""
+    for device in sorted(devices.glob("nvme*")):
+        if re.fullmatch(r"nvme\d+", device.name):
+            yield from parse_health_log(read_health_log(device), device.name)
+
+
+def is_slow_due(stamp: Path, now: float) -> bool:
+    """Say whether ten minutes have passed since the dear sources were last read."""
+    try:
+        return now - stamp.stat().st_mtime >= SLOW_S
+    except FileNotFoundError:
+        return True
+
+
+def collect(sources: Mapping[str, Callable[[], Iterable[Metric]]]) -> list[Metric]:
+    """Return the metrics of all sources; one that fails gives the metric that it failed."""
+    found: list[Metric] = []
+    for name, read in sources.items():
+        try:
+            metrics = list(read())
+        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+            print(f"{name}: {error!r}", file=sys.stderr)
+            metrics = [Metric("source.failed", 1, {"source": name})]
+        else:
+            metrics.append(Metric("source.failed", 0, {"source": name}))
+        found += metrics
+    return found
+
+
+def pack(metrics: Iterable[Metric]) -> Iterator[bytes]:
+    """Return as few datagrams as hold all metrics."""
+    held = b""
+    for line in (metric.line().encode() for metric in metrics):
+        if held and len(held) + 1 + len(line) > DATAGRAM_BYTES:
+            yield held
+            held = b""
+        held = held + b"\n" + line if held else line
+    if held:
+        yield held
+
+
+def send(metrics: Iterable[Metric], address: tuple[str, int]) -> None:
+    """Send the metrics. Nobody may listen: that is no fault of ours."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        for datagram in pack(metrics):
+            link.sendto(datagram, address)
+
+
+def main(units: list[str]) -> None:
+    """Measure and send."""
+    sources: dict[str, Callable[[], Iterable[Metric]]] = {
+        "failed": lambda: parse_failed(run("systemctl", "list-units", "--failed", "--plain", "--no-legend")),
+        "units": lambda: parse_units(run("systemctl", "show", "--property=Id,ActiveState,NRestarts", *units)),
+        "clock": lambda: parse_tracking(run("chronyc", "-c", "tracking")),
+        "boot": lambda: read_boot(RUN),
+    }
+    if is_slow_due(STAMP, time.time()):
+        sources["status"] = lambda: parse_status(run("/usr/bin/qtrade-agent", "status"))
+        sources["nvme"] = lambda: read_nvme(DEVICES)
+        STAMP.touch()
+    send(collect(sources), AGENT)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
