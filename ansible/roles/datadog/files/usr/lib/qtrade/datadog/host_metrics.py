@@ -1,8 +1,8 @@
 """Measure what neither Agent nor Collector does, and send it to the Agent (DogStatsD): `host_metrics.py UNIT ...`.
 
-Every minute: units that failed or keep restarting, the clock, the config generation, how the host booted. Every ten minutes, since it
-is dearer: the boot choice and the wear of the NVMe disks. A source that cannot be read is itself a metric; it never fails the unit,
-for a failed unit would make a healthy host look sick.
+Every minute: units that failed or keep restarting, the clock, the config generation, how the host booted, whether the validator keeps
+up, when the last backup began. Every ten minutes, since it is dearer: the boot choice and the wear of the NVMe disks. A source that
+cannot be read is itself a metric; it never fails the unit, for a failed unit would make a healthy host look sick.
 """
 
 import ctypes
@@ -22,6 +22,8 @@ AGENT = ("127.0.0.1", 8125)
 RUN = Path("/run/qtrade")
 STAMP = Path("/run/qtrade-host-metrics/slow")
 DEVICES = Path("/dev")
+READY = Path("/usr/lib/qtrade/agave/ready.py")
+STAMPS = Path("/var/lib/systemd/timers")
 SLOW_S = 600
 # A datagram that the Agent takes whole, also where the loopback's MTU is an Ethernet's.
 DATAGRAM_BYTES = 1400
@@ -45,15 +47,17 @@ class Metric:
     def line(self) -> str:
         """Return it as DogStatsD reads it."""
         tags = ",".join(f"{key}:{value}" for key, value in self.tags.items())
-        return f"qtrade.{self.name}:{self.value:g}|g" + (f"|#{tags}" if tags else "")
+        return f"qtrade.{self.name}:{self.value:.15g}|g" + (f"|#{tags}" if tags else "")
 
 
-def run(*command: str) -> str:
-    """Return what a program prints. Raises `OSError` or `subprocess.SubprocessError`."""
+def run(*command: str, codes: tuple[int, ...] = (0,)) -> str:
+    """Return what a program prints. Raises `OSError` or `subprocess.SubprocessError`, also for any other exit code."""
     environment = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S
+        command, env=environment, check=False, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S
     )
+    if done.returncode not in codes:
+        raise subprocess.CalledProcessError(done.returncode, command, stderr=done.stderr[-500:])
     return done.stdout
 
 
@@ -101,6 +105,30 @@ def parse_status(text: str) -> Iterator[Metric]:
     yield Metric("boot.on_default", int(status["image"] == status["default"]), tags)
     yield Metric("boot.failed_boots", int(status["failed_boots"]), tags)
     yield Metric("boot.upper_entries", int(status["upper_entries"]), tags)
+
+
+def parse_ready(text: str) -> Iterator[Metric]:
+    """Read what `ready.py` of the role agave says: whether the validator keeps up, and by how many slots it lags a reference RPC."""
+    verdict = json.loads(text)
+    yield Metric("validator.ready", int(verdict["ready"]))
+    yield Metric("validator.initialised", int(verdict["initialised"]))
+    yield Metric("validator.healthy", int(verdict["health"] == "ok"))
+    for name in ("slot", "reference_slot", "lag"):
+        if verdict[name] is not None:
+            yield Metric(f"validator.{name}", int(verdict[name]))
+
+
+def read_ready(program: Path) -> Iterator[Metric]:
+    """Ask the validator's role, if the image has it. "Not ready" is an answer too (exit code 1)."""
+    if program.exists():
+        yield from parse_ready(run("/usr/bin/python3", "-IB", str(program), codes=(0, 1)))
+
+
+def read_backups(stamps: Path, now: float) -> Iterator[Metric]:
+    """Read when a backup of PostgreSQL was last begun: systemd keeps that of persistent timers. One that failed is a failed unit."""
+    times = [path.stat().st_mtime for path in stamps.glob("stamp-qtrade-postgres-backup*.timer")]
+    if times:
+        yield Metric("postgres.backup_begun_age_s", now - max(times))
 
 
 class AdminCommand(ctypes.Structure):
@@ -176,7 +204,7 @@ def collect(sources: Mapping[str, Callable[[], Iterable[Metric]]]) -> list[Metri
         try:
             metrics = list(read())
         except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
-            print(f"{name}: {error!r}", file=sys.stderr)
+            sys.stderr.write(f"{name}: {error!r}\n")
             metrics = [Metric("source.failed", 1, {"source": name})]
         else:
             metrics.append(Metric("source.failed", 0, {"source": name}))
@@ -210,6 +238,8 @@ def main(units: list[str]) -> None:
         "units": lambda: parse_units(run("systemctl", "show", "--property=Id,ActiveState,NRestarts", *units)),
         "clock": lambda: parse_tracking(run("chronyc", "-c", "tracking")),
         "boot": lambda: read_boot(RUN),
+        "validator": lambda: read_ready(READY),
+        "backups": lambda: read_backups(STAMPS, time.time()),
     }
     if is_slow_due(STAMP, time.time()):
         sources["status"] = lambda: parse_status(run("/usr/bin/qtrade-agent", "status"))
