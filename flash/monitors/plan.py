@@ -8,6 +8,8 @@ from typing import Any
 from flash.monitors.data import Kind, Wanted, read_mark
 
 _SHOWN = 60
+# They hold the digest, which says that something differs, but not what.
+_MARKED = ("tags", "description")
 
 
 class Action(StrEnum):
@@ -93,7 +95,8 @@ def _plan_one(wanted: Wanted, there: list[Found]) -> list[Change]:
         reason = f"its type becomes {wanted.body['type']}, which Datadog cannot change"
         gone = Change(Action.DELETE, kind, key, reason, first.id)
         return [Change(Action.CREATE, kind, key, reason, body=wanted.body), gone, *doubles]
-    difference = find_difference(wanted.body, first.body)
+    content = {name: value for name, value in wanted.body.items() if name not in _MARKED}
+    difference = find_difference(content, first.body) or find_difference(wanted.body, first.body)
     action = Action.UPDATE if difference else Action.KEEP
     return [Change(action, kind, key, difference or "as it has to be", first.id, wanted.body), *doubles]
 
