@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qtrade.manifest.base import Model
 from qtrade.manifest.monitoring import MonitorSet
@@ -29,3 +29,11 @@ class Environment(Model):
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _monitors_watch_what_hosts_send(self) -> "Environment":
+        for name, watched in (("datadog_environment", self.name), ("datadog_site", self.monitoring.site)):
+            sent = self.config.get(name, watched)
+            if sent != watched:
+                raise ValueError(f"config.{name} is {sent}, but the monitors of {self.name} watch {watched}")
+        return self

@@ -131,11 +131,15 @@ def test_the_health_log_of_an_nvme() -> None:
 
 
 def test_the_command_has_the_kernels_layout() -> None:
-    assert METRICS.ctypes.sizeof(METRICS.AdminCommand) == 72 == METRICS.NVME_ADMIN_COMMAND >> 16 & 0x3FFF
-    offsets = {
-        name: getattr(METRICS.AdminCommand, name).offset for name in ("address", "data_bytes", "dwords", "result")
-    }
-    assert offsets == {"address": 24, "data_bytes": 36, "dwords": 40, "result": 68}
+    command = METRICS.pack_health_command(0x1122334455667788)
+    assert len(command) == 72 == METRICS.NVME_ADMIN_COMMAND >> 16 & 0x3FFF
+    # opcode 2 (get log page), all namespaces, where to, 512 bytes, dword 10: 127 + 1 dwords of page 2, five seconds
+    assert command[0] == 2
+    assert command[4:8] == b"\xff" * 4
+    assert int.from_bytes(command[24:32], "little") == 0x1122334455667788
+    assert int.from_bytes(command[36:40], "little") == 512
+    assert int.from_bytes(command[40:44], "little") == 0x007F0002
+    assert int.from_bytes(command[64:68], "little") == 5000
 
 
 def test_only_controllers_are_asked(tmp_path, monkeypatch) -> None:

@@ -5,14 +5,15 @@ up, when the last backup began. Every ten minutes, since it is dearer: the boot 
 cannot be read is itself a metric; it never fails the unit, for a failed unit would make a healthy host look sick.
 """
 
-import ctypes
 import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fcntl import ioctl
@@ -29,7 +30,11 @@ SLOW_S = 600
 DATAGRAM_BYTES = 1400
 PROGRAM_TIMEOUT_S = 20
 
-NVME_ADMIN_COMMAND = 0xC0484E41  # _IOWR('N', 0x41, struct nvme_admin_cmd), linux/nvme_ioctl.h
+# linux/nvme_ioctl.h: _IOWR('N', 0x41, struct nvme_admin_cmd), and the struct: opcode, flags, reserved, namespace, dwords 2 and 3, metadata,
+# address, their lengths, dwords 10 to 15, timeout, result.
+NVME_ADMIN_COMMAND = 0xC0484E41
+ADMIN_COMMAND = "=BBHIIIQQII6III"
+NVME_MS = 5000
 GET_LOG_PAGE = 0x02
 ALL_NAMESPACES = 0xFFFFFFFF
 HEALTH_LOG = 0x02
@@ -131,37 +136,20 @@ def read_backups(stamps: Path, now: float) -> Iterator[Metric]:
         yield Metric("postgres.backup_begun_age_s", now - max(times))
 
 
-class AdminCommand(ctypes.Structure):
-    """struct nvme_admin_cmd."""
-
-    _fields_ = (
-        ("opcode", ctypes.c_uint8),
-        ("flags", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint16),
-        ("namespace", ctypes.c_uint32),
-        ("dword2", ctypes.c_uint32),
-        ("dword3", ctypes.c_uint32),
-        ("metadata", ctypes.c_uint64),
-        ("address", ctypes.c_uint64),
-        ("metadata_bytes", ctypes.c_uint32),
-        ("data_bytes", ctypes.c_uint32),
-        ("dwords", ctypes.c_uint32 * 6),
-        ("timeout_ms", ctypes.c_uint32),
-        ("result", ctypes.c_uint32),
+def pack_health_command(address: int) -> bytearray:
+    """Return a struct nvme_admin_cmd that asks for the health log of all namespaces, to be written at `address`."""
+    dwords = (HEALTH_LOG | (LOG_BYTES // 4 - 1) << 16, 0, 0, 0, 0, 0)
+    return bytearray(
+        struct.pack(
+            ADMIN_COMMAND, GET_LOG_PAGE, 0, 0, ALL_NAMESPACES, 0, 0, 0, address, 0, LOG_BYTES, *dwords, NVME_MS, 0
+        )
     )
 
 
 def read_health_log(device: Path) -> bytes:
     """Return the SMART / health log page of an NVMe controller. Raises `OSError`."""
-    buffer = ctypes.create_string_buffer(LOG_BYTES)
-    command = AdminCommand(
-        opcode=GET_LOG_PAGE,
-        namespace=ALL_NAMESPACES,
-        address=ctypes.addressof(buffer),
-        data_bytes=LOG_BYTES,
-        timeout_ms=5000,
-    )
-    command.dwords[0] = HEALTH_LOG | (LOG_BYTES // 4 - 1) << 16
+    buffer = array("B", bytes(LOG_BYTES))
+    command = pack_health_command(buffer.buffer_info()[0])
     descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     try:
         status = ioctl(descriptor, NVME_ADMIN_COMMAND, command)
@@ -169,7 +157,7 @@ def read_health_log(device: Path) -> bytes:
         os.close(descriptor)
     if status:
         raise OSError(status, "the controller refused its health log", str(device))
-    return buffer.raw
+    return buffer.tobytes()
 
 
 def parse_health_log(log: bytes, device: str) -> Iterator[Metric]:
@@ -225,10 +213,13 @@ def pack(metrics: Iterable[Metric]) -> Iterator[bytes]:
 
 
 def send(metrics: Iterable[Metric], address: tuple[str, int]) -> None:
-    """Send the metrics. Nobody may listen: that is no fault of ours."""
+    """Send the metrics. Nobody may listen, or a firewall forbid it: that is no fault of ours."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         for datagram in pack(metrics):
-            link.sendto(datagram, address)
+            try:
+                link.sendto(datagram, address)
+            except OSError as error:
+                sys.stderr.write(f"not sent: {error}\n")
 
 
 def main(units: list[str]) -> None:
