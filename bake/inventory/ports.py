@@ -31,6 +31,7 @@ DECLARATIONS = (
     _rule("etc/chrony/chrony.conf", rf"^\s*port\s+{_PORT}\s*$", "udp"),
     _rule("etc/postgresql/*.conf", rf"^\s*port\s*=\s*{_PORT}\b"),
     _rule("etc/otelcol*/*.yaml", rf"^\s*endpoint:\s*\"?[\w.\[\]:-]+:{_PORT}\"?\s*$"),
+    _rule("etc/otelcol*/*.yaml", rf"^\s*port:\s*{_PORT}\s*$"),
     _rule("etc/datadog-agent/datadog.yaml", rf"^\s*\w*port:\s*{_PORT}\s*$"),
     _rule("etc/datadog-agent/datadog.yaml", rf"^\s*endpoint:\s*\"?[\w.\[\]:-]+:{_PORT}\"?\s*$"),
     _rule("etc/yellowstone/*.json", rf"\"address\":\s*\"[^\"]*:{_PORT}\""),

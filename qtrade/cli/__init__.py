@@ -16,6 +16,7 @@ from qtrade.cli import inspect as inspect_commands
 from qtrade.cli import keys as key_commands
 from qtrade.cli import lab as lab_commands
 from qtrade.cli import lock as lock_commands
+from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
 from qtrade.errors import QtradeError
@@ -40,6 +41,7 @@ for commands in (images_commands, release_commands, inspect_commands, output_com
     commands.register(app, images)
 app.add_typer(images, name="images")
 key_commands.register(app)
+monitor_commands.register(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape

@@ -1,19 +1,25 @@
 """Typed models of the files that people write and of the image document. Parsed at the edge, trusted inside."""
 
-from qtrade.manifest.environment import Environment
+from qtrade.manifest.environment import Environment, Monitoring
 from qtrade.manifest.host import Host
 from qtrade.manifest.image import Image, ImageLayer
 from qtrade.manifest.inputs import RoleInputs
 from qtrade.manifest.load import load_manifest, load_text
+from qtrade.manifest.monitoring import Dashboard, MetricNames, Monitor, Monitors
 from qtrade.manifest.recipe import Recipe, RecipeLayer
 from qtrade.manifest.waivers import Gate, Waiver, Waivers
 
 __all__ = [
+    "Dashboard",
     "Environment",
     "Gate",
     "Host",
     "Image",
     "ImageLayer",
+    "MetricNames",
+    "Monitor",
+    "Monitoring",
+    "Monitors",
     "Recipe",
     "RecipeLayer",
     "RoleInputs",

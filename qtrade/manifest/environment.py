@@ -2,9 +2,19 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qtrade.manifest.base import Model
+from qtrade.manifest.monitoring import MonitorSet
+
+
+class Monitoring(Model):
+    """Where `qtrade monitors` puts alerts and dashboards, and whom they tell. Keys are references (env:NAME, vault:FILE#KEY)."""
+
+    site: str = Field(default="datadoghq.com", pattern=r"^[a-z0-9.-]+$")
+    notify: tuple[str, ...] = Field(default=(), description="handles such as @pagerduty-solana")
+    api_key: str = Field(default="env:DD_API_KEY", pattern=r"^(env|vault):")
+    app_key: str = Field(default="env:DD_APP_KEY", pattern=r"^(env|vault):")
 
 
 class Environment(Model):
@@ -16,4 +26,14 @@ class Environment(Model):
     require_cve_gate: bool = False
     confirm: bool = True
     soak_s: int = Field(default=0, ge=0)
+    monitor_set: MonitorSet = "base"
+    monitoring: Monitoring = Monitoring()
     config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _monitors_watch_what_hosts_send(self) -> "Environment":
+        for name, watched in (("datadog_environment", self.name), ("datadog_site", self.monitoring.site)):
+            sent = self.config.get(name, watched)
+            if sent != watched:
+                raise ValueError(f"config.{name} is {sent}, but the monitors of {self.name} watch {watched}")
+        return self

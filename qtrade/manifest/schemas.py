@@ -8,10 +8,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from qtrade.manifest import Environment, Host, Image, Recipe, Waivers
+from qtrade.manifest import Dashboard, Environment, Host, Image, MetricNames, Monitors, Recipe, Waivers
 from qtrade.settings import load_settings
 
-_MODELS: tuple[type[BaseModel], ...] = (Recipe, Host, Environment, Image, Waivers)
+_MODELS: tuple[type[BaseModel], ...] = (
+    Recipe,
+    Host,
+    Environment,
+    Image,
+    Waivers,
+    Monitors,
+    Dashboard,
+    MetricNames,
+)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -126,7 +126,7 @@ def test_ports_are_what_files_declare() -> None:
             f"{LIB}/ssh.socket": "[Socket]\nListenStream=22\nListenStream=/run/x\nListenDatagram=[::]:514\n",
             "etc/chrony/chrony.conf": "port 0\ncmdport 0\n",
             "etc/postgresql/17/main/postgresql.conf": "port = 5432 # default\n",
-            "etc/otelcol-contrib/config.yaml": "      endpoint: 127.0.0.1:14317\n",
+            "etc/otelcol-contrib/config.yaml": "      endpoint: 127.0.0.1:14317\n                port: 18888\n",
             "etc/yellowstone/config.json": '{"grpc": {"address": "0.0.0.0:10000"}}',
             "usr/lib/qtrade/agave/validator.sh": "set -- --rpc-port 8899 --dynamic-port-range 8000-8030\n",
             "etc/ufw/user.rules": "### tuple ### allow udp 8000:8030 0.0.0.0/0 any 0.0.0.0/0 in\n"
@@ -136,6 +136,7 @@ def test_ports_are_what_files_declare() -> None:
     assert declared_ports(stack) == {
         "10000/tcp etc/yellowstone/config.json": "listens",
         "14317/tcp etc/otelcol-contrib/config.yaml": "listens",
+        "18888/tcp etc/otelcol-contrib/config.yaml": "listens",
         f"22/tcp {LIB}/ssh.socket": "listens",
         f"514/udp {LIB}/ssh.socket": "listens",
         "5432/tcp etc/postgresql/17/main/postgresql.conf": "listens",

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 SERVICES = ("datadog-agent", "otelcol-contrib")
 CREDENTIAL = "/run/qtrade/state/credstore/datadog_api_key"
-LISTENING = [
-    "tcp://127.0.0.1:5001",
-    "tcp://127.0.0.1:8126",
-    "tcp://127.0.0.1:4317",
-    "tcp://127.0.0.1:4318",
-    "udp://127.0.0.1:8125",
-]
-LISTENING += ["tcp://127.0.0.1:14317", "tcp://127.0.0.1:14318", "tcp://127.0.0.1:13133"]
-CLOSED = (1777, 55679, 14250, 14268, 9411)
+AGENT_CONFIG = "/etc/datadog-agent/datadog.yaml"
+COLLECTOR_CONFIG = "/etc/otelcol-contrib/config.yaml"
+CHECK = "/usr/bin/python3 -IB /usr/lib/qtrade/datadog/check_collector.py"
+LISTENING = ("tcp://127.0.0.1:5001", "udp://127.0.0.1:8125", "tcp://127.0.0.1:4317", "tcp://127.0.0.1:4318")
+LISTENING += ("tcp://127.0.0.1:14317", "tcp://127.0.0.1:14318", "tcp://127.0.0.1:13133", "tcp://127.0.0.1:18888")
+# The packages' own defaults: pprof, zpages, jaeger, zipkin, the Collector's telemetry, APM.
+CLOSED = (1777, 55679, 14250, 14268, 9411, 8888, 8126)
+# Each is wanted by the package's datadog-agent.service.
+MASKED = ("installer", "trace", "process", "sysprobe", "security", "ddot")
 
 
 @pytest.mark.layer
@@ -39,11 +39,38 @@ def test_unit_waits_for_its_credential(host: Host, unit: str) -> None:
     assert f"LoadCredentialEncrypted=datadog_api_key:{CREDENTIAL}" in drop_in
 
 
+@pytest.mark.booted
+@pytest.mark.host
+@pytest.mark.parametrize("unit", SERVICES)
+def test_without_its_key_a_unit_waits_and_with_it_it_runs(host: Host, unit: str) -> None:
+    shown = host.check_output(f"systemctl show --property=ActiveState,ConditionResult,NRestarts,Result {unit}.service")
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    assert (found["NRestarts"], found["Result"]) == ("0", "success")
+    assert found["ActiveState"] == ("active" if found["ConditionResult"] == "yes" else "inactive")
+
+
 @pytest.mark.layer
 def test_no_key_is_baked(host: Host) -> None:
-    config = host.file("/etc/datadog-agent/datadog.yaml")
+    config = host.file(AGENT_CONFIG)
     assert (config.user, config.mode) == ("dd-agent", 0o640)
     assert config.contains("^api_key: ENC")
+
+
+@pytest.mark.layer
+def test_nothing_updates_or_configures_the_agent_from_outside(host: Host) -> None:
+    config = host.file(AGENT_CONFIG).content_string
+    assert "\nremote_updates: false\n" in config
+    assert "\nremote_configuration:\n  enabled: false\n" in config
+    for name in MASKED:
+        assert host.file(f"/etc/systemd/system/datadog-agent-{name}.service").linked_to == "/dev/null"
+    assert host.run("grep -ril datadog /etc/apt").stdout == ""
+
+
+@pytest.mark.layer
+def test_no_identity_is_baked(host: Host) -> None:
+    for name in ("install_info", "install.json", "hostname"):
+        assert not host.file(f"/etc/datadog-agent/{name}").exists
+    assert not host.file(AGENT_CONFIG).contains("^hostname:")
 
 
 @pytest.mark.layer
@@ -63,10 +90,35 @@ def test_secret_backend_answers_as_the_agent_asks(host: Host) -> None:
 
 @pytest.mark.layer
 def test_collector_accepts_its_config_and_stays_on_loopback(host: Host) -> None:
-    assert host.run("/usr/bin/otelcol-contrib validate --config=/etc/otelcol-contrib/config.yaml").succeeded
-    config = host.file("/etc/otelcol-contrib/config.yaml").content_string
+    assert host.run(f"{CHECK} {COLLECTOR_CONFIG}").succeeded
+    config = host.file(COLLECTOR_CONFIG).content_string
     assert "0.0.0.0" not in config  # noqa: S104
     assert "endpoint: 127.0.0.1:14317" in config
+    assert "key: ${file:${env:CREDENTIALS_DIRECTORY}/datadog_api_key}" in config
+
+
+@pytest.mark.layer
+def test_collector_refuses_a_config_that_is_wrong(host: Host) -> None:
+    script = f"sed 's/^  batch:$/  bach:/' {COLLECTOR_CONFIG} > /tmp/spec-wrong.yaml; {CHECK} /tmp/spec-wrong.yaml"
+    answer = host.run(script)
+    host.run("rm /tmp/spec-wrong.yaml")
+    assert answer.rc != 0
+    assert "bach" in answer.stderr
+
+
+@pytest.mark.layer
+def test_host_metrics_come_by_a_timer_that_leaves_the_boot_alone(host: Host) -> None:
+    assert host.check_output("systemctl is-enabled qtrade-host-metrics.timer") == "enabled"
+    assert host.file("/usr/lib/systemd/system/qtrade-host-metrics.timer").contains("^OnBootSec=5min$")
+
+
+@pytest.mark.layer
+def test_every_metric_source_that_is_missing_is_itself_a_metric(host: Host) -> None:
+    # No systemd, no chrony, no boot facts in a chroot: the program ends well all the same.
+    script = "mkdir -p /run/qtrade-host-metrics; python3 -IB /usr/lib/qtrade/datadog/host_metrics.py ssh.service"
+    answer = host.run(f"{script}; code=$?; rm -r /run/qtrade-host-metrics; exit $code")
+    assert answer.rc == 0, answer.stderr
+    assert "boot: " in answer.stderr
 
 
 @pytest.mark.host
@@ -83,7 +135,7 @@ def test_listens_on_loopback(host: Host, address: str) -> None:
 
 @pytest.mark.host
 @pytest.mark.parametrize("port", CLOSED)
-def test_default_ports_of_the_collector_are_closed(host: Host, port: int) -> None:
+def test_default_ports_are_closed(host: Host, port: int) -> None:
     assert not host.socket(f"tcp://{port}").is_listening
 
 

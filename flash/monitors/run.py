@@ -1,0 +1,50 @@
+"""From an environment's name to the plan for its monitors, with the connection that it was made over."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flash.monitors.api import DatadogApi, MonitoringApi
+from flash.monitors.data import load_wanted
+from flash.monitors.names import choose_image, metric_names
+from flash.monitors.plan import MonitorsPlan, plan_changes
+from flash.secrets import resolve
+from qtrade.errors import BadInput
+from qtrade.manifest import Environment, MetricNames, load_manifest
+from qtrade.settings import Settings
+from qtrade.store import open_store
+
+DATA = "manifests/monitoring"
+
+
+@dataclass(frozen=True)
+class OpenMonitors:
+    """A plan, and the API to carry it out with."""
+
+    plan: MonitorsPlan
+    api: MonitoringApi
+
+
+@contextmanager
+def open_monitors(
+    settings: Settings, env: str, version: str | None, *, recipe: str, url: str | None = None
+) -> Iterator[OpenMonitors]:
+    """Give the plan for environment `env`. `url` takes the place of the site's address (DD_URL).
+
+    Raises `NotFound` for an unknown environment, version or secret, `BadInput` for wrong data, `ToolError` when Datadog refuses.
+    """
+    path = settings.project / "manifests/environments" / f"{env}.yaml"
+    environment = load_manifest(Environment, path)
+    if environment.name != env:
+        raise BadInput(f"{path} describes {environment.name}", resolution="correct `name` there")
+    image = choose_image(open_store(settings), environment, recipe, version)
+    names = metric_names(load_manifest(MetricNames, settings.project / DATA / "metrics.yaml"), image)
+    wanted = load_wanted(settings.project / DATA, environment, names)
+    access = environment.monitoring
+    keys = [
+        resolve(settings, f"environment {env}: monitoring.{name}", reference).decode()
+        for name, reference in (("api_key", access.api_key), ("app_key", access.app_key))
+    ]
+    with DatadogApi(access.site, keys[0], keys[1], url=url) as api:
+        changes = plan_changes(wanted, api.find(env), env)
+        yield OpenMonitors(MonitorsPlan(env, f"{image.name} {image.version}", access.site, changes), api)

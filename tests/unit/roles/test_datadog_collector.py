@@ -1,0 +1,124 @@
+"""The Collector's config, rendered as the bake does, judged by the stand-in that is as strict as the original."""
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+pytestmark = pytest.mark.unit
+PROJECT = Path(__file__).resolve().parents[3]
+ROLE = PROJECT / "ansible/roles/datadog"
+STANDIN = PROJECT / "tests/standins/otelcol/usr/bin/otelcol-contrib"
+VERSIONS = ("0.121.0", "0.137.0", "0.153.0", "0.159.0")
+TOGGLES = ("journald", "hostmetrics", "postgres")
+
+
+def load_standin() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("otelcol_standin", str(STANDIN))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("otelcol_standin", loader))
+    loader.exec_module(module)
+    return module
+
+
+COLLECTOR = load_standin()
+
+
+def trusted(node: Any) -> Any:
+    """Let Ansible treat our own files' texts as templates."""
+    if isinstance(node, dict):
+        return {key: trusted(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [trusted(value) for value in node]
+    return trust_as_template(node) if isinstance(node, str) else node
+
+
+def render(**changes: Any) -> str:
+    variables = {}
+    for name in ("defaults", "vars"):
+        variables |= trusted(yaml.safe_load((ROLE / name / "main.yml").read_text()))
+    templar = Templar(loader=DataLoader(), variables=variables | changes)
+    text = trust_as_template((ROLE / "templates/etc/otelcol-contrib/config.yaml.j2").read_text())
+    return str(templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}))
+
+
+@pytest.fixture
+def credentials(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "datadog_api_key").write_text("0123456789abcdef" * 2)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    return tmp_path
+
+
+def check(text: str, version: str) -> dict[str, Any]:
+    config = COLLECTOR.parse_yaml(COLLECTOR.expand(text))
+    COLLECTOR.check_config(config, version)
+    return config
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("off", [(), *((one,) for one in TOGGLES), TOGGLES])
+def test_every_version_and_toggle_gives_a_config_that_the_collector_takes(credentials, version, off) -> None:
+    toggles = {f"datadog_collector_{one}_enabled": one not in off for one in TOGGLES}
+    text = render(datadog_collector_version=version, **toggles)
+    config = check(text, version)
+    # The stand-in's YAML reader is our own: PyYAML has to read the same.
+    assert config == yaml.safe_load(COLLECTOR.expand(text))
+    addresses = COLLECTOR.find_listeners(config)
+    assert len(addresses) == 4
+    assert all(address.startswith("127.0.0.1:") for address in addresses)
+    assert not {4317, 4318, 5000, 5001, 8126} & {int(address.rpartition(":")[2]) for address in addresses}
+    journald = "journald" in config["service"]["pipelines"]["logs"]["receivers"]
+    assert journald == ("journald" in config["receivers"]) == ("journald" not in off)
+
+
+def test_names_follow_the_version(credentials) -> None:
+    old, new = (check(render(datadog_collector_version=one), one) for one in ("0.152.0", "0.153.0"))
+    assert "resourcedetection" in old["processors"]
+    assert "resource_detection" in new["processors"]
+    with pytest.raises(COLLECTOR.ConfigError, match='unknown type: "resource_detection"'):
+        check(render(datadog_collector_version="0.153.0"), "0.152.0")
+
+
+def test_bodies_are_looked_at_where_the_version_can(credentials) -> None:
+    validator = check(render(datadog_collector_version="0.137.0"), "0.137.0")["receivers"]["httpcheck"]["targets"][0]
+    assert validator["validations"] == [{"contains": "ok"}]
+    with pytest.raises(COLLECTOR.ConfigError, match="invalid keys: validations"):
+        check(render(datadog_collector_version="0.137.0"), "0.121.0")
+
+
+def test_without_its_key_the_collector_ends(credentials) -> None:
+    (credentials / "datadog_api_key").unlink()
+    with pytest.raises(COLLECTOR.ConfigError, match="unable to read the file"):
+        check(render(), "0.121.0")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("  batch:\n", "  bach:\n"), 'unknown type: "bach"'),
+        (("    storage: file_storage\n", "    storge: file_storage\n"), "invalid keys: storge"),
+        (("batch]", "batched]"), 'references processor "batched" which is not configured'),
+        (("    password: none\n", ""), "missing password"),
+        (("exporters:\n", "exporter:\n"), "'' has invalid keys: exporter"),
+        (("health_check, ", "health, "), 'references extension "health"'),
+        (("      key: ${file", "      key: x${file"), "invalid characters"),
+    ],
+)
+def test_the_standin_refuses_what_the_collector_refuses(credentials, change, said) -> None:
+    text = render()
+    assert change[0] in text
+    with pytest.raises(COLLECTOR.ConfigError) as caught:
+        check(text.replace(*change), "0.121.0")
+    assert said in str(caught.value)
+
+
+def test_defaults_bind_no_port_of_the_agent(credentials) -> None:
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    declared = {name: option["default"] for name, option in specs.items() if name.startswith("datadog_")}
+    assert declared == defaults
