@@ -124,7 +124,9 @@ def check_ports(flags: Sequence[str], width: int, version: str) -> None:
             f"agave_port_range {first}-{last} is {last - first} wide, Agave {version} needs {width}; say {first}-{first + 30}"
         )
     if not first <= gossip < last:
-        raise AnsibleFilterError(f"agave_gossip_port {gossip} is outside agave_port_range {first}-{last}, which the firewall opens")
+        raise AnsibleFilterError(
+            f"agave_gossip_port {gossip} is outside agave_port_range {first}-{last}, which the firewall opens"
+        )
     for port, name in {**_TAKEN, rpc: "JSON-RPC", rpc + 1: "the websocket"}.items():
         if first <= port <= last:
             raise AnsibleFilterError(f"agave_port_range {first}-{last} holds {port}, the port of {name}")

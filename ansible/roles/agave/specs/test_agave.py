@@ -65,7 +65,9 @@ def test_script_is_executable_and_parses(host: Host, name: str) -> None:
     path = f"/usr/lib/qtrade/{name}"
     assert host.file(path).mode == 0o755
     assert host.run(f"sh -n {path}").succeeded
-    assert len([line for line in host.file(path).content_string.splitlines() if line.lstrip()[:2] not in ("", "--")]) <= 10
+    assert (
+        len([line for line in host.file(path).content_string.splitlines() if line.lstrip()[:2] not in ("", "--")]) <= 10
+    )
 
 
 @pytest.mark.layer
@@ -85,7 +87,10 @@ def test_systemd_takes_the_unit(host: Host) -> None:
 def test_stop_asks_the_validator_and_ends_in_time(host: Host) -> None:
     unit = read_unit(host)
     stop = next(line for line in unit if line.startswith("ExecStop="))
-    asked, whole = re.search(r"timeout (\d+) .* exit --force$", stop), next(x for x in unit if x.startswith("TimeoutStopSec="))
+    asked, whole = (
+        re.search(r"timeout (\d+) .* exit --force$", stop),
+        next(x for x in unit if x.startswith("TimeoutStopSec=")),
+    )
     assert asked is not None
     # A push waits 180 s for a restart.
     assert int(asked[1]) < int(whole.split("=")[1]) < 180
@@ -94,7 +99,9 @@ def test_stop_asks_the_validator_and_ends_in_time(host: Host) -> None:
 
 @pytest.mark.layer
 def test_the_agent_drains_by_the_unit(host: Host) -> None:
-    assert host.file("/usr/lib/qtrade/drain.d/50-agave").contains("^exec /usr/bin/systemctl stop agave-validator.service$")
+    assert host.file("/usr/lib/qtrade/drain.d/50-agave").contains(
+        "^exec /usr/bin/systemctl stop agave-validator.service$"
+    )
 
 
 @pytest.mark.layer
@@ -219,7 +226,9 @@ def test_process_has_the_limits_and_no_capability_that_it_does_not_need(host: Ho
     limits = host.check_output(f"cat /proc/{pid}/limits")
     assert any(line.startswith("Max open files") and "1000000" in line for line in limits.splitlines())
     assert any(line.startswith("Max locked memory") and "2000000000" in line for line in limits.splitlines())
-    status = dict(line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
+    )
     command = host.check_output(f"cat /proc/{pid}/cmdline").split("\0")
     has_xdp = "--no-xdp" not in command
     needed = (1 << 12) | (1 << 13) if has_xdp else 0

@@ -146,21 +146,27 @@ def read(words, names, minor):
             end(f"The argument '{shown}' was provided more than once, but cannot be used multiple times")
         if number(rules.get("old", "99")) <= number(minor):
             print(f"warning: --{name} is deprecated", file=sys.stderr)
-        if placeholder and not equals:
-            optional = name.startswith("limit-")
-            if not words or words[0].startswith("--"):
-                if not optional:
-                    end(f"The argument '{shown}' requires a value but none was supplied")
-            else:
-                value = words.pop(0)
-        elif equals and not placeholder:
-            end(f"The argument '--{name}' isn't expected to have a value")
-        found.setdefault(name, []).append(value if placeholder else True)
+        if equals and not placeholder:
+            end(f"The argument '{shown}' isn't expected to have a value")
+        found.setdefault(name, []).append((value if equals else take_value(words, shown)) if placeholder else True)
+    check_needs(found, names)
+    return {name: values if names[f"--{name}"][2].get("many") else values[0] for name, values in found.items()}, words
+
+
+def take_value(words, shown):
+    """Take the word that is an option's value; the limits of the ledger work without one, too."""
+    if words and not words[0].startswith("--"):
+        return words.pop(0)
+    if not shown.startswith("--limit-"):
+        end(f"The argument '{shown}' requires a value but none was supplied")
+    return ""
+
+
+def check_needs(found, names):
     for name in found:
         needed = names[f"--{name}"][2].get("needs")
         if needed and needed not in found:
             end(f"The following required arguments were not provided:\n    --{needed} <{names[f'--{needed}'][1]}>")
-    return {name: values if names[f"--{name}"][2].get("many") else values[0] for name, values in found.items()}, words
 
 
 def show(word, version, minor):
@@ -178,5 +184,6 @@ def show(word, version, minor):
             (options if value else flags).append(f"    {short}--{name}" + (f" <{value}>" if value else ""))
     commands = [f"    {name:<14}{about}" for name, (about, _) in sorted(COMMANDS.items())]
     parts = {"USAGE": [USAGE, f"{USAGE} <SUBCOMMAND>"], "FLAGS": flags, "OPTIONS": options, "SUBCOMMANDS": commands}
-    print("\n\n".join([f"{banner}\nStand-in of the validator", *(f"{name}:\n" + "\n".join(lines) for name, lines in parts.items())]))
+    sections = [f"{name}:\n" + "\n".join(lines) for name, lines in parts.items()]
+    print("\n\n".join([f"{banner}\nStand-in of the validator", *sections]))
     sys.exit(0)

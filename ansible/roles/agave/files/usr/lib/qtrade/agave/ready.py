@@ -120,8 +120,8 @@ def ask(address: str, method: str) -> Any:
     except (OSError, ValueError) as error:
         raise Unanswered(str(error)) from error
     if not isinstance(content, dict) or "result" not in content:
-        error = content.get("error") if isinstance(content, dict) else None
-        raise Unanswered(str(error.get("message", error)) if isinstance(error, dict) else "no result")
+        fault = content.get("error") if isinstance(content, dict) else None
+        raise Unanswered(str(fault.get("message", fault)) if isinstance(fault, dict) else "no result")
     return content["result"]
 
 
@@ -181,14 +181,17 @@ def wait_until_ready(settings: Settings, init_complete: Path, *, wait_s: float, 
         if verdict.ready or left <= 0:
             return verdict
         rate = verdict.catch_up.get("gained_per_s")
-        print(f"waiting: {'; '.join(verdict.reasons)}; gaining {rate} slots/s" if rate else
-              f"waiting: {'; '.join(verdict.reasons)}", file=sys.stderr, flush=True)  # fmt: skip
+        gaining = f"; gaining {rate} slots/s" if rate else ""
+        sys.stderr.write(f"waiting: {'; '.join(verdict.reasons)}{gaining}\n")
+        sys.stderr.flush()
         time.sleep(max(min(interval_s, left), 0))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Read, look, print."""
-    parser = argparse.ArgumentParser(prog="qtrade-agave-ready", description="Say whether the validator is ready, as JSON.")
+    parser = argparse.ArgumentParser(
+        prog="qtrade-agave-ready", description="Say whether the validator is ready, as JSON."
+    )
     parser.add_argument("--wait", type=float, nargs="?", const=-1.0, default=0.0, metavar="SECONDS")
     parser.add_argument("--max-lag", type=int, metavar="SLOTS")
     parser.add_argument("--interval", type=float, default=5.0, metavar="SECONDS")
@@ -196,13 +199,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings(INTERFACES, CONFIG)
     except (OSError, ValueError, KeyError) as error:
-        print(f"qtrade-agave-ready: {error}", file=sys.stderr)
+        sys.stderr.write(f"qtrade-agave-ready: {error}\n")
         return 2
     if options.max_lag is not None:
         settings = Settings(settings.local, settings.references, options.max_lag, settings.deadline_s)
     wait_s = settings.deadline_s if options.wait < 0 else options.wait
     verdict = wait_until_ready(settings, INIT_COMPLETE, wait_s=wait_s, interval_s=options.interval)
-    print(json.dumps(asdict(verdict)))
+    sys.stdout.write(json.dumps(asdict(verdict)) + "\n")
     return 0 if verdict.ready else 1
 
 

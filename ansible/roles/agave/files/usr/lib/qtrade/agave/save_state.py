@@ -72,9 +72,9 @@ def main(keep: int) -> int:
     note.write_text(json.dumps(stop) + "\n")
     note.rename(STATE / "last-stop.json")
     if made:
-        print(f"agave: tower and vote history copied to {made}", file=sys.stderr)
+        sys.stderr.write(f"agave: tower and vote history copied to {made}\n")
     if not stop["graceful"]:
-        print("agave: it was not ended by `exit`: the next start loads a snapshot and takes longer", file=sys.stderr)
+        sys.stderr.write("agave: it was not ended by `exit`: the next start loads a snapshot and takes longer\n")
     return 0
 
 

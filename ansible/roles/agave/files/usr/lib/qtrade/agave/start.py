@@ -13,12 +13,19 @@ import sys
 import time
 from pathlib import Path
 
+# typing takes as long to load as all the rest, and only readers of types need it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
 PROGRAM = "/opt/agave/current/bin/agave-validator"
 TABLE = Path("/usr/lib/qtrade/agave/start.json")
 CONFIG = Path("/run/qtrade/state/config/current/agave/validator.json")
 # Geyser's role may render its config elsewhere, with a secret in it; a drop-in of the unit says where.
 PLUGIN_VARIABLE = "QTRADE_GEYSER_CONFIG"
 PLUGIN_CONFIG = "/etc/yellowstone/config.json"
+# For a host without a config: an unlimited ledger fills its disk.
+FALLBACK = {"limit_ledger_size": 200_000_000, "snapshot_max_age_s": 1800}
 # sysexits: a fault of the config, which a restart does not mend.
 EX_CONFIG = 78
 # Without XDP the validator needs no capability, so it is started without those that the unit holds for it.
@@ -31,18 +38,18 @@ class ConfigError(Exception):
     """The host's config cannot work with this image."""
 
 
-def host_flags(rules: dict, config: dict) -> list[str]:
-    """Return the flags of the config's values, in the order of the table; empty values give none."""
+def host_flags(rules: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Return the flags of the config's values; empty values give none."""
     words: list[str] = []
     for name, rule in rules.items():
         value = config.get(name)
         for one in value if isinstance(value, list) else [value]:
-            if one not in (None, "", 0, False):
+            if one:
                 words += [rule["flag"], str(one * rule["factor"] if isinstance(one, int) else one)]
     return words
 
 
-def trust_flags(config: dict) -> list[str]:
+def trust_flags(config: dict[str, Any]) -> list[str]:
     """Return the flags that make downloads trustworthy. Raises `ConfigError` where any peer's snapshot would be taken."""
     if not config.get("entrypoints"):
         return []
@@ -55,7 +62,7 @@ def trust_flags(config: dict) -> list[str]:
     return ["--only-known-rpc"]
 
 
-def xdp_flags(xdp: dict, config: dict, baked: list[str]) -> list[str]:
+def xdp_flags(xdp: dict[str, Any], config: dict[str, Any], baked: list[str]) -> list[str]:
     """Return the flags of XDP. Raises `ConfigError` for what this version refuses."""
     if not config.get("xdp"):
         return [xdp["off"]] if "off" in xdp else []
@@ -76,7 +83,9 @@ def newest_snapshot(folder: Path) -> tuple[int, float] | None:
     full = {match[1]: path for name, path in names.items() if (match := _FULL.fullmatch(name))}
     found = [(int(slot), path) for slot, path in full.items()]
     found += [
-        (int(match[2]), path) for name, path in names.items() if (match := _INCREMENTAL.fullmatch(name)) and match[1] in full
+        (int(match[2]), path)
+        for name, path in names.items()
+        if (match := _INCREMENTAL.fullmatch(name)) and match[1] in full
     ]
     if not found:
         return None
@@ -84,7 +93,7 @@ def newest_snapshot(folder: Path) -> tuple[int, float] | None:
     return slot, path.stat().st_mtime
 
 
-def fetch_flags(config: dict, snapshot: tuple[int, float] | None, now: float) -> tuple[list[str], str]:
+def fetch_flags(config: dict[str, Any], snapshot: tuple[int, float] | None, now: float) -> tuple[list[str], str]:
     """Decide whether a snapshot may be downloaded; return the flags and the reason.
 
     A download leaves a hole in the ledger and costs more than replaying the slots of a short stop.
@@ -94,9 +103,11 @@ def fetch_flags(config: dict, snapshot: tuple[int, float] | None, now: float) ->
     if snapshot is None:
         return [], "no snapshot here: one is downloaded"
     slot, made = snapshot
-    age, limit = now - made, config.get("snapshot_max_age_s", 0)
+    age, limit = now - made, config["snapshot_max_age_s"]
     if 0 <= age <= limit:
-        return ["--no-snapshot-fetch"], f"the snapshot of slot {slot} is {age:.0f} s old: the slots since are replayed, none is downloaded"
+        return [
+            "--no-snapshot-fetch"
+        ], f"the snapshot of slot {slot} is {age:.0f} s old: the slots since are replayed, none is downloaded"
     return [], f"the snapshot of slot {slot} is {age:.0f} s old, more than {limit} s: a newer one may be downloaded"
 
 
@@ -106,7 +117,9 @@ def plugin_flags(environment: dict[str, str], default: Path) -> list[str]:
     return ["--geyser-plugin-config", path] if path else []
 
 
-def plan(table: dict, config: dict, baked: list[str], snapshots: Path, now: float) -> tuple[list[str], str]:
+def plan(
+    table: dict[str, Any], config: dict[str, Any], baked: list[str], snapshots: Path, now: float
+) -> tuple[list[str], str]:
     """Return the validator's arguments and what was decided on snapshots."""
     fetch, reason = fetch_flags(config, newest_snapshot(snapshots), now)
     words = [
@@ -120,23 +133,29 @@ def plan(table: dict, config: dict, baked: list[str], snapshots: Path, now: floa
     return words, reason
 
 
+def become(command: list[str]) -> NoReturn:
+    """Replace this process, so that signals reach the validator."""
+    os.execv(command[0], command)  # noqa: S606 - list of words, no shell
+
+
 def main(arguments: list[str]) -> int:
     """Plan, then become the validator."""
     is_shown = arguments[:1] == ["--show"]
     baked = arguments[arguments.index("--") + 1 :]
     snapshots = Path(baked[baked.index("--snapshots") + 1])
-    config = json.loads(CONFIG.read_text()) if CONFIG.exists() else {}
+    config = {**FALLBACK, **(json.loads(CONFIG.read_text()) if CONFIG.exists() else {})}
     try:
         words, reason = plan(json.loads(TABLE.read_text()), config, baked, snapshots, time.time())
     except ConfigError as error:
-        print(f"agave: {error}", file=sys.stderr)
+        sys.stderr.write(f"agave: {error}\n")
         return EX_CONFIG
     command = [*([] if config.get("xdp") else DROP_CAPABILITIES), PROGRAM, *words]
     if is_shown:
-        print(json.dumps({"command": command, "snapshots": reason}))
+        sys.stdout.write(json.dumps({"command": command, "snapshots": reason}) + "\n")
         return 0
-    print(f"agave: {reason}", file=sys.stderr, flush=True)
-    os.execv(command[0], command)
+    sys.stderr.write(f"agave: {reason}\n")
+    sys.stderr.flush()
+    become(command)
 
 
 if __name__ == "__main__":
