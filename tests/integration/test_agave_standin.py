@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,12 +105,15 @@ def wait_for(is_done, may_go_on=lambda: True, explain=lambda: "") -> None:
 
 
 @pytest.fixture
-def node(tmp_path) -> Iterator[Node]:
-    # The unprivileged user has to get to its folders.
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    (tmp_path / "node").mkdir()
-    made = Node(tmp_path / "node")
+def node() -> Iterator[Node]:
+    # Not below pytest's own folder: every session of it takes the rights of other users away, and the validator runs as one.
+    with tempfile.TemporaryDirectory() as name:
+        yield from run_node(Path(name))
+
+
+def run_node(folder: Path) -> Iterator[Node]:
+    """Hand a node out, and end its process whatever the test left of it."""
+    made = Node(folder)
     yield made
     if made.process and made.process.poll() is None:
         made.process.kill()
@@ -244,7 +248,7 @@ def test_port_range_is_as_wide_as_the_version_needs(version, width, starts, node
 
 
 @pytest.mark.parametrize(("version", "kinds"), [("4.2.1", {"tower-1_9"}), ("4.3.0", {"tower-1_9", "vote_history"})])
-def test_a_voting_profile_leaves_a_tower_that_the_stop_saves(version, kinds, node, tmp_path) -> None:
+def test_a_voting_profile_leaves_a_tower_that_the_stop_saves(version, kinds, node) -> None:
     as_version(node, version)
     node.start("--no-xdp", "--tower", node.ledger, "--vote-account", "11111111111111111111111111111111")
     wait_for(lambda: len(list(node.ledger.glob("*-*.bin"))) == len(kinds))
