@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,18 +12,26 @@ import yaml
 if TYPE_CHECKING:
     from testinfra.host import Host
 
+VALIDATOR = "/opt/agave/current/bin/agave-validator"
 UNIT = "/usr/lib/systemd/system/agave-validator.service"
-PROBE = (
-    "import json, sys, urllib.request as r; "
-    "body = json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': sys.argv[1]}).encode(); "
-    "head = {'Content-Type': 'application/json'}; "
-    "print(r.urlopen(r.Request('http://127.0.0.1:8899', body, head), timeout=10).read().decode())"
-)
+# Flags that upstream hides are shown with this, those that it deprecated too.
+HELP = f"env SOLANA_NO_HIDDEN_CLI_ARGS=1 {VALIDATOR} --help"
+LIMITS = ["User=sol", "LimitNOFILE=1000000", "LimitMEMLOCK=2000000000", "LogRateLimitIntervalSec=0"]
+GUARDS = [
+    "RequiresMountsFor=/mnt/ledger /mnt/accounts /mnt/snapshots",
+    "AssertPathIsMountPoint=/mnt/ledger",
+    "StartLimitIntervalSec=300",
+    "StartLimitBurst=5",
+    "RestartPreventExitStatus=78",
+]
+CAPABILITIES = [
+    f"{name}=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_PERFMON" for name in ("AmbientCapabilities", "CapabilityBoundingSet")
+]
 
 
-def call(host: Host, method: str) -> Any:
-    """Return the result of one JSON-RPC call."""
-    return json.loads(host.check_output(f'python3 -c "{PROBE}" {method}'))["result"]
+def read_json(host: Host, path: str) -> Any:
+    """Return a JSON file."""
+    return json.loads(host.file(path).content_string)
 
 
 def read_unit(host: Host) -> list[str]:
@@ -30,45 +39,69 @@ def read_unit(host: Host) -> list[str]:
     return host.file(UNIT).content_string.splitlines()
 
 
+def read_command(host: Host) -> list[str]:
+    """Return the command line that the unit would start with the config that is there."""
+    found = json.loads(host.check_output("/usr/lib/qtrade/agave/validator.sh --show"))["command"]
+    return [str(word) for word in found]
+
+
+def knows(helped: str, flag: str) -> bool:
+    """Say whether a help text lists a flag."""
+    return re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", helped) is not None
+
+
 @pytest.mark.layer
 @pytest.mark.booted
 def test_current_is_the_version_that_was_built(host: Host) -> None:
-    version = host.check_output("/opt/agave/current/bin/agave-validator --version").split()[1]
+    version = host.check_output(f"{VALIDATOR} --version").split()[1]
     assert host.check_output("readlink /opt/agave/current") == version
     assert yaml.safe_load(host.file("/opt/agave/current/version.yml").content_string)["channel"] == f"v{version}"
+    assert read_json(host, "/usr/lib/qtrade/agave/start.json")["version"] == version
 
 
 @pytest.mark.layer
-@pytest.mark.parametrize("path", ["/usr/lib/qtrade/agave/validator.sh", "/usr/lib/qtrade/agave/identity.sh"])
-def test_script_is_executable_and_parses(host: Host, path: str) -> None:
+@pytest.mark.parametrize("name", ["agave/validator.sh", "agave/identity.sh", "drain.d/50-agave"])
+def test_script_is_executable_and_parses(host: Host, name: str) -> None:
+    path = f"/usr/lib/qtrade/{name}"
     assert host.file(path).mode == 0o755
     assert host.run(f"sh -n {path}").succeeded
+    assert (
+        len([line for line in host.file(path).content_string.splitlines() if line.lstrip()[:2] not in ("", "--")]) <= 10
+    )
 
 
 @pytest.mark.layer
 @pytest.mark.booted
-@pytest.mark.parametrize(
-    "line",
-    [
-        "User=sol",
-        "RequiresMountsFor=/mnt/ledger /mnt/accounts /mnt/snapshots",
-        "LimitNOFILE=1000000",
-        "LimitMEMLOCK=2000000000",
-        "LogRateLimitIntervalSec=0",
-        "StartLimitBurst=5",
-        "TimeoutStopSec=300",
-        "AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_PERFMON",
-    ],
-)
+@pytest.mark.parametrize("line", [*LIMITS, *GUARDS, *CAPABILITIES])
 def test_unit_says(host: Host, line: str) -> None:
     assert line in read_unit(host)
 
 
 @pytest.mark.layer
-def test_stop_asks_the_validator_and_has_a_deadline(host: Host) -> None:
-    stop = next(line for line in read_unit(host) if line.startswith("ExecStop="))
-    assert stop.startswith("ExecStop=/usr/bin/timeout ")
-    assert stop.endswith("exit --force")
+def test_systemd_takes_the_unit(host: Host) -> None:
+    done = host.run(f"systemd-analyze verify --man=no --recursive-errors=no {UNIT}")
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "agave" in line] == []
+
+
+@pytest.mark.layer
+def test_stop_asks_the_validator_and_ends_in_time(host: Host) -> None:
+    unit = read_unit(host)
+    stop = next(line for line in unit if line.startswith("ExecStop="))
+    asked, whole = (
+        re.search(r"timeout (\d+) .* exit --force$", stop),
+        next(x for x in unit if x.startswith("TimeoutStopSec=")),
+    )
+    assert asked is not None
+    # A push waits 180 s for a restart.
+    assert int(asked[1]) < int(whole.split("=")[1]) < 180
+    assert any(re.fullmatch(r"ExecStopPost=/usr/lib/qtrade/agave/save_state.py [1-9]\d*", line) for line in unit)
+
+
+@pytest.mark.layer
+def test_the_agent_drains_by_the_unit(host: Host) -> None:
+    assert host.file("/usr/lib/qtrade/drain.d/50-agave").contains(
+        "^exec /usr/bin/systemctl stop agave-validator.service$"
+    )
 
 
 @pytest.mark.layer
@@ -77,20 +110,65 @@ def test_unit_is_enabled(host: Host) -> None:
 
 
 @pytest.mark.layer
-def test_validator_knows_every_baked_flag(host: Host) -> None:
-    """An unknown flag ends it before anything else; a missing identity or limit comes later."""
-    command = 'sed \'s/^exec .*/printf "%s\\\\n" "$@"/\' /usr/lib/qtrade/agave/validator.sh | sh'
-    flags = host.check_output(command).splitlines()
-    assert "--no-xdp" in flags
-    quoted = " ".join(f"'{flag}'" for flag in flags)
-    done = host.run(f"/opt/agave/current/bin/agave-validator {quoted} contact-info")
-    assert "unrecognized arguments" not in done.stderr
-    assert "unexpected argument" not in done.stderr
+def test_validator_knows_every_flag_that_may_be_passed(host: Host) -> None:
+    helped = host.check_output(HELP)
+    used = read_json(host, "/usr/lib/qtrade/agave/start.json")["used"]
+    baked = [word for word in read_command(host) if word.startswith("--") and not word.startswith("--ambient-caps")]
+    assert {"--identity", "--dynamic-port-range", "--entrypoint"} <= set(used)
+    assert [flag for flag in used if not knows(helped, flag)] == []
+    assert set(baked[baked.index("--identity") :]) <= set(used)
+    assert not knows(helped, "--no-such-flag")
+
+
+@pytest.mark.layer
+def test_validator_parses_the_baked_command_line(host: Host) -> None:
+    """A flag without its value, or a value without a flag, ends it before anything else; the missing socket comes later."""
+    words = read_command(host)
+    command = " ".join(f"'{word}'" for word in words[words.index(VALIDATOR) :])
+    done = host.run(f"{command} contact-info")
+    assert done.failed
+    assert not re.search(r"(?i)found argument|unexpected argument|requires a value|^usage", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.layer
 def test_unknown_flag_is_refused(host: Host) -> None:
-    assert host.run("/opt/agave/current/bin/agave-validator --tpu-coalesce-ms 5 contact-info").failed
+    assert host.run(f"{VALIDATOR} --tpu-coalesce-ms 5 contact-info").failed
+
+
+@pytest.mark.layer
+def test_without_config_the_start_is_on_loopback_unstaked_and_without_xdp(host: Host) -> None:
+    words = read_command(host)
+    assert words[words.index("--identity") + 1] == "/var/lib/agave/identity.json"
+    assert "--private-rpc" in words
+    assert "--rpc-bind-address" not in words
+    assert "--authorized-voter" not in words
+    assert words[0] == "/usr/bin/setpriv"
+
+
+@pytest.mark.layer
+def test_flags_follow_the_interfaces(host: Host) -> None:
+    words = read_command(host)
+    declared = read_json(host, "/usr/share/qtrade/interfaces.d/agave.json")["interfaces"]
+    for one in declared:
+        if "flag" in one:
+            value = f"{one['first']}-{one['end']}" if "first" in one else str(one["port"])
+            assert words[words.index(one["flag"]) + 1] == value
+    assert {one["exposure"] for one in declared} <= {"loopback", "private", "allow-list", "public"}
+    assert {one["name"] for one in declared} >= {"json-rpc", "websocket", "gossip", "dynamic", "admin", "grpc"}
+
+
+@pytest.mark.layer
+def test_only_gossip_and_its_range_are_public(host: Host) -> None:
+    declared = read_json(host, "/usr/share/qtrade/interfaces.d/agave.json")["interfaces"]
+    assert {one["name"] for one in declared if one["exposure"] == "public"} == {"gossip", "dynamic"}
+    assert {one["bind"] for one in declared if one["exposure"] in ("loopback", "allow-list")} == {"127.0.0.1"}
+
+
+@pytest.mark.layer
+def test_log_rotation_parses(host: Host) -> None:
+    done = host.run("logrotate --debug --state /dev/null /etc/logrotate.d/agave")
+    assert done.succeeded
+    assert "error" not in done.stderr.lower()
 
 
 @pytest.mark.layer
@@ -98,30 +176,63 @@ def test_no_keypair_is_baked(host: Host) -> None:
     assert host.run("ls /var/lib/agave/*.json /etc/agave/*.json").failed
 
 
-@pytest.mark.host
-def test_validator_runs_and_listens(host: Host) -> None:
-    assert host.service("agave-validator").is_running
-    for address in ("tcp://127.0.0.1:8899", "tcp://127.0.0.1:8900", "tcp://0.0.0.0:8001"):
-        assert host.socket(address).is_listening
-    assert host.file("/run/agave/init-complete").exists
+@pytest.mark.layer
+def test_readiness_says_no_where_nothing_runs(host: Host) -> None:
+    done = host.run("qtrade-agave-ready")
+    assert done.exit_status == 1
+    assert json.loads(done.stdout)["ready"] is False
 
 
 @pytest.mark.host
-def test_validator_is_healthy_and_moves(host: Host) -> None:
-    assert call(host, "getHealth") == "ok"
-    first = call(host, "getSlot")
+def test_validator_is_ready(host: Host) -> None:
+    done = host.run("qtrade-agave-ready --wait 120 --interval 2")
+    assert (done.exit_status, json.loads(done.stdout)["reasons"]) == (0, [])
+
+
+@pytest.mark.host
+def test_slots_advance(host: Host) -> None:
+    first = json.loads(host.check_output("qtrade-agave-ready"))["slot"]
     host.run("sleep 2")
-    assert call(host, "getSlot") > first
+    assert json.loads(host.check_output("qtrade-agave-ready"))["slot"] > first
 
 
 @pytest.mark.host
-def test_rpc_says_the_baked_version(host: Host) -> None:
-    assert call(host, "getVersion")["solana-core"] == host.check_output("readlink /opt/agave/current")
+def test_validator_listens_exactly_where_the_table_says(host: Host) -> None:
+    """Not the plugin's ports: they are its role's, which runs in the same process."""
+    pid = host.check_output("systemctl show --property=MainPID --value agave-validator.service")
+    declared = read_json(host, "/usr/share/qtrade/interfaces.d/agave.json")["interfaces"]
+    bind = read_json(host, "/run/qtrade/state/config/current/agave/ready.json")["rpc_bind"]
+    foreign = {one["port"] for one in declared if one.get("role")}
+    wanted, span = set(), range(0)
+    for one in declared:
+        if "first" in one:
+            span = range(one["first"], one["end"])
+        elif "port" in one and not one.get("role"):
+            wanted.add(f"{bind if one.get('bind_value') else one['bind']}:{one['port']}")
+    lines = [line.split() for line in host.check_output("sudo -n /usr/bin/ss -Hlntup").splitlines()]
+    found = {words[4] for words in lines if f"pid={pid}," in words[-1]}
+    ports = {address: int(address.rsplit(":", 1)[1]) for address in found}
+    others = {address for address in found if ports[address] not in foreign and ports[address] not in span}
+    gossip = next(one["port"] for one in declared if one["name"] == "gossip")
+    assert others | {f"0.0.0.0:{gossip}"} == wanted
+    assert f"0.0.0.0:{gossip}" in found
+    admin = next(one["path"] for one in declared if one["name"] == "admin")
+    assert f" {admin} " in host.check_output("ss -Hlx")
 
 
 @pytest.mark.host
-def test_process_has_the_limits(host: Host) -> None:
+def test_process_has_the_limits_and_no_capability_that_it_does_not_need(host: Host) -> None:
     pid = host.check_output("systemctl show --property=MainPID --value agave-validator.service")
     limits = host.check_output(f"cat /proc/{pid}/limits")
     assert any(line.startswith("Max open files") and "1000000" in line for line in limits.splitlines())
     assert any(line.startswith("Max locked memory") and "2000000000" in line for line in limits.splitlines())
+    status = dict(
+        line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
+    )
+    command = host.check_output(f"cat /proc/{pid}/cmdline").split("\0")
+    has_xdp = "--no-xdp" not in command
+    needed = (1 << 12) | (1 << 13) if has_xdp else 0
+    assert int(status["CapEff"], 16) & ((1 << 12) | (1 << 13)) == needed
+    if not has_xdp:
+        assert int(status["CapPrm"], 16) == 0
+    assert status["NoNewPrivs"] == "1"

@@ -1,0 +1,84 @@
+"""The role agave as its programs and its table are in the checkout."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from jinja2.nativetypes import NativeEnvironment
+
+PROJECT = Path(__file__).resolve().parents[4]
+ROLE = PROJECT / "ansible/roles/agave"
+PROGRAMS = ROLE / "files/usr/lib/qtrade/agave"
+
+
+def load_module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"agave_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def plans() -> ModuleType:
+    return load_module(ROLE / "filter_plugins/agave_start.py")
+
+
+@pytest.fixture(scope="session")
+def start() -> ModuleType:
+    return load_module(PROGRAMS / "start.py")
+
+
+@pytest.fixture(scope="session")
+def save_state() -> ModuleType:
+    return load_module(PROGRAMS / "save_state.py")
+
+
+@pytest.fixture(scope="session")
+def ready() -> ModuleType:
+    return load_module(PROGRAMS / "ready.py")
+
+
+@pytest.fixture(scope="session")
+def command_line() -> ModuleType:
+    return load_module(PROJECT / "tests/standins/agave/standin/command_line.py")
+
+
+def render(value: Any, variables: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: render(item, variables) for name, item in value.items()}
+    if isinstance(value, list):
+        return [render(item, variables) for item in value]
+    return (
+        NativeEnvironment().from_string(value).render(variables) if isinstance(value, str) and "{{" in value else value
+    )
+
+
+@pytest.fixture
+def table() -> Callable[..., dict[str, Any]]:
+    """Return the table as Ansible hands it to the filter, with the role's defaults or other variables."""
+
+    def read(**variables: Any) -> dict[str, Any]:
+        defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+        found = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+        names = (
+            "minors",
+            "xdp_flags",
+            "flag_changes",
+            "start_flags",
+            "host_flags",
+            "decided_flags",
+            "reserved_flags",
+            "interfaces",
+        )
+        short = {"xdp_flags": "xdp", "flag_changes": "changes", "start_flags": "start", "host_flags": "host"}
+        short |= {"decided_flags": "decided", "reserved_flags": "reserved"}
+        return {short.get(name, name): render(found[f"agave_{name}"], {**defaults, **variables}) for name in names}
+
+    return read

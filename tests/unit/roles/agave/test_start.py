@@ -1,0 +1,151 @@
+"""What start.py adds to the baked flags."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.roles.agave.conftest import PROGRAMS
+
+pytestmark = pytest.mark.unit
+
+HASH = "9rBdEy8zw5RVqGX6nYcXWJDPMMb2AfTpRWAAQJD8Lc1Q"
+ONLINE = {
+    "entrypoints": ["e:8001"],
+    "known_validators": ["k"],
+    "expected_genesis_hash": "g",
+    "snapshot_max_age_s": 1800,
+}
+
+
+def put(folder, name, at):
+    path = folder / name
+    path.write_bytes(b"")
+    os.utime(path, (at, at))
+
+
+def test_no_snapshot_is_downloaded_over_a_fresh_one(start, tmp_path) -> None:
+    put(tmp_path, f"snapshot-100-{HASH}.tar.zst", 1000)
+    put(tmp_path, f"incremental-snapshot-100-300-{HASH}.tar.zst", 2000)
+    flags, reason = start.fetch_flags(ONLINE, start.newest_snapshot(tmp_path), 2600)
+    assert flags == ["--no-snapshot-fetch"]
+    assert "slot 300 is 600 s old" in reason
+
+
+@pytest.mark.parametrize("now", [1000 + 1801, 999])
+def test_an_old_snapshot_or_one_of_the_future_does_not_hold_a_download_back(now, start, tmp_path) -> None:
+    put(tmp_path, f"snapshot-100-{HASH}.tar.zst", 1000)
+    assert start.fetch_flags(ONLINE, start.newest_snapshot(tmp_path), now)[0] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"incremental-snapshot-90-300-{HASH}.tar.zst",  # its full one is gone
+        f"tmp-snapshot-archive-abc-snapshot-400-{HASH}.tar.zst",
+        "snapshot-500-0OIl.tar.zst",
+        f"snapshot-500-{HASH}.tar.zst.part.1",
+    ],
+)
+def test_what_cannot_be_loaded_does_not_count(name, start, tmp_path) -> None:
+    put(tmp_path, name, 2000)
+    assert start.newest_snapshot(tmp_path) is None
+    put(tmp_path, f"snapshot-100-{HASH}.tar.zst", 1000)
+    assert start.newest_snapshot(tmp_path) == (100, 1000.0)
+
+
+def test_without_a_folder_or_entrypoints_nothing_is_decided(start, tmp_path) -> None:
+    assert start.newest_snapshot(tmp_path / "none") is None
+    assert start.fetch_flags({"snapshot_max_age_s": 1800}, (1, 0.0), 0)[0] == []
+    assert start.fetch_flags(ONLINE, None, 0)[0] == []
+
+
+@pytest.mark.parametrize("missing", ["known_validators", "expected_genesis_hash"])
+def test_snapshots_of_anybody_are_refused(missing, start) -> None:
+    assert start.trust_flags(ONLINE) == ["--only-known-rpc"]
+    assert start.trust_flags({}) == []
+    with pytest.raises(start.ConfigError, match=f"agave_{missing} is not"):
+        start.trust_flags({**ONLINE, missing: []})
+
+
+XDP = {
+    "needs_cores": False,
+    "off": "--no-xdp",
+    "interface": "--xdp-interface",
+    "cpu_cores": "--xdp-cpu-cores",
+    "zero_copy": "--xdp-zero-copy",
+}
+
+
+def test_xdp_flags_are_those_of_the_version(start) -> None:
+    on = {"xdp": True, "xdp_interface": "eno1", "xdp_cpu_cores": "2", "xdp_zero_copy": True}
+    assert start.xdp_flags(XDP, on, []) == ["--xdp-interface", "eno1", "--xdp-cpu-cores", "2", "--xdp-zero-copy"]
+    assert start.xdp_flags(XDP, {"xdp": True}, []) == []
+    assert start.xdp_flags(XDP, {**on, "xdp": False}, []) == ["--no-xdp"]
+
+
+def test_xdp_that_cannot_work_is_refused(start) -> None:
+    with pytest.raises(start.ConfigError, match="needs agave_xdp_cpu_cores"):
+        start.xdp_flags({**XDP, "needs_cores": True}, {"xdp": True}, [])
+    with pytest.raises(start.ConfigError, match="private addresses"):
+        start.xdp_flags(XDP, {"xdp": True}, ["--allow-private-addr"])
+
+
+def test_the_plugin_of_the_image_is_loaded_from_where_its_role_says(start, tmp_path) -> None:
+    config = tmp_path / "config.json"
+    assert start.plugin_flags({}, config) == []
+    config.write_text("{}")
+    assert start.plugin_flags({}, config) == ["--geyser-plugin-config", str(config)]
+    assert start.plugin_flags({start.PLUGIN_VARIABLE: "/run/x.json"}, config) == [
+        "--geyser-plugin-config",
+        "/run/x.json",
+    ]
+
+
+def run_start(tmp_path, config, *, show=("--show",)):
+    """Run the program with its paths in a folder."""
+    table = {"host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}}, "xdp": XDP}
+    (tmp_path / "start.json").write_text(json.dumps(table))
+    (tmp_path / "validator.json").write_text(json.dumps(config))
+    program = tmp_path / "validator"
+    program.write_text('#!/bin/sh\ngrep CapPrm /proc/self/status\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    text = (PROGRAMS / "start.py").read_text()
+    for old, new in (
+        ("/opt/agave/current/bin/agave-validator", program),
+        ("/usr/lib/qtrade/agave/start.json", tmp_path / "start.json"),
+        ("/run/qtrade/state/config/current/agave/validator.json", tmp_path / "validator.json"),
+    ):
+        assert old in text
+        text = text.replace(old, str(new))
+    (tmp_path / "start.py").write_text(text)
+    command = [sys.executable, "-IB", tmp_path / "start.py", *show, "--", "--snapshots", "/nowhere"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_show_prints_and_starts_nothing(tmp_path) -> None:
+    done = run_start(tmp_path, {"xdp": False})
+    assert json.loads(done.stdout)["command"][:2] == ["/usr/bin/setpriv", "--ambient-caps=-all"]
+    assert json.loads(run_start(tmp_path, {"xdp": True}).stdout)["command"][0] == str(tmp_path / "validator")
+
+
+def test_the_program_becomes_the_validator(tmp_path) -> None:
+    done = run_start(tmp_path, {**ONLINE, "xdp": False}, show=())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == [
+        "--snapshots",
+        "/nowhere",
+        "--entrypoint",
+        "e:8001",
+        "--only-known-rpc",
+        "--no-xdp",
+    ]
+    assert "no snapshot here" in done.stderr
+
+
+def test_a_config_that_cannot_work_ends_without_a_restart(tmp_path) -> None:
+    done = run_start(tmp_path, {"entrypoints": ["e:8001"]}, show=())
+    assert done.returncode == 78
+    assert "agave_known_validators is not" in done.stderr
