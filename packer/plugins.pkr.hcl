@@ -3,7 +3,7 @@
 packer {
   required_plugins {
     ansible = {
-      version = ">= 1.1.0, < 2.0.0"
+      version = "= 1.1.4"
       source  = "github.com/hashicorp/ansible"
     }
   }

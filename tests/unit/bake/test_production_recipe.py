@@ -1,0 +1,76 @@
+"""The production recipe is real, and its whole difference to the lab's is data."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bake.run import load_recipe
+from qtrade.manifest import Recipe
+from qtrade.manifest.component import AptComponent
+from qtrade.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+PROJECT = Path(__file__).resolve().parents[3]
+SETTINGS = Settings(PROJECT, PROJECT / ".state", PROJECT / ".state/store")
+# What may differ, and why: which image it is, where its lock lies, how large it may be, where its parts come from.
+MAY_DIFFER = {"name", "lock", "size_budget_mib", "components"}
+# Words by which a role could tell one recipe from the other.
+TELLS = re.compile(r"(?i)\bstand-?ins?\b|\bqtrade_recipe\b|\brecipe_name\b|==\s*['\"](lab|production)['\"]")
+
+
+@pytest.fixture
+def lab() -> Recipe:
+    return load_recipe(SETTINGS, "lab")
+
+
+@pytest.fixture
+def production() -> Recipe:
+    return load_recipe(SETTINGS, "production")
+
+
+def rest_of(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.model_dump(mode="json").items() if name not in MAY_DIFFER}
+
+
+def test_all_but_the_sources_of_its_parts_is_the_labs(lab, production) -> None:
+    assert rest_of(production) == rest_of(lab)
+    assert set(Recipe.model_fields) - MAY_DIFFER >= {"base", "cmdline", "layers", "epoch"}
+
+
+def test_its_parts_have_the_labs_names_and_versions(lab, production) -> None:
+    of_lab = {name: item.version for name, item in lab.components.items()}
+    assert {name: item.version for name, item in production.components.items()} == of_lab
+
+
+def test_the_lab_stands_in_for_parts_and_production_for_none(lab, production) -> None:
+    assert [name for name, item in production.components.items() if item.standin] == []
+    assert {name for name, item in lab.components.items() if item.standin} == set(lab.components) - {"qtrade-agent"}
+    assert production.lock == "committed"
+
+
+def test_its_parts_come_from_upstream_over_tls_and_its_apt_keys_are_pinned(production) -> None:
+    for name, item in production.components.items():
+        text = item.model_dump_json()
+        assert "tests/" not in text, name
+        assert "{state}" not in text, name
+        assert re.findall(r'"(?:http|file|git):[^"]*"', text) == [], name
+        assert not isinstance(item, AptComponent) or item.fingerprints, name
+
+
+def test_no_role_asks_which_recipe_it_is_baked_for() -> None:
+    found = {}
+    for path in sorted((PROJECT / "ansible").rglob("*")):
+        is_read = path.is_file() and path.suffix != ".pyc" and "specs" not in path.parts and path.name != "README.md"
+        if is_read and path.name != "inventory":
+            lines = [line for line in path.read_text(errors="replace").splitlines() if TELLS.search(line)]
+            if lines:
+                found[str(path.relative_to(PROJECT))] = lines
+    assert found == {}
+
+
+@pytest.mark.parametrize("line", ["when: qtrade_recipe == 'lab'", "{% if standin %}", 'x == "production"'])
+def test_the_search_would_find_such_a_question(line) -> None:
+    assert TELLS.search(line)
