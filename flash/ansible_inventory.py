@@ -15,6 +15,8 @@ from qtrade.ssh import ssh_options
 # Where a bake shows a layer its components; a running host has none of them.
 _COMPONENTS = "/run/qtrade/components"
 _PYTHON = "/usr/bin/python3"
+# Of each login its own, as the host's shell says: nobody may write into another's.
+_TEMPORARY = "/tmp/.ansible-${USER}"  # noqa: S108 - the folder that Ansible makes there is the login's alone
 Document = dict[str, Any]
 
 
@@ -72,6 +74,7 @@ def _connection(settings: Settings, host: Host) -> Document:
         "ansible_host_key_checking": True,
         "ansible_ssh_common_args": shlex.join(options),
         "ansible_python_interpreter": _PYTHON,
+        "ansible_remote_tmp": _TEMPORARY,
         **identity,
     }
 

@@ -187,7 +187,7 @@ def _sshd(host: RunningHost, drift: str) -> Command:
         f"cp {state}/host run/qtrade/state/host/ssh_host_ed25519_key",
         f"cp {state}/login.pub {_CONFIG}/operator",
         drift,
-        f"chroot . /usr/sbin/sshd -D -e -o ListenAddress=127.0.0.1 -p {host.port} -o UsePAM=no &",
+        f"chroot . /usr/sbin/sshd -D -e -o ListenAddress=127.0.0.1 -p {host.port} &",
         f"until [ -e {stop} ]; do sleep 0.2; done",
     ]
     return Command(("sh", "-euc", "\n".join(lines)), has_network=True)

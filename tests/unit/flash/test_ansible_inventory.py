@@ -63,6 +63,7 @@ def test_a_host_is_reached_as_its_operator_by_its_pinned_key_only(settings) -> N
         "BatchMode=yes",
     ):
         assert wanted in options
+    assert host["ansible_remote_tmp"] == "/tmp/.ansible-${USER}"
     assert "ansible_become" not in host
 
 
