@@ -146,7 +146,7 @@ def _prepare(real: Settings, folder: Path) -> RunningHost:
     chamber = Chamber(folder / "chamber", tuple(store.open_blob(item.digest) for item in records), (), binds)
     chamber.folder.mkdir()
     settings = Settings(real.project, folder / "state", folder / "state/store")
-    host = RunningHost(settings, chamber, tuple(layer.role for layer in recipe.layers), _free_port())
+    host = RunningHost(settings, chamber, tuple(layer.role for layer in recipe.layers), free_port())
     _write_manifest(host)
     connection = {"ansible_host": str(chamber.root), "ansible_connection": "community.general.chroot"}
     inventory = {"all": {"hosts": {"layer": {**variables, **connection}}}}
@@ -193,7 +193,8 @@ def _sshd(host: RunningHost, drift: str) -> Command:
     return Command(("sh", "-euc", "\n".join(lines)), has_network=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody has now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
