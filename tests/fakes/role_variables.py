@@ -64,6 +64,14 @@ def load_tasks(folder: Path) -> dict[str, Any]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))}
 
 
+def walk_tasks(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every task, those of blocks too."""
+    for task in node or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from walk_tasks(task.get(part))
+
+
 def _texts(node: Any, key: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         for name, value in node.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bake.roles import list_roles
+from bake.target_python import SUITE_PYTHON
 from qtrade.settings import load_settings
 from tests.fakes.running_host import NAME, TOOLS, RunningHost, run_lab_host
 
@@ -61,6 +62,37 @@ def test_drift_is_shown_and_left_as_it_is(host) -> None:
     for path in ("/etc/sysctl.d/21-agave-validator.conf", "/etc/sudoers.d/10-qtrade", "/etc/ssh/ssh_host_rsa_key"):
         assert f"before: {path}" in played.text or f"--- before: {path}" in played.text, played.text
     assert host.snapshot() == before
+
+
+def test_what_the_login_may_not_read_is_named(host) -> None:
+    played = host.play("ufw_solana", "--check")
+    text = " ".join(played.text.split())
+    assert "etc/ufw/user.rules: may not be read" in text
+    assert "etc/ufw/user6.rules: may not be read" in text
+    played = host.play("agave", "--check")
+    assert "/run/qtrade/components/agave is there only while the layer is baked" in " ".join(played.text.split())
+
+
+def test_the_python_of_the_host_is_the_one_that_was_checked_before_the_bake(host) -> None:
+    done = subprocess.run(
+        [
+            TOOLS / "ansible",
+            "-i",
+            "inventory",
+            NAME,
+            "-m",
+            "ansible.builtin.setup",
+            "-a",
+            "filter=ansible_python_version",
+        ],
+        cwd=Path(host.settings.project) / "ansible",
+        env=host.environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    major, minor = SUITE_PYTHON["trixie"]
+    assert f'"ansible_python_version": "{major}.{minor}.' in done.stdout
 
 
 @pytest.mark.parametrize("role", ROLES)

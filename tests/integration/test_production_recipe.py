@@ -22,6 +22,7 @@ from bake.lock.command import run as run_lock
 from bake.lock.document import Lock, LockedBuild, LockedFile, read_lock
 from bake.lock.web import TOKEN_VARIABLE
 from bake.plan import Action
+from bake.target_python import SUITE_PYTHON
 from qtrade.errors import BadInput, NotFound, TrustError
 from qtrade.process import CLEAN_PATH
 from qtrade.settings import Settings, load_settings
@@ -112,6 +113,12 @@ def test_apt_finds_every_package_of_the_recipe_and_every_upstream_has_its_part(p
     assert set(asked) <= builder
     assert set(wanted.lock.components) == set(production.upstreams.contents)
     assert not lock_path(production.settings, run.load_recipe(production.settings, "production")).exists()
+
+
+def test_the_archive_has_the_python_that_the_table_says(wanted) -> None:
+    (python,) = [package.version for package in wanted.lock.base if package.name == "python3"]
+    major, minor = SUITE_PYTHON[wanted.lock.suite]
+    assert python.startswith(f"{major}.{minor}.")
 
 
 def test_every_file_has_upstreams_digest_and_is_in_the_cache(production, locked) -> None:

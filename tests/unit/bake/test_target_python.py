@@ -1,5 +1,7 @@
 """The Python of a suite must be one that Ansible supports on targets."""
 
+import configparser
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from ansible.module_utils import basic
 
 from ansible import constants
 from bake import target_python
+from bake.packer import environment
 from bake.run import load_recipe
 from bake.target_python import SUITE_PYTHON, TARGET_PYTHON, check_target_python
 from qtrade.errors import BadInput
@@ -65,6 +68,14 @@ def test_the_table_is_that_of_the_installed_ansible() -> None:
     found = sorted(tuple(map(int, name.removeprefix("python").split("."))) for name in names)
     assert TARGET_PYTHON[major, minor] == (basic._PY_MIN, found[-1])
     assert found[0] == basic._PY_MIN
+
+
+def test_the_interpreters_are_named_and_not_guessed() -> None:
+    config = configparser.ConfigParser()
+    config.read(PROJECT / "ansible/ansible.cfg")
+    assert config["defaults"]["interpreter_python"] == "/usr/bin/python3"
+    first = environment(PROJECT)["PATH"].split(":")[0]
+    assert first == str(Path(sys.executable).parent), "Packer would find another Ansible than that of this environment"
 
 
 def test_every_recipe_has_a_suite_that_is_known() -> None:

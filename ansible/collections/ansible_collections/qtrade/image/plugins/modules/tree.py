@@ -31,8 +31,9 @@ description:
     C(/usr/lib/qtrade/inputs.d/<role>.json)); both folders mirror the target's root.
   - Paths are relative to the root. Everything belongs to root; files are 0644, or 0755 when they are
     executable in the checkout.
-  - In check mode nothing is written, with C(--diff) the differences are shown, and neither root nor the components are needed. What the
-    login may not read, and components that are not there (they are there only while a layer is baked), are named in C(unchecked).
+  - In check mode nothing is written, with C(--diff) the differences are shown, and neither root nor components are needed.
+  - What the login may not read, and components, which are there only while a layer is baked, are then named in C(unchecked)
+    and in a warning.
   - Without check mode it works in a chroot only.
 options:
   attributes:
@@ -295,6 +296,8 @@ def main() -> None:
         module.fail_json(msg=f"{' '.join(error.cmd)} refused the file: {error.stderr or error.stdout}")
     except (OSError, KeyError) as error:
         module.fail_json(msg=f"{type(error).__name__}: {error}")
+    if tree.unchecked:
+        module.warn(f"{len(tree.unchecked)} path(s) not compared: {'; '.join(tree.unchecked)}")
     result = {"written": tree.written, "unchecked": tree.unchecked, "diff": tree.diff}
     module.exit_json(changed=bool(tree.written), **result)
 
