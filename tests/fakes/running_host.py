@@ -19,6 +19,7 @@ import yaml
 from bake import run
 from bake.chamber import Chamber, Command, run_in_chamber
 from bake.components.take import take_components
+from bake.layer import _inside as bake_place
 from bake.plan import base_key, key_of, kind_of, step_fields
 from flash.ansible_inventory import recipe_variables
 from qtrade.process import CLEAN_PATH
@@ -67,6 +68,7 @@ class RunningHost:
             "ANSIBLE_CONFIG": str(project / "ansible/ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(state / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",  # nothing outlives the host, and no socket's path can be too long
             "QTRADE_PROJECT": str(project),
             "QTRADE_STATE_DIR": str(state),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -142,6 +144,7 @@ def _prepare(real: Settings, folder: Path) -> RunningHost:
     variables = recipe_variables(real, recipe)
     places = {k: v for layer in variables["qtrade_layers"].values() for k, v in layer["components"].items()}
     taken = take_components(real, store, components, places, folder / "components")
+    assert places == {name: bake_place(name, path) for name, path in taken.items()}, "the inventory names other places"
     binds = {str(path): places[name] for name, path in taken.items()}
     chamber = Chamber(folder / "chamber", tuple(store.open_blob(item.digest) for item in records), (), binds)
     chamber.folder.mkdir()
