@@ -1,5 +1,6 @@
 """Which variables a role's tasks, templates and defaults read, found as Jinja and Ansible read them."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,30 @@ def read_variables(text: str) -> set[str]:
     environment = jinja2.Environment(autoescape=True)
     environment.filters = _Anything()
     environment.tests = _Anything()
-    return jinja2.meta.find_undeclared_variables(environment.parse(text)) - OF_ANSIBLE
+    return jinja2.meta.find_undeclared_variables(_parse(environment, text)) - OF_ANSIBLE
 
 
 def set_variables(text: str) -> set[str]:
     """Return the names that a template sets, for itself and for the templates that it includes."""
     environment = jinja2.Environment(autoescape=True)
-    nodes = environment.parse(text).find_all(jinja2.nodes.Name)
+    nodes = _parse(environment, text).find_all(jinja2.nodes.Name)
     return {node.name for node in nodes if node.ctx == "store"}
+
+
+def _parse(environment: jinja2.Environment, text: str) -> jinja2.nodes.Template:
+    with warnings.catch_warnings():  # Ansible escapes the backslashes of patterns first, so Jinja never sees them alone
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return environment.parse(text)
+
+
+def own_names(tasks: Any) -> set[str]:
+    """Return the names that tasks register, set or loop over themselves."""
+    return set(_own_names(tasks))
 
 
 def variables_of_tasks(tasks: Any) -> set[str]:
     """Return the names that tasks read, without those that they register, set or loop over themselves."""
-    own = set(_own_names(tasks))
-    return {name for text in _texts(tasks) for name in read_variables(text)} - own
+    return {name for text in _texts(tasks) for name in read_variables(text)} - own_names(tasks)
 
 
 def variables_of_templates(folder: Path) -> dict[str, set[str]]:

@@ -68,8 +68,16 @@ def test_every_component_has_one_version_and_its_role_is_told(name) -> None:
     given = {key: value for layer in recipe.layers for key, value in layer.vars.items() if key.endswith("_version")}
     for key, value in given.items():
         part = key.removesuffix("_version").replace("_", "-")
-        assert recipe.components[part].version == value, f"{key} is not the version of component {part}"
+        if part in recipe.components:  # a Debian package's version is in the lock
+            assert upstream_of(recipe.components[part].version) == value, (
+                f"{key} is not the version of component {part}"
+            )
     assert {"agave_version", "geyser_version", "qtrade_client_version"} <= set(given)
+
+
+def upstream_of(version: str) -> str:
+    """Return a Debian version without epoch and revision; others as they are."""
+    return re.sub(r"^\d+:|-\d+$", "", version)
 
 
 def test_ansible_and_with_it_every_collection_is_pinned_to_one_version() -> None:
