@@ -89,8 +89,10 @@ def _description(host: Host) -> Document:
 
 
 def _place(settings: Settings, name: str, component: Component) -> str:
-    """Return where a layer finds the component while it is baked: files keep their suffix, folders and builds are folders."""
-    return f"{_COMPONENTS}/{name}{PurePosixPath(_file(settings, component)).suffix}"
+    """Return where a layer finds the component while it is baked: files keep their suffix, all else is a folder; archives are unpacked."""
+    file = PurePosixPath(_file(settings, component))
+    is_archive = ".tar" in file.suffixes or file.suffix == ".tgz"
+    return f"{_COMPONENTS}/{name}{'' if is_archive else file.suffix}"
 
 
 def _file(settings: Settings, component: Component) -> str:

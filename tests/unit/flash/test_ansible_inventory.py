@@ -30,6 +30,7 @@ COMPONENTS = {
     },
     "deb": {"kind": "apt", "repository": "file:/x", "key": "k", "package": "deb", "version": "1", "standin": True},
     "file": {"kind": "url", "url": "https://example.org/x-{version}.zip?a=b", "version": "1"},
+    "archive": {"kind": "github", "repository": "a/b", "asset": "x_{version}.tar.gz", "version": "2"},
     "asset": {"kind": "github", "repository": "a/b", "asset": "x_{version}.deb", "version": "2"},
 }
 
@@ -102,6 +103,7 @@ def test_a_host_has_the_variables_of_all_layers_and_the_parts_of_each(settings) 
             "deb": "deb.deb",
             "file": "file.zip",
             "asset": "asset.deb",
+            "archive": "archive",
         }.items()
     }
     assert [host[f"qtrade_{name}"] for name in ("environment", "role", "provider", "recipe")] == [
