@@ -66,8 +66,9 @@ e2e: standins tools ## boots machines; root
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
 
-schemas: setup ## write the JSON Schemas of the manifests
+schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
 	$(BIN)/python -m qtrade.manifest.schemas
+	$(BIN)/python -m bake.role_docs
 
 bench: standins tools ## medians of qtrade's bakes: cold, nothing changed, a low, a middle and the last layer changed
 	$(RUN) $(BIN)/python -m tests.bench --only qtrade --no-report $(ARGS)

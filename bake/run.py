@@ -23,6 +23,7 @@ from bake.lock.document import Lock
 from bake.make import Maker, last_fields
 from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
 from bake.seal.overlap import check_overlaps
+from bake.target_python import check_target_python
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, load_manifest
 from qtrade.manifest.base import Version
@@ -45,12 +46,13 @@ class BakeResult:
 
 
 def load_recipe(settings: Settings, name: str) -> Recipe:
-    """Return the recipe `name`. Raises `NotFound`, `BadInput`."""
+    """Return the recipe `name`. Raises `NotFound`, and `BadInput`, also where Ansible does not support the Python of the recipe's suite."""
     recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{name}.yaml")
     for layer in recipe.layers:
         role = settings.project / "ansible/roles" / layer.role
         if not role.is_dir():
             raise UsageError(f"recipe {name}: layer {layer.role} has no role", details=f"looked for {role}")
+    check_target_python(recipe)
     return recipe
 
 

@@ -15,6 +15,26 @@ from qtrade.redaction import redact
 _MAX_SOCKET_PATH = 60
 
 
+def ssh_options(host: str, known_hosts: Path) -> list[str]:
+    """Return the options of OpenSSH for a host whose one key is pinned in `known_hosts`: strict, and never a question."""
+    settings = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": str(known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": host,
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "10",
+        "ServerAliveCountMax": "6",
+        "LogLevel": "ERROR",
+    }
+    return ["-F", "/dev/null", *_as_options(settings)]
+
+
+def _as_options(settings: dict[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+
+
 @dataclass(frozen=True)
 class SshTarget:
     """A host as its operator's SSH client sees it. `known_hosts` holds its one pinned key."""
@@ -28,21 +48,12 @@ class SshTarget:
 
     def options(self) -> list[str]:
         """Return the options that every connection has."""
-        settings = {
-            "BatchMode": "yes",
-            "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": str(self.known_hosts),
-            "GlobalKnownHostsFile": "/dev/null",
-            "HostKeyAlias": self.host,
+        own = {
             "IdentitiesOnly": "yes",
             "IdentityFile": str(self.identity_file),
             "PreferredAuthentications": "publickey",
-            "ConnectTimeout": "10",
-            "ServerAliveInterval": "10",
-            "ServerAliveCountMax": "6",
-            "LogLevel": "ERROR",
         }
-        return ["-F", "/dev/null", *[part for name, value in settings.items() for part in ("-o", f"{name}={value}")]]
+        return [*ssh_options(self.host, self.known_hosts), *_as_options(own)]
 
     def argv(self, command: str, *extra: str) -> list[str]:
         """Return the command line that runs `command` on the host."""

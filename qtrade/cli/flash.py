@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     hosts = typer.Typer(help="Hosts.", no_args_is_help=True)
     hosts.command("list")(list_hosts)
     hosts.command("show")(show_host)
+    hosts.command("inventory")(show_inventory)
     app.add_typer(hosts, name="hosts")
 
 
@@ -117,6 +118,23 @@ def show_host(host: str) -> None:
 
     settings = load_settings()
     print_json(AgentLink(target_for(settings, load_host(settings, host))).status())
+
+
+def show_inventory(
+    *,
+    of_all: Annotated[bool, typer.Option("--list", help="All hosts and groups; so is no option at all.")] = False,
+    host: Annotated[str | None, typer.Option("--host", help="Only this host's variables.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the hosts as an Ansible inventory, always as JSON: `ansible-playbook -i inventory` in ansible/ calls this."""
+    from flash.ansible_inventory import host_variables, render_inventory  # noqa: PLC0415 - keeps `qtrade --help` quick
+    from flash.inventory import load_host  # noqa: PLC0415
+
+    del as_json
+    if of_all and host is not None:
+        raise UsageError("--list and --host do not go together", resolution="give one of them")
+    settings = load_settings()
+    print_json(render_inventory(settings) if host is None else host_variables(settings, load_host(settings, host)))
 
 
 def _reporter(settings: Settings) -> ConsoleReporter:

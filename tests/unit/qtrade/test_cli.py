@@ -76,6 +76,7 @@ def test_the_commands_are_these() -> None:
         "rollback",
         "hosts list",
         "hosts show",
+        "hosts inventory",
         "lab up",
         "lab down",
         "lab status",

@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 TEMPLATE_SUFFIX = ".j2"
+CHROOT = "community.general.chroot"
 
 
 class ActionModule(ActionBase):
@@ -25,6 +26,11 @@ class ActionModule(ActionBase):
         role = self._task._role  # noqa: SLF001 - there is no public way from a task to its role
         if role is None:
             raise AnsibleActionFail("qtrade.image.tree lays the files of a role: call it from a role's tasks")
+        if not self._task.check_mode and self._connection.transport != CHROOT:
+            raise AnsibleActionFail(
+                "qtrade.image.tree changes a layer that is being baked, never a running host: add --check "
+                "(docs/adr/0010-no-apply-to-live-hosts.md)"
+            )
         root = Path(role._role_path)  # noqa: SLF001
         variables = task_vars or {}
         files = (

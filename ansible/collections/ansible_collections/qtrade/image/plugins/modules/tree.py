@@ -6,6 +6,7 @@ import base64
 import contextlib
 import fnmatch
 import grp
+import hashlib
 import os
 import pwd
 import shlex
@@ -13,9 +14,14 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DOCUMENTATION = r"""
 module: tree
@@ -25,6 +31,10 @@ description:
     C(/usr/lib/qtrade/inputs.d/<role>.json)); both folders mirror the target's root.
   - Paths are relative to the root. Everything belongs to root; files are 0644, or 0755 when they are
     executable in the checkout.
+  - In check mode nothing is written, with C(--diff) the differences are shown, and neither root nor components are needed.
+  - What the login may not read, and components, which are there only while a layer is baked, are then named in C(unchecked)
+    and in a warning.
+  - Without check mode it works in a chroot only.
 options:
   attributes:
     description: Owner, group and mode of the paths that match a pattern (shell style, `*` also matches `/`).
@@ -75,32 +85,70 @@ EXAMPLES = r"""
 
 RETURN = r"""
 written:
-  description: Paths that were changed.
+  description: Paths that were changed, or in check mode would be.
+  returned: always
+  type: list
+unchecked:
+  description: Paths that check mode could not compare, each with the reason.
   returned: always
   type: list
 """
 
 ROOT = Path("/")
 LEFT_OUT = {"__pycache__", "README.md"}
+SHOWN_BYTES = 100_000
+# A file's content, what else is there in words, or None for nothing.
+State = bytes | str | None
 
 
 class Tree:
-    """The root being changed, and the paths that were."""
+    """The root being changed, and the paths that were. In check mode: the paths that would be, and those that nobody could look at."""
 
-    def __init__(self, attributes: dict[str, dict[str, str]], validate: dict[str, str], *, check_mode: bool) -> None:
+    def __init__(
+        self,
+        attributes: dict[str, dict[str, str]],
+        validate: dict[str, str],
+        *,
+        check_mode: bool = False,
+        shows_diff: bool = False,
+    ) -> None:
         self.attributes = attributes
         self.validate = validate
         self.check_mode = check_mode
+        self.shows_diff = shows_diff
         self.written: list[str] = []
+        self.unchecked: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def attempt(self, path: str, step: Callable[[], None]) -> None:
+        """Take a step. In check mode, which needs no root, what may not be read is noted instead of ending everything."""
+        try:
+            step()
+        except PermissionError:
+            if not self.check_mode:
+                raise
+            self.unchecked.append(f"{path}: may not be read")
 
     def write_file(self, path: str, content: bytes, mode: str) -> None:
         target = ROOT / path
         self.make_directory(str(Path(path).parent), is_wanted=False)
-        if target.is_symlink() or not target.is_file() or target.read_bytes() != content:
-            self.written.append(path)
+        if self.check_mode and not target.is_symlink():
+            self.set_attributes(path, mode)  # before the content, which the login may not be allowed to read
+        found = read_state(target)
+        if found != content:
+            self._note(path, found, content)
             if not self.check_mode:
                 self._replace(target, content, path)
-        self.set_attributes(path, mode)
+        if not self.check_mode:
+            self.set_attributes(path, mode)
+
+    def _note(self, path: str, before: State, after: State) -> None:
+        if path not in self.written:
+            self.written.append(path)
+        if self.shows_diff:
+            header = str(ROOT / path)
+            texts = {"before": show(before), "after": show(after)}
+            self.diff.append({"before_header": header, "after_header": header, **texts})
 
     def _replace(self, target: Path, content: bytes, path: str) -> None:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".qtrade-")
@@ -120,7 +168,7 @@ class Tree:
         target = ROOT / path
         if not target.is_dir():
             self.make_directory(str(Path(path).parent), is_wanted=False)
-            self.written.append(path)
+            self._note(path, read_state(target), "directory\n")
             if not self.check_mode:
                 target.mkdir(mode=0o755)
             is_wanted = True
@@ -130,18 +178,20 @@ class Tree:
     def make_link(self, path: str, destination: str) -> None:
         target = ROOT / path
         self.make_directory(str(Path(path).parent), is_wanted=False)
-        if target.is_symlink() and str(target.readlink()) == destination:
+        found = read_state(target)
+        if found == f"link to {destination}\n":
             return
-        self.written.append(path)
+        self._note(path, found, f"link to {destination}\n")
         if not self.check_mode:
             target.unlink(missing_ok=True)
             target.symlink_to(destination)
 
     def remove(self, pattern: str) -> None:
         for target in sorted(ROOT.glob(pattern)):
-            self.written.append(str(target.relative_to(ROOT)))
+            is_tree = target.is_dir() and not target.is_symlink()
+            self._note(str(target.relative_to(ROOT)), "present\n", None)  # its content may be a key
             if not self.check_mode:
-                shutil.rmtree(target) if target.is_dir() and not target.is_symlink() else target.unlink()
+                shutil.rmtree(target) if is_tree else target.unlink()
 
     def remove_dangling(self, folder: str) -> None:
         for link in sorted((ROOT / folder).iterdir()):
@@ -158,6 +208,8 @@ class Tree:
             for child in sorted(source.iterdir()):
                 if child.name not in LEFT_OUT:
                     self.copy(f"{path}/{child.name}", child)
+        elif self.check_mode:
+            self.unchecked.append(f"{path}: {source} is there only while the layer is baked")
         else:
             raise FileNotFoundError(f"component {source} is not there")
 
@@ -171,13 +223,42 @@ class Tree:
                 owner, group, mode = wanted.get("owner", owner), wanted.get("group", group), wanted.get("mode", mode)
         uid, gid = pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
         found = target.stat()
-        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (uid, gid, int(mode, 8)):
+        before, after = (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)), (uid, gid, int(mode, 8))
+        if before == after:
             return
-        if path not in self.written:
-            self.written.append(path)
+        self._note(path, describe(*before), describe(*after))
         if not self.check_mode:
             os.chown(target, uid, gid)
             target.chmod(int(mode, 8))
+
+
+def read_state(target: Path) -> State:
+    """Return what is at a path."""
+    try:
+        kind = stat.S_IFMT(target.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if kind == stat.S_IFLNK:
+        return f"link to {target.readlink()}\n"
+    if kind == stat.S_IFREG:
+        return target.read_bytes()
+    return "directory\n" if kind == stat.S_IFDIR else "special file\n"
+
+
+def show(state: State) -> str:
+    """Return a state as a diff shows it: text as it is, other content by its digest."""
+    if not isinstance(state, bytes):
+        return state or ""
+    try:
+        text = state.decode() if len(state) <= SHOWN_BYTES and b"\0" not in state else ""
+    except UnicodeDecodeError:
+        text = ""
+    return text or f"{len(state)} bytes, sha256 {hashlib.sha256(state).hexdigest()}\n"
+
+
+def describe(uid: int, gid: int, mode: int) -> str:
+    """Return owner, group and mode as a diff shows them."""
+    return f"owner {uid}, group {gid}, mode {mode:04o}\n"
 
 
 def main() -> None:
@@ -195,25 +276,30 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    tree = Tree(wanted["attributes"], wanted["validate"], check_mode=module.check_mode)
+    shows_diff = bool(module._diff)  # noqa: SLF001 - Ansible's own name for --diff
+    tree = Tree(wanted["attributes"], wanted["validate"], check_mode=module.check_mode, shows_diff=shows_diff)
     try:
         for path in wanted["absent"]:
-            tree.remove(path)
+            tree.attempt(path, partial(tree.remove, path))
         for path in wanted["without_dangling"]:
-            tree.remove_dangling(path)
+            tree.attempt(path, partial(tree.remove_dangling, path))
         for path in wanted["directories"]:
-            tree.make_directory(path)
+            tree.attempt(path, partial(tree.make_directory, path))
         for file in wanted["files"]:
-            tree.write_file(file["path"], base64.b64decode(file["content"]), file["mode"])
+            path, content = file["path"], base64.b64decode(file["content"])
+            tree.attempt(path, partial(tree.write_file, path, content, file["mode"]))
         for path, source in wanted["copies"].items():
-            tree.copy(path, Path(source))
+            tree.attempt(path, partial(tree.copy, path, Path(source)))
         for path, destination in wanted["links"].items():
-            tree.make_link(path, destination)
+            tree.attempt(path, partial(tree.make_link, path, destination))
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"{' '.join(error.cmd)} refused the file: {error.stderr or error.stdout}")
     except (OSError, KeyError) as error:
         module.fail_json(msg=f"{type(error).__name__}: {error}")
-    module.exit_json(changed=bool(tree.written), written=tree.written)
+    if tree.unchecked:
+        module.warn(f"{len(tree.unchecked)} path(s) not compared: {'; '.join(tree.unchecked)}")
+    result = {"written": tree.written, "unchecked": tree.unchecked, "diff": tree.diff}
+    module.exit_json(changed=bool(tree.written), **result)
 
 
 if __name__ == "__main__":
