@@ -258,13 +258,14 @@ def environment(tmp_path: Path, path: str, port: int, **values: str) -> dict[str
 def test_the_client_takes_the_place_of_the_program_when_all_is_ready(tmp_path, postgres, geyser) -> None:
     (database, path), (stream, port) = postgres, geyser
     command = [sys.executable, "-I", "-S", "-B", PROGRAM, "/bin/sh", "-c", "echo $$"]
-    with serving(stream, SETTINGS_FRAME):
+    stream.close()
+    with serving(database, LET_IN):
         child = subprocess.Popen(
             command, env=environment(tmp_path, path, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert child.stderr is not None
-        assert child.stderr.readline().startswith("waits for Postgres (")
-        with serving(database, LET_IN):
+        assert child.stderr.readline() == "waits for Geyser (Connection refused)\n"
+        with serving(socket.create_server(("127.0.0.1", port)), SETTINGS_FRAME):
             out, _ = child.communicate(timeout=20)
     assert (child.returncode, int(out)) == (0, child.pid)
 

@@ -5,7 +5,7 @@ itself on the CPUs of the config, and becomes the program. So the unit counts as
 a boot nor a config push waits for it. Exit codes: 75 when it waited in vain (systemd begins anew), 78 for a config that cannot be meant
 (systemd does not). Image facts come as environment variables of the unit, host facts from the config bundle, secrets as credentials.
 
-Imports are few: on a slow machine they are most of the cost.
+Imports are few and cheap (no dataclasses, no ssl unless asked for): on a slow machine they are most of the cost.
 """
 
 import os
@@ -14,9 +14,9 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 WAITED_IN_VAIN = 75
 BAD_CONFIG = 78
@@ -36,8 +36,7 @@ class BadConfig(Exception):
     """The config cannot be meant; the text says why."""
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """What the start needs of the host's config."""
 
     is_live: bool
@@ -98,7 +97,8 @@ def check_postgres(path: str, user: str, database: str) -> None:
                     raise NotReady(f"Postgres ({fields.get(b'M', 'no reason given')})")
                 if kind == b"R" and payload[:4] != b"\0\0\0\0":
                     raise NotReady("Postgres (it asks for a password)")
-            connection.sendall(b"X\0\0\0\4")
+            with suppress(OSError):  # a polite end; it has let us in
+                connection.sendall(b"X\0\0\0\4")
     except OSError as error:
         raise NotReady(f"Postgres ({error.strerror or error})") from error
 
