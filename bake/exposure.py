@@ -96,10 +96,10 @@ def measure_version(settings: Settings, store: Store, recipe: str, version: str)
 def measure_layers(settings: Settings, layers: Sequence[StackedLayer]) -> tuple[UnitExposure, ...]:
     """Measure the services that layers above the base bring or change, in a chroot of them all (root), and add their rules."""
     require_root("a look at the units of an image")
-    policy = load_manifest(UnitPolicy, settings.project / _POLICY)
     owners = list_units(layers)
     if not owners:
         return ()
+    policy = load_manifest(UnitPolicy, settings.project / _POLICY)
     work = settings.state_dir / "exposure"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

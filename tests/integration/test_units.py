@@ -10,6 +10,7 @@ from qtrade.errors import Refused
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings, load_settings
 from tests.fakes.lab_layers import BakedRecipe, bake_recipe
+from tests.fakes.tiny import make_tiny_project
 
 pytestmark = pytest.mark.integration
 
@@ -95,3 +96,21 @@ def test_systemd_understands_every_line_of_our_units(
     assert verify(lab, names, tmp_path / "clean") == []
     (said,) = verify(lab, ["qtrade-client.service"], tmp_path / "planted", "[Service]\nMemoryMx=1G")
     assert "Unknown key 'MemoryMx'" in said
+
+
+def test_the_command_shows_a_published_image_and_judges_it(tmp_path: Path) -> None:
+    tiny = make_tiny_project(load_settings(), tmp_path)
+    unit = "[Service]\nExecStart=/bin/true\n"
+    path = "/usr/lib/systemd/system/tiny.service"
+    tiny.add_task("two", "ansible.builtin.copy", content=unit, dest=path, mode="0644")
+    tiny.bake("1.0")
+    policy = tiny.settings.project / "manifests/units.yaml"
+    policy.write_text("schema_version: 1\nunits: []\n")
+    command = ("images", "units", "1.0", "--recipe", "tiny")
+    refused = tiny.run(*command)
+    assert refused.returncode == 7
+    assert "two: tiny.service: 9." in refused.stderr
+    policy.write_text("schema_version: 1\nunits: [{unit: tiny.service, threshold: 10, reason: it does nothing}]\n")
+    (shown,) = tiny.qtrade(*command, "--json")
+    assert (shown["role"], shown["unit"], shown["is_within"]) == ("two", "tiny.service", True)
+    assert shown["costs"]["PrivateNetwork="] == 0.5
