@@ -24,6 +24,8 @@ ROOTS = (
     "/var/lib/apt/extended_states",
     "/var/lib/systemd",
 )
+# Tests, tools and state of the project itself change.
+HERE = Path(__file__).resolve().parents[2]
 # Byte code, and what shells and tools of people at work write into their home.
 LEFT_OUT = ("__pycache__", ".cache", ".bash_history", ".python_history", ".ssh", ".ansible")
 SETTINGS = ("/proc/sys/kernel", "/proc/sys/vm", "/proc/sys/fs", "/proc/sys/net/ipv4", "/proc/sys/net/core")
@@ -39,7 +41,7 @@ def read_files(roots: tuple[str, ...] = ROOTS) -> dict[str, str]:
     found = {}
     for root in roots:
         for folder, folders, files in os.walk(root):
-            folders[:] = [name for name in folders if name not in LEFT_OUT]
+            folders[:] = [name for name in folders if name not in LEFT_OUT and Path(folder, name) != HERE]
             for name in (*folders, *files):
                 path = os.path.join(folder, name)  # noqa: PTH118 - a hundred thousand times
                 if name not in LEFT_OUT:

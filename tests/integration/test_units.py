@@ -17,7 +17,6 @@ pytestmark = pytest.mark.integration
 OURS = {
     "agave-validator.service",
     "otelcol-contrib.service",
-    "postgresql@17-main.service",
     "qtrade-client.service",
     "qtrade-firewall.service",
 }

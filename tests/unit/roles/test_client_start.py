@@ -1,8 +1,10 @@
 """The program that starts the QTrade client once what it trades with is ready, against servers that answer as the real ones."""
 
+import datetime as dt
 import importlib.util
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from flash.config import render_bundle
 from qtrade.manifest import RoleInputs
@@ -60,7 +66,9 @@ def serving(listener: socket.socket, answer: bytes) -> Iterator[list[bytes]]:
         while True:
             try:
                 connection, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if isinstance(error, ssl.SSLError):  # whoever did not like the certificate
+                    continue
                 return
             with connection, suppress(ConnectionError):  # whoever gave up waiting has hung up
                 asked.append(connection.recv(4096))
@@ -198,6 +206,37 @@ def test_plain_text_is_no_tls(geyser) -> None:
     listener, port = geyser
     with serving(listener, SETTINGS_FRAME), pytest.raises(start.NotReady, match="Geyser"):
         start.check_geyser("127.0.0.1", port, tls=True)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost that signs itself, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = tmp_path / "localhost.pem"
+    path.write_bytes(made.public_bytes(form[0]) + key.private_bytes(*form))
+    return path
+
+
+def test_tls_is_spoken_with_a_server_that_the_cas_vouch_for_and_no_other(geyser, certificate, monkeypatch) -> None:
+    listener, port = geyser
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.set_alpn_protocols(["h2"])
+    with serving(context.wrap_socket(listener, server_side=True), SETTINGS_FRAME):
+        with pytest.raises(start.NotReady, match="Geyser"):
+            start.check_geyser("localhost", port, tls=True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        start.check_geyser("localhost", port, tls=True)
 
 
 class Clock:
