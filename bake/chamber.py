@@ -145,6 +145,10 @@ def _fill_var(root: Path) -> list[str]:
 def _mount_inside(chamber: Chamber) -> None:
     root = chamber.root
     _mount("-t", "proc", "proc", str(root / "proc"))
+    # Most settings of the kernel are the machine's, whatever the namespaces.
+    settings = str(root / "proc/sys")
+    _mount("--bind", settings, settings)
+    _mount("-o", "remount,bind,ro", settings)
     for folder in ("run", "tmp", "dev"):
         _mount("-t", "tmpfs", "-o", "mode=1777" if folder == "tmp" else "mode=755", "tmpfs", str(root / folder))
     for device in _DEVICES:

@@ -115,14 +115,17 @@ def _resolve_values(host: HasConfig, environment: HasValues, image: Image) -> di
                 resolution=f"set config.{name} ({value.type}) in the host's or the environment's manifest",
             )
         found = given.get(name, value.default)
-        if found is not None and (
-            not isinstance(found, _TYPES[value.type]) or (value.type == "int" and isinstance(found, bool))
-        ):
-            raise BadInput(
-                f"host {host.name}: config.{name} is {found!r:.60}, not a {value.type}", resolution="correct the value"
-            )
+        problem = None if found is None else _problem_with(found, value)
+        if problem:
+            raise BadInput(f"host {host.name}: config.{name} {problem}", resolution="correct the value")
         values[name] = found
     return values
+
+
+def _problem_with(found: Any, value: InputValue) -> str | None:
+    if not isinstance(found, _TYPES[value.type]) or (value.type == "int" and isinstance(found, bool)):
+        return f"is {found!r:.60}, not a {value.type}"
+    return value.problem_with(found)
 
 
 def _render_file(jinja: Jinja, file: InputFile, values: dict[str, Any], host: HasConfig) -> list[ConfigFile]:

@@ -18,8 +18,9 @@ _KEPT = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "SSL
 _TAIL_LINES = 30
 _running: set[subprocess.Popen[bytes]] = set()
 _LINE_CHARACTERS = 1500
-# Before a command: it runs in its own mount and process namespaces, and the kernel ends all of it when this process dies.
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
+# Before a command: it has mounts, processes, host name and shared memory of its own, and the kernel ends all of it when this process dies.
+_OWN = ("--mount", "--pid", "--uts", "--ipc")
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", *_OWN, "--fork", "--kill-child", "--")
 
 
 @dataclass(frozen=True)

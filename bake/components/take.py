@@ -16,13 +16,17 @@ from qtrade.manifest.component import AptComponent, GithubComponent, UrlComponen
 from qtrade.settings import Settings
 from qtrade.store import Store
 
+# Releases that are more than one file; what an archive holds is what the role sees, without its name.
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
 
 def take_components(
     settings: Settings, store: Store, components: Mapping[str, Fetched], names: Iterable[str], work: Path
 ) -> dict[str, Path]:
-    """Return a file or folder for each named component, its bytes compared with the lock; builds are unpacked below `work`.
+    """Return a file or folder for each named component, its bytes compared with the lock; builds and archives are unpacked below `work`.
 
-    What the cache lacks is fetched. Raises `TrustError` for a changed byte, naming component and file, and `NotFound`, `ToolError`.
+    So a role gets a folder, whether its component is a folder of the project, was built, or is a release. What the cache lacks is
+    fetched. Raises `TrustError` for a changed byte, naming component and file, and `NotFound`, `ToolError`.
     """
     taken = {}
     for name in names:
@@ -31,7 +35,7 @@ def take_components(
             _check_fetched(item)
             have_component(settings, store, item)
             check_bytes(item.path, item.sha256, what=f"component {name} {item.version}")
-        taken[name] = _unpack(item, work / name) if isinstance(item.locked, LockedBuild) else item.path
+        taken[name] = _unpack(item, work / name) if _is_archive(item) else item.path
     return taken
 
 
@@ -66,6 +70,10 @@ def _check_fetched(item: Fetched) -> None:
             details=f"  {item.path}",
             resolution="run `qtrade lock --fetch` with the token first: a bake uses none",
         )
+
+
+def _is_archive(item: Fetched) -> bool:
+    return isinstance(item.locked, LockedBuild) or (item.locked is not None and item.path.name.endswith(_ARCHIVES))
 
 
 def _unpack(item: Fetched, target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`qtrade images sbom`, `images cve`, `images waive`, `images diff`."""
+"""`qtrade images sbom`, `images cve`, `images waive`, `images diff`, `images units`."""
 
 import getpass
 import sys
@@ -32,6 +32,7 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
     images.command("cve")(cve)
     images.command("waive")(waive)
     images.command("diff")(diff)
+    images.command("units")(units)
 
 
 def sbom(
@@ -125,6 +126,25 @@ def diff(
         print_json(found.to_dict())
     else:
         typer.echo(render_diff(found))
+
+
+def units(
+    version: Annotated[str, typer.Argument(help="Version of the image.")],
+    recipe: RecipeName = "lab",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show how exposed the services of an image are (systemd-analyze security), against manifests/units.yaml."""
+    from bake.exposure import measure_version, render_units, require_within  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+
+    settings = load_settings()
+    found = measure_version(settings, open_store(settings), recipe, version)
+    if as_json:
+        print_json([unit.to_dict() for unit in found])
+    else:
+        typer.echo(render_units(found))
+    require_within(found)
 
 
 def _waiver_keys(settings: Settings) -> tuple["PublicKey", ...]:

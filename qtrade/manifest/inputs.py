@@ -1,5 +1,6 @@
 """What a role lets a host set: files, values and secrets."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -31,11 +32,16 @@ class InputFile(Model):
 
 
 class InputValue(Model):
-    """A value that templates read. Without a default the host must give it."""
+    """A value that templates read. Without a default the host must give it.
+
+    With `choices` it is one of them; with `pattern`, a regular expression, the whole text matches it (of a list: each item).
+    """
 
     type: Literal["str", "int", "bool", "list", "dict"]
     default: Any = None
     required: bool = False
+    choices: tuple[str | int, ...] = ()
+    pattern: str = ""
     description: str = ""
 
     @model_validator(mode="before")
@@ -44,6 +50,26 @@ class InputValue(Model):
         if isinstance(fields, dict) and "default" not in fields and "required" not in fields:
             return {**fields, "required": True}
         return fields
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> "InputValue":
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from error
+        problem = None if self.required or self.default is None else self.problem_with(self.default)
+        if problem:
+            raise ValueError(f"the default {problem}")
+        return self
+
+    def problem_with(self, value: Any) -> str | None:
+        """Return what is wrong with a value of the right type, None when it fits."""
+        for item in value if isinstance(value, list) else (value,):
+            if self.choices and item not in self.choices:
+                return f"is {item!r:.60}, not one of {', '.join(map(str, self.choices))}"
+            if self.pattern and not re.fullmatch(self.pattern, str(item)):
+                return f"is {item!r:.60}, which does not match {self.pattern}"
+        return None
 
 
 class InputSecret(Model):

@@ -83,3 +83,42 @@ def test_only_the_named_components_are_taken(settings, tmp_path) -> None:
     item = listed(settings, FOLDER)
     store = LocalStore(settings.store)
     assert take_components(settings, store, {"part": item, "other": item}, ["part"], tmp_path) == {"part": item.path}
+
+
+def make_release(settings: Settings, tmp_path: Path, name: str) -> Fetched:
+    """Return a released file that is in the cache: an archive with a program, whatever its name says."""
+    program = tmp_path / "tool"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    archive = tmp_path / name
+    with tarfile.open(archive, "w:gz") as sink:
+        sink.add(program, "bin/tool")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    kept = settings.cache_dir / "blobs" / digest / name
+    kept.parent.mkdir(parents=True)
+    archive.rename(kept)
+    fields = {"version": "1", "address": "a", "file": name, "size": kept.stat().st_size, "digest_from": "recipe"}
+    component = {"kind": "url", "url": f"https://example.org/{name}", "version": "1"}
+    return listed(settings, component, part=LockedFile(**fields, sha256=digest))
+
+
+def test_a_released_archive_comes_unpacked(settings, tmp_path) -> None:
+    item = make_release(settings, tmp_path, "part.tar.gz")
+    folder = take_components(settings, LocalStore(settings.store), {"part": item}, ["part"], tmp_path / "work")["part"]
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["bin", "bin/tool"]
+    assert (folder / "bin/tool").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_released_file_of_another_kind_comes_as_it_is(settings, tmp_path) -> None:
+    item = make_release(settings, tmp_path, "part.deb")
+    taken = take_components(settings, LocalStore(settings.store), {"part": item}, ["part"], tmp_path / "work")
+    assert taken["part"] == item.path
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_changed_archive_is_refused_before_it_is_unpacked(settings, tmp_path) -> None:
+    item = make_release(settings, tmp_path, "part.tar.gz")
+    item.path.write_bytes(item.path.read_bytes() + b"!")
+    with pytest.raises(TrustError, match="component part 1: its file in the cache was changed"):
+        take_components(settings, LocalStore(settings.store), {"part": item}, ["part"], tmp_path / "work")
+    assert not (tmp_path / "work").exists()

@@ -29,6 +29,8 @@ INPUTS = {
         "app_name": {"type": "str", "default": "x"},
         "app_peers": {"type": "list", "default": []},
         "app_keys": {"type": "dict", "default": {}},
+        "app_mode": {"type": "str", "default": "paper", "choices": ["paper", "live"]},
+        "app_nets": {"type": "list", "default": [], "pattern": "[0-9./]+"},
     },
 }
 
@@ -72,7 +74,7 @@ def test_each_over_a_value_that_nobody_gave_gives_no_file() -> None:
 def test_an_unknown_value_is_refused_and_the_known_ones_are_listed() -> None:
     with pytest.raises(BadInput, match=r"host rpc-1: config\.app_prt is no value that demo 0\.1\.0 knows") as caught:
         bundle({"app_prt": 1})
-    assert caught.value.details == "known: app_debug, app_keys, app_name, app_peers, app_port"
+    assert caught.value.details == "known: app_debug, app_keys, app_mode, app_name, app_nets, app_peers, app_port"
     assert caught.value.exit_code == 3
 
 
@@ -98,6 +100,21 @@ def test_a_missing_value_is_refused_with_its_type() -> None:
 def test_a_value_of_another_type_is_refused(name, value) -> None:
     with pytest.raises(BadInput, match=rf"config\.{name} is {value!r}, not a ".replace("[", r"\[").replace("]", r"\]")):
         bundle({"app_port": 1, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("app_mode", "LIVE", "is 'LIVE', not one of paper, live"),
+        ("app_mode", "", "is '', not one of"),
+        ("app_nets", ["10.0.0.0/8", "any\n"], r"is 'any\\n', which does not match"),
+        ("app_nets", ["10.0.0.0/8\n"], r"is '10\.0\.0\.0/8\\n', which does not match"),
+    ],
+)
+def test_a_value_outside_of_what_is_declared_is_refused(name, value, words) -> None:
+    with pytest.raises(BadInput, match=rf"config\.{name} {words}"):
+        bundle({"app_port": 1, name: value})
+    assert bundle({"app_port": 1, "app_mode": "live", "app_nets": ["10.0.0.0/8"]})
 
 
 @pytest.mark.parametrize("template", ["{{ ghost }}", "{% if %}", "{{ app_port + 'x' }}", "{{ app_port | join }}"])

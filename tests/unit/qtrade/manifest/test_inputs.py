@@ -34,3 +34,17 @@ def test_each_names_a_mapping(values) -> None:
 def test_names_of_secrets_fit_the_credential_store(name) -> None:
     with pytest.raises(ValidationError):
         RoleInputs.model_validate({"secrets": [{"name": name}]})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"type": "str", "default": "live", "choices": ["paper"]}, "the default is 'live', not one of paper"),
+        ({"type": "list", "default": ["1", "x"], "pattern": "[0-9]+"}, "the default is 'x', which does not match"),
+        ({"type": "str", "default": "a", "pattern": "("}, "is no regular expression"),
+    ],
+)
+def test_a_default_that_does_not_fit_its_own_value_is_refused(value, words) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RoleInputs.model_validate({"values": {"a": value}})
+    assert words in str(caught.value)

@@ -1,0 +1,127 @@
+"""The layers of the lab recipe as they are in the store, made first where they are not; and their roles run once more on them."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bake import layer as layers
+from bake.chamber import Chamber, Command, run_in_chamber
+from bake.components import Fetched
+from bake.components.take import take_components
+from bake.layer import LayerJob
+from bake.lock.document import Lock
+from bake.plan import base_key, key_of, kind_of, step_fields
+from bake.run import bake_layers, gather, load_recipe
+from qtrade.manifest import Recipe
+from qtrade.manifest.recipe import BASE
+from qtrade.settings import Settings
+from qtrade.store import BlobRecord, Store, open_store
+from tests.fakes.reporter import RecordingReporter
+
+_RECAP = re.compile(r"(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s")
+_CHANGED = re.compile(r"^changed: \[\S+\]", re.MULTILINE)
+_TASK = re.compile(r"^TASK \[(.+)\]", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class BakedRecipe:
+    """A recipe whose layers are all in the store."""
+
+    settings: Settings
+    recipe: Recipe
+    store: Store
+    components: Mapping[str, Fetched]
+    lock: Lock
+    records: Mapping[str, BlobRecord]
+
+    def blobs(self, role: str) -> tuple[Path, ...]:
+        """Return the blobs of what a layer stands on and of itself, lowest first."""
+        names = (*self.recipe.ancestors(role), role)
+        return tuple(self.store.open_blob(self.records[name].digest) for name in names)
+
+
+@dataclass(frozen=True)
+class SecondRun:
+    """What a role did to its own finished layer: its tasks, those that changed something, and paths that were written."""
+
+    ok: int
+    changed: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+def bake_recipe(settings: Settings, name: str) -> BakedRecipe:
+    """Have all layers of a recipe in the store; test processes take turns."""
+    recipe, store, reporter = load_recipe(settings, name), open_store(settings), RecordingReporter()
+    with (settings.state_dir / "tests-bake.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        bake_layers(settings, recipe, recipe.layers[-1].role, reporter, only=False)
+    inputs, components, lock = gather(settings, store, recipe, reporter)
+    base = store.find_record(base_key(recipe, inputs))
+    assert base is not None
+    fields = step_fields(recipe, inputs, base)
+    records = {BASE: base}
+    for role in (layer.role for layer in recipe.layers):
+        record = store.find_record(key_of(kind_of(role), fields[role]))
+        assert record is not None, f"{role} was not made"
+        records[role] = record
+    return BakedRecipe(settings, recipe, store, components, lock, records)
+
+
+def run_again(baked: BakedRecipe, role: str, folder: Path) -> SecondRun:
+    """Run the playbook of `role` as a bake does, through Packer and Ansible's chroot, on the layer that it has made."""
+    blobs, layer = baked.blobs(role), baked.recipe.layer(role)
+    job = LayerJob(baked.recipe, layer, role, blobs, baked.components, baked.lock.layers.get(role, ()))
+    work = folder / role
+    work.mkdir()
+    taken = take_components(baked.settings, baked.store, baked.components, layer.components, work / "components")
+    build = layers._packer_build(baked.settings, work, job, taken)
+    build.prepare()
+    commands = (*layers.index_commands(work, layer), Command(build.argv()))
+    chamber = Chamber(work, blobs, commands, layers.layer_binds(baked.settings, work, job, taken))
+    said = run_in_chamber(chamber, env=_environment(baked, work, job), timeout_s=600).stdout
+    build.check_result()
+    written = tuple(sorted(_written(chamber.upper)))
+    shutil.rmtree(work)
+    return read_recap(said, written)
+
+
+def read_recap(said: str, written: tuple[str, ...] = ()) -> SecondRun:
+    """Read the end of Ansible's output, which Packer puts its own words before."""
+    text = "\n".join(line.split("null.layer: ", 1)[-1].strip() for line in said.splitlines())
+    recap = _RECAP.search(text)
+    assert recap is not None, text[-2000:]
+    starts = [(match.start(), match[1]) for match in _TASK.finditer(text)]
+    changed = tuple([name for start, name in starts if start < match.start()][-1] for match in _CHANGED.finditer(text))
+    assert len(changed) == int(recap[3]), text[-2000:]
+    return SecondRun(int(recap[2]), changed, written)
+
+
+def _environment(baked: BakedRecipe, work: Path, job: LayerJob) -> dict[str, str]:
+    return {
+        **layers.packer.environment(work),
+        "ANSIBLE_CONFIG": str(baked.settings.project / "ansible/ansible.cfg"),
+        "ANSIBLE_LOCAL_TEMP": str(work / "ansible"),
+        "SOURCE_DATE_EPOCH": str(job.recipe.epoch),
+        "DEBIAN_FRONTEND": "noninteractive",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "APT_CONFIG": f"{layers._APT}/apt.conf" if job.layer.packages else "/dev/null",
+    }
+
+
+def _written(upper: Path) -> set[str]:
+    """Return the files, links and whiteouts in `upper` that a layer would hold."""
+    found = set()
+    for folder, _, names in os.walk(upper):
+        inside = Path(folder).relative_to(upper)
+        found |= {str(inside / name) for name in names if inside.parts[:1] != ("var",)}
+    return found
+
+
+def dump(run: SecondRun) -> str:
+    """Return what a failing test shows."""
+    return json.dumps({"changed": run.changed, "written": run.written}, indent=1)
