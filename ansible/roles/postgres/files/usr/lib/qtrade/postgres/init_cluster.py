@@ -105,7 +105,9 @@ def must_make(server: Server, found: Found, *, beside: bool = False) -> bool:
     if found.major:
         return False
     if not found.is_empty:
-        raise RefusedError(f"{server.data} is not empty and no cluster: look what it is, nothing is made or removed there")
+        raise RefusedError(
+            f"{server.data} is not empty and no cluster: look what it is, nothing is made or removed there"
+        )
     if found.others and not beside:
         folder, major = found.others[0]
         if major != server.major:
@@ -126,7 +128,8 @@ def explain_upgrade(server: Server, found: Path, major: str) -> str:
     if old == new:
         old = new.parents[1] / major / "main"
         away = f"\nFirst of all, it goes where it belongs:\n  sudo -u postgres qtrade-postgres move {new} {old}"
-    return f"""{found} is a cluster of PostgreSQL {major}, this image has {server.major}. Nothing was changed; the database stays down.{away}
+    return f"""{found} is a cluster of PostgreSQL {major}, this image has {server.major}.
+Nothing was changed; the database stays down.{away}
 Back to the image before, which still reads it:
   qtrade rollback --host HOST
 With pg_upgrade, under an image that has both servers (`packages: [postgresql-{server.major}, postgresql-{major}, …]` in its recipe):

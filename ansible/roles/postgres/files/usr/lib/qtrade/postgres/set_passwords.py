@@ -72,7 +72,9 @@ def main() -> None:
         passwords = read_passwords(Path(os.environ["CREDENTIALS_DIRECTORY"]))
     except ValueError as error:
         sys.exit(str(error))
-    rows = query("SELECT rolname, rolpassword FROM pg_authid WHERE rolname LIKE 'qtrade\\_%' AND rolpassword IS NOT NULL;")
+    rows = query(
+        "SELECT rolname, rolpassword FROM pg_authid WHERE rolname LIKE 'qtrade\\_%' AND rolpassword IS NOT NULL;"
+    )
     known = dict(row.split("|", 1) for row in rows)
     for role, password in passwords.items():
         if not fits(password, known.get(role, "")):
