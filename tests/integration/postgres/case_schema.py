@@ -86,7 +86,7 @@ def test_everything_belongs_to_the_owner_who_cannot_log_in(host: Host) -> None:
         ("qtrade_backup", "SELECT pg_read_file('/etc/passwd')", False),
     ],
 )
-def test_roles(role: str, sql: str, is_allowed: bool, host: Host) -> None:
+def test_roles(role: str, sql: str, host: Host, *, is_allowed: bool) -> None:
     said = host.psql(sql, role=role, check=False)
     assert ("ERROR" not in said) is is_allowed, said
     if not is_allowed:
@@ -102,7 +102,7 @@ def test_roles(role: str, sql: str, is_allowed: bool, host: Host) -> None:
         ("1000:37", "qtrade_readonly", True),
     ],
 )
-def test_the_account_is_the_role(account: str, role: str, is_allowed: bool, host: Host) -> None:
+def test_the_account_is_the_role(account: str, role: str, host: Host, *, is_allowed: bool) -> None:
     host.path("/run/postgresql").chmod(0o755)
     options = ("--no-psqlrc", f"--username={role}", "--dbname=qtrade", "--command=SELECT 1")
     done = host.run("psql", *options, account=account, check=False)
@@ -248,7 +248,7 @@ def test_a_wrong_clock_stops_no_insert(host: Host) -> None:
     row = "INSERT INTO quotes SELECT id, 1, 2, 3, '{}' FROM pools WHERE address = 'a2'"
     host.psql(row.format("2031-01-01 00:00+00"), role=WRITERS)
     assert host.psql("SELECT count(*) FROM partitions.quotes_default") == "1"
-    ahead = "now() + interval '3 days'"
+    ahead = "(now() + interval '3 days')"
     name = host.psql(f"SELECT 'quotes_' || to_char({ahead} AT TIME ZONE 'UTC', 'YYYYMMDD')")
     host.psql(f"DROP TABLE partitions.{name}")
     host.psql(row.replace("'{}'", ahead), role=WRITERS)

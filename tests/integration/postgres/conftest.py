@@ -26,7 +26,7 @@ class Host:
         self.major: str = self.baked["major"]
         self.data: str = self.baked["data_directory"]
         self.server: subprocess.Popen[bytes] | None = None
-        self.path("/dev/shm").chmod(0o1777)  # noqa: S108 - as on every host; the chamber's umask took it
+        self.path("/dev/shm").chmod(0o1777)  # the chamber's umask took something from it
 
     def path(self, inside: str) -> Path:
         return self.root / inside.lstrip("/")

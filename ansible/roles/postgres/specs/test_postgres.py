@@ -127,10 +127,11 @@ def test_backups_wait_for_the_host(host: Host) -> None:
     if not has_backups(host):
         pytest.skip("this image makes no backups")
     assert host.check_output("pgbackrest version").startswith("pgBackRest 2.")
-    target = host.check_output("readlink /etc/pgbackrest/pgbackrest.conf")
+    target = host.check_output("readlink /etc/pgbackrest/conf.d/host.conf")
     assert target == "/run/qtrade/state/config/current/postgres/pgbackrest.conf"
     assert not host.file("/etc/pgbackrest.conf").exists
-    assert host.file("/usr/lib/qtrade/postgres/archive-wal").mode == 0o755
+    assert f"pg1-path={server(host)['data_directory']}\n" in host.file("/etc/pgbackrest/pgbackrest.conf").content_string
+    assert host.file("/usr/lib/qtrade/postgres/pgbackrest-archive").mode == 0o755
 
 
 @pytest.mark.host
