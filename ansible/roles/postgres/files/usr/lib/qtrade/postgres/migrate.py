@@ -1,66 +1,162 @@
-"""Apply the numbered migrations that the database does not have yet, each in one transaction.
+"""Bring roles and schema up to date: one psql session, under a lock, each migration in a transaction of its own.
 
-A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay; they
-only add, so an older image can be booted again.
+A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay as they are; they only
+add (`-- expand:`), so that an older image goes on with them. What nothing reads any more is removed by a later `-- contract:`.
 """
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
-MIGRATIONS = Path("/usr/share/qtrade/postgres/migrations")
-PSQL = ["/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
-TABLE = """
-SET client_min_messages = warning;
-CREATE TABLE IF NOT EXISTS schema_migrations (
-    number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now());
-"""
-NOTE = "INSERT INTO schema_migrations (number, name, sha256) VALUES (:number, :'name', :'digest');"
-
-
-def query(database: str, sql: str, *options: str) -> list[str]:
-    """Return the lines that psql prints."""
-    command = [*PSQL, *options, f"--dbname={database}", "--file=-"]
-    return subprocess.run(command, input=sql, text=True, check=True, stdout=subprocess.PIPE).stdout.splitlines()
+SHARE = Path("/usr/share/qtrade/postgres")
+PSQL = ("/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+# Who migrates holds it; the number means nothing.
+LOCK = 7172616465
+# What would end the transaction that a migration runs in, or leave SQL for psql.
+_OWN_TRANSACTION = re.compile(r"^\s*(BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\s*;", re.IGNORECASE | re.MULTILINE)
+_OF_PSQL = re.compile(r"^\s*\\", re.MULTILINE)
+_PURPOSE = re.compile(r"-- (expand|contract): \S.*\n")
 
 
-def list_migrations(folder: Path) -> list[tuple[int, str, str]]:
-    """Return (number, name, SQL) in order; a name that does not fit or a number used twice is an error."""
-    found = {}
+class Migration(NamedTuple):
+    """A numbered change of the schema. `kind` is `expand` or `contract`."""
+
+    number: int
+    name: str
+    kind: str
+    sql: str
+
+    @property
+    def label(self) -> str:
+        """Number and name, as the file is called."""
+        return f"{self.number:04d}_{self.name}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def read_migrations(folder: Path) -> list[Migration]:
+    """Return the migrations in order. Raises `ValueError` for a file that does not follow the rules."""
+    found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
         match = re.fullmatch(r"(\d{4})_([a-z0-9_]+)\.sql", path.name)
         if not match:
             raise ValueError(f"{path.name} is not NNNN_name.sql")
+        sql = path.read_text()
+        purpose = _PURPOSE.match(sql)
+        if not purpose:
+            raise ValueError(f"{path.name} does not begin with `-- expand: why` or `-- contract: why`")
+        if _OWN_TRANSACTION.search(sql) or _OF_PSQL.search(sql):
+            raise ValueError(f"{path.name} has a transaction or a command of psql's of its own: it runs in one already")
         if int(match[1]) in found:
             raise ValueError(f"number {match[1]} is used twice")
-        found[int(match[1])] = (match[2], path.read_text())
-    return [(number, *found[number]) for number in sorted(found)]
+        found[int(match[1])] = Migration(int(match[1]), match[2], purpose[1], sql)
+    return [found[number] for number in sorted(found)]
 
 
-def apply(database: str, number: int, name: str, sql: str) -> None:
-    """Apply one migration and note it in the same transaction."""
-    digest = hashlib.sha256(sql.encode()).hexdigest()
-    values = (f"--set=number={number}", f"--set=name={name}", f"--set=digest={digest}")
-    query(database, f"{sql}\n{NOTE}\n", "--single-transaction", *values)
-    sys.stdout.write(f"applied {number:04d}_{name}\n")
+def render_script(migrations: list[Migration], *, roles: str, settings: dict[str, int]) -> str:
+    """Return all that psql has to do, from whatever state; `settings` are days to keep, by table (0: for ever)."""
+    return "\n".join(
+        (
+            _PREPARE.format(lock=LOCK, roles=roles),
+            _check(migrations),
+            *(_APPLY.format(m=migration, digest=migration.digest) for migration in migrations),
+            _finish(migrations, settings),
+        )
+    )
+
+
+_PREPARE = """SET client_min_messages = warning;
+SELECT pg_advisory_lock({lock}) \\gset
+BEGIN;
+{roles}
+COMMIT;
+SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS is_missing \\gset
+\\if :is_missing
+CREATE DATABASE :"database" OWNER qtrade_owner;
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+GRANT CONNECT ON DATABASE :"database" TO qtrade_client, qtrade_readonly, qtrade_metrics;
+\\endif
+\\connect :"database"
+SET client_min_messages = warning;
+SELECT pg_advisory_lock({lock}) \\gset
+SET ROLE qtrade_owner;
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number integer PRIMARY KEY, name text NOT NULL, kind text NOT NULL, sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now());
+"""
+
+_APPLY = """SELECT NOT EXISTS (SELECT FROM schema_migrations WHERE number = {m.number}) AS is_pending \\gset
+\\if :is_pending
+BEGIN;
+SET LOCAL lock_timeout = '30s';
+{m.sql}
+INSERT INTO schema_migrations (number, name, kind, sha256) VALUES ({m.number}, '{m.name}', '{m.kind}', '{digest}');
+COMMIT;
+\\echo applied {m.label}
+\\endif
+"""
+
+
+def _check(migrations: list[Migration]) -> str:
+    """Return the check that stops before anything is applied: no text was altered, none was slipped in before others."""
+    if not migrations:
+        return ""
+    known = ", ".join(f"({m.number}, '{m.label}', '{m.digest}')" for m in migrations)
+    return f"""DO $check$
+DECLARE
+    wrong text;
+BEGIN
+    CREATE TEMPORARY TABLE known (number integer, label text, sha256 text);
+    INSERT INTO known VALUES {known};
+    SELECT string_agg(label, ', ') INTO wrong FROM known JOIN schema_migrations AS applied USING (number)
+    WHERE applied.sha256 <> known.sha256;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION '% was applied with another text: add a new migration, edit none', wrong;
+    END IF;
+    SELECT string_agg(label, ', ') INTO wrong FROM known
+    WHERE number < (SELECT max(number) FROM schema_migrations) AND number NOT IN (SELECT number FROM schema_migrations);
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION '% comes before migrations that were applied already: give it the next number', wrong;
+    END IF;
+    DROP TABLE known;
+END
+$check$;
+"""  # noqa: S608 - numbers, names and digests that read_migrations has checked
+
+
+def _finish(migrations: list[Migration], settings: dict[str, int]) -> str:
+    last = migrations[-1].number if migrations else 0
+    keep = "".join(
+        f"UPDATE partition_rules SET keep_days = {days} WHERE parent = '{table}' AND keep_days <> {days};\n"  # noqa: S608 - ours
+        for table, days in settings.items()
+    )
+    return f"""SELECT format('left as it is: %s_%s (%s), of a newer image', to_char(number, 'FM0000'), name, kind)
+FROM schema_migrations WHERE number > {last} ORDER BY number;
+SELECT to_regclass('partition_rules') IS NOT NULL AS has_rules \\gset
+\\if :has_rules
+{keep}SELECT make_partitions();
+\\endif
+"""  # noqa: S608 - a number
 
 
 def main() -> None:
-    """Bring the database named on the command line up to date."""
-    database = sys.argv[1]
-    if database not in query("postgres", "SELECT datname FROM pg_database;"):
-        query("postgres", 'CREATE DATABASE :"database";', f"--set=database={database}")
-    query(database, TABLE)
-    applied = dict(line.split("|") for line in query(database, "SELECT number, sha256 FROM schema_migrations;"))
-    for number, name, sql in list_migrations(MIGRATIONS):
-        digest = applied.get(str(number))
-        if digest is None:
-            apply(database, number, name, sql)
-        elif digest != hashlib.sha256(sql.encode()).hexdigest():
-            sys.exit(f"migration {number:04d}_{name} was applied with another text: add a new one, edit none")
+    """Migrate, and exit with psql's code."""
+    server: dict[str, Any] = json.loads((SHARE / "server.json").read_text())
+    try:
+        migrations = read_migrations(SHARE / "migrations")
+    except ValueError as error:
+        sys.exit(str(error))
+    settings = {"quotes": server["keep_quotes_days"], "opportunities": server["keep_opportunities_days"]}
+    script = render_script(migrations, roles=(SHARE / "roles.sql").read_text(), settings=settings)
+    command = [*PSQL, f"--set=database={server['database']}", "--dbname=postgres", "--file=-"]
+    sys.exit(subprocess.run(command, input=script, text=True, check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,322 @@
+"""The programs of the role postgres, as far as they decide without a server, and what a host may tell them."""
+
+import base64
+import hashlib
+import hmac
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flash.config import render_bundle
+from qtrade.errors import BadInput
+from qtrade.manifest import RoleInputs
+from tests.fakes.examples import make_environment, make_host, make_image
+
+pytestmark = pytest.mark.unit
+
+ROLE = Path(__file__).resolve().parents[3] / "ansible/roles/postgres"
+LIBRARY = ROLE / "files/usr/lib/qtrade/postgres"
+MIGRATIONS = ROLE / "files/usr/share/qtrade/postgres/migrations"
+MIB = 1024 * 1024
+# What an older image does not survive, at the beginning of a statement.
+BREAKING = re.compile(
+    r"^\s*(DROP|TRUNCATE|DELETE)\b|\b(RENAME|DROP COLUMN|SET NOT NULL|ALTER COLUMN \w+ (SET DATA )?TYPE)\b",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+class Module:
+    """A program of the role, loaded without being run."""
+
+    def __init__(self, path: Path) -> None:
+        self.__dict__.update(runpy.run_path(str(path)))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def load(name: str) -> Module:
+    return Module(LIBRARY / f"{name}.py")
+
+
+init, migrate, passwords, backup = (load(name) for name in ("init_cluster", "migrate", "set_passwords", "backup_setup"))
+admin = Module(ROLE / "files/usr/bin/qtrade-postgres")
+
+
+# Migrations
+
+
+def test_the_images_own_migrations_follow_the_rules() -> None:
+    found = migrate.read_migrations(MIGRATIONS)
+    assert [one.number for one in found] == list(range(1, len(found) + 1))
+    breaking = {one.label for one in found if one.kind == "expand" and BREAKING.search(one.sql)}
+    assert breaking == set(), "a migration that takes something away is a contract, of a later image"
+
+
+@pytest.mark.parametrize(
+    "sql", ["DROP TABLE x;", "ALTER TABLE x RENAME TO y;", "ALTER TABLE x ALTER COLUMN y TYPE bigint;"]
+)
+def test_what_breaks_an_older_image_is_seen(sql: str) -> None:
+    assert BREAKING.search(f"-- expand: x\n{sql}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "sql", "words"),
+    [
+        ("1_x.sql", "-- expand: x\n", "is not NNNN_name.sql"),
+        ("0001_x.sql", "CREATE TABLE x ();\n", "does not begin with"),
+        ("0001_x.sql", "-- expand: \n", "does not begin with"),
+        ("0001_x.sql", "-- expand: x\nBEGIN;\nCOMMIT;\n", "transaction"),
+        ("0001_x.sql", "-- expand: x\n\\! true\n", "command of psql"),
+    ],
+)
+def test_a_migration_outside_the_rules_is_refused(name: str, sql: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(sql)
+    with pytest.raises(ValueError, match=words):
+        migrate.read_migrations(tmp_path)
+
+
+def test_a_number_used_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("0001_a.sql", "0001_b.sql"):
+        (tmp_path / name).write_text("-- expand: x\n")
+    with pytest.raises(ValueError, match="used twice"):
+        migrate.read_migrations(tmp_path)
+
+
+def test_a_function_may_have_its_begin(tmp_path: Path) -> None:
+    (tmp_path / "0001_f.sql").write_text("-- contract: old f\nCREATE FUNCTION f() AS $$\nBEGIN\n RETURN 1;\nEND\n$$;\n")
+    (found,) = migrate.read_migrations(tmp_path)
+    assert (found.number, found.name, found.kind) == (1, "f", "contract")
+
+
+def test_the_script_checks_all_before_it_applies_any() -> None:
+    script = migrate.render_script(migrate.read_migrations(MIGRATIONS), roles="-- roles\n", settings={"quotes": 7})
+    check, first = script.index("was applied with another text"), script.index("\\echo applied 0001")
+    assert script.index("pg_advisory_lock") < script.index("CREATE DATABASE") < check < first
+    assert script.count("BEGIN;\nSET LOCAL lock_timeout") == len(list(MIGRATIONS.iterdir()))
+    assert "SET keep_days = 7 WHERE parent = 'quotes'" in script
+
+
+# Passwords
+
+
+def test_the_verifier_is_that_of_the_rfc() -> None:
+    """RFC 7677, section 3: its salt, its password, and the server's signature that follows from them."""
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    verifier = passwords.make_verifier("pencil", salt)
+    message = (
+        "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+        "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    )
+    server_key = base64.b64decode(verifier.rpartition(":")[2])
+    signature = hmac.new(server_key, message.encode(), hashlib.sha256).digest()
+    assert base64.b64encode(signature) == b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+    stored = base64.b64decode(verifier.split("$")[2].partition(":")[0])
+    client = hmac.new(stored, message.encode(), hashlib.sha256).digest()
+    proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+    client_key = bytes(a ^ b for a, b in zip(proof, client, strict=True))
+    assert hashlib.sha256(client_key).digest() == stored
+
+
+def test_a_verifier_fits_its_password_only() -> None:
+    verifier = passwords.make_verifier("a-long-password", b"0123456789abcdef")
+    assert passwords.fits("a-long-password", verifier)
+    assert not passwords.fits("another-password", verifier)
+    assert not passwords.fits("a-long-password", "md5abc")
+
+
+def test_passwords_that_were_not_sent_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "postgres_client_password").write_text("a-long-password\n")
+    (tmp_path / "postgres_metrics_password").write_text("-")
+    assert passwords.read_passwords(tmp_path) == {"qtrade_client": "a-long-password"}
+
+
+@pytest.mark.parametrize("value", ["short", "with a blank in it", "two\nlines-of-text", "motörhead-forever", "x" * 201])
+def test_a_bad_password_is_refused_without_being_shown(value: str, tmp_path: Path) -> None:
+    (tmp_path / "postgres_client_password").write_text(value)
+    with pytest.raises(ValueError, match="secret postgres_client_password") as caught:
+        passwords.read_passwords(tmp_path)
+    assert value not in str(caught.value)
+
+
+def test_a_verifier_is_kept_out_of_the_servers_log() -> None:
+    change = passwords.render_change("qtrade_client", "SCRAM-SHA-256$x").splitlines()
+    assert change[-1] == "ALTER ROLE qtrade_client PASSWORD 'SCRAM-SHA-256$x';"
+    assert {line.split()[1] for line in change[:-1]} == {
+        "log_statement",
+        "log_min_duration_statement",
+        "log_min_error_statement",
+    }
+
+
+# Cluster
+
+
+SERVER = init.Server("17", Path("/mnt/data"), Path("/mnt/data/postgresql/17/main"), 2, 8192)
+EMPTY = init.Found(is_mounted=True, major="", is_whole=False, is_empty=True, others=())
+
+
+def test_an_empty_disk_gets_a_cluster_and_a_whole_one_is_adopted() -> None:
+    assert init.must_make(SERVER, EMPTY)
+    assert not init.must_make(SERVER, EMPTY._replace(major="17", is_whole=True, is_empty=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"is_mounted": False}, "is not mounted"),
+        ({"major": "16", "is_whole": True, "is_empty": False}, "is a cluster of PostgreSQL 16"),
+        ({"major": "18", "is_whole": True, "is_empty": False}, "is a cluster of PostgreSQL 18"),
+        ({"major": "17", "is_empty": False}, "no global/pg_control"),
+        ({"is_empty": False}, "not empty and no cluster"),
+        ({"others": ((Path("/mnt/data/postgresql/16/main"), "16"),)}, "16/main is a cluster of PostgreSQL 16"),
+        ({"others": ((Path("/mnt/data/postgresql/17/main.before-1"), "17"),)}, "an empty one would hide its data"),
+    ],
+)
+def test_everything_else_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(init.RefusedError, match=words):
+        init.must_make(SERVER, EMPTY._replace(**changes))
+
+
+def test_beside_makes_an_empty_cluster_but_over_nothing() -> None:
+    other = ((Path("/mnt/data/postgresql/16/main"), "16"),)
+    assert init.must_make(SERVER, EMPTY._replace(others=other), beside=True)
+    with pytest.raises(init.RefusedError):
+        init.must_make(SERVER, EMPTY._replace(major="16", is_empty=False), beside=True)
+
+
+@pytest.mark.parametrize(("gib", "shared_mib"), [(1, 128), (64, 1310), (512, 8192), (2048, 8192)])
+def test_a_small_share_of_the_memory_with_a_cap(gib: int, shared_mib: int) -> None:
+    text = init.render_tuning(gib * 1024 * MIB, percent=2, max_mib=8192)
+    values = dict(line.split(" = ") for line in text.splitlines())
+    assert values["shared_buffers"] == f"{shared_mib}MB"
+    assert values["effective_cache_size"] == f"{2 * shared_mib}MB"
+    assert 64 <= int(values["maintenance_work_mem"].removesuffix("MB")) <= 1024
+
+
+def test_memory_is_read(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:        1014012 kB\nMemFree: 5 kB\n")
+    assert init.read_memory(tmp_path / "meminfo") == 1014012 * 1024
+
+
+# Backups
+
+
+def test_secrets_become_options_and_a_key_file(tmp_path: Path) -> None:
+    (tmp_path / "postgres_backup_cipher").write_text("phrase\n")
+    (tmp_path / "postgres_backup_sftp_key").write_text("-----BEGIN KEY-----\nx\n-----END KEY-----\n")
+    (tmp_path / "postgres_backup_s3_key").write_text("-")
+    files = backup.render_files(backup.read_secrets(tmp_path), Path("/run/x"))
+    assert files["secrets.conf"] == "[global]\nrepo1-cipher-pass=phrase\nrepo1-sftp-private-key-file=/run/x/sftp_key\n"
+    assert files["sftp_key"].endswith("-----END KEY-----\n")
+
+
+def test_a_secret_cannot_bring_other_options_along(tmp_path: Path) -> None:
+    (tmp_path / "postgres_backup_cipher").write_text("phrase\nrepo1-path=/etc")
+    with pytest.raises(ValueError, match="postgres_backup_cipher is not one line") as caught:
+        backup.render_files(backup.read_secrets(tmp_path), tmp_path)
+    assert "phrase" not in str(caught.value)
+
+
+def test_files_are_their_owners_only_and_old_keys_go(tmp_path: Path) -> None:
+    backup.write_files({"secrets.conf": "a\n", "sftp_key": "b\n"}, tmp_path)
+    backup.write_files({"secrets.conf": "c\n"}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["secrets.conf"]
+    assert (tmp_path / "secrets.conf").read_text() == "c\n"
+    assert (tmp_path / "secrets.conf").stat().st_mode & 0o777 == 0o600
+
+
+def admin_server(tmp_path: Path) -> Any:
+    data = tmp_path / "postgresql/17/main"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+    return admin.Server("17", data, "qtrade")
+
+
+def test_a_restore_puts_the_cluster_aside_first(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    plan = admin.plan_restore(server, until="2026-11-23 18:05:00+00", label="", stamp="now")
+    assert [str(step) for step in plan] == [
+        f"mv {server.data} {server.data}.before-now",
+        f"mkdir -m 0700 {server.data}",
+        "/usr/bin/pgbackrest --stanza=main --type=time '--target=2026-11-23 18:05:00+00' --target-action=promote restore",
+    ]
+
+
+@pytest.mark.parametrize(("until", "label"), [("yesterday", ""), ("2026-11-23 18:05:00", ""), ("", "newest --delta")])
+def test_a_target_that_is_none_is_refused(until: str, label: str, tmp_path: Path) -> None:
+    with pytest.raises(admin.RefusedError):
+        admin.plan_restore(admin_server(tmp_path), until=until, label=label, stamp="now")
+
+
+def test_nothing_is_done_to_a_cluster_whose_server_runs(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    (server.data / "postmaster.pid").write_text("1\n/somewhere\n")
+    for plan in (
+        lambda: admin.plan_restore(server, until="", label="", stamp="now"),
+        lambda: admin.plan_move(server, server.data, server.root / "16/main"),
+    ):
+        with pytest.raises(admin.RefusedError, match="a server runs on"):
+            plan()
+
+
+def test_a_move_stays_among_the_clusters(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    plan = admin.plan_move(server, server.data, server.root / "16/main")
+    assert [str(step) for step in plan][-1] == f"mv {server.data} {server.root}/16/main"
+    for target in (tmp_path / "elsewhere", server.root / "16/../../x", server.data):
+        with pytest.raises(admin.RefusedError):
+            admin.plan_move(server, server.data, target)
+
+
+def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    old = server.root / "9.6/main"
+    old.mkdir(parents=True)
+    (old / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(admin.RefusedError, match=r"this image has no PostgreSQL 9\.6"):
+        admin.plan_upgrade(server, old, only_check=True)
+    with pytest.raises(admin.RefusedError, match="is no cluster below"):
+        admin.plan_upgrade(server, tmp_path, only_check=True)
+
+
+# What a host may set
+
+
+def render(config: dict[str, Any]) -> dict[str, str]:
+    inputs = yaml.safe_load((ROLE / "config/inputs.yml").read_text())
+    for file in inputs["files"]:
+        file["template"] = (ROLE / f"config/templates/{file['path']}.j2").read_text()
+    image = make_image(inputs={"postgres": RoleInputs.model_validate(inputs)})
+    made = render_bundle(make_host(config=config), make_environment(config={}), image)
+    return {file.path: file.content for file in made.files}
+
+
+def test_without_a_repository_nothing_is_backed_up() -> None:
+    files = render({})
+    assert files["postgres/pgbackrest.conf"] == ""
+    assert "archive_command" not in files["postgres/host.conf"]
+    assert "shared_buffers" not in files["postgres/host.conf"]
+
+
+def test_a_repository_turns_archiving_on_and_is_encrypted() -> None:
+    repository = {"type": "s3", "s3-bucket": "b", "s3-endpoint": "s3.example.org", "s3-region": "eu"}
+    files = render({"postgres_backup_repository": repository, "postgres_shared_buffers": "4GB"})
+    lines = files["postgres/pgbackrest.conf"].splitlines()
+    assert lines[0] == "[global]"
+    assert {"repo1-type=s3", "repo1-s3-bucket=b", "repo1-cipher-type=aes-256-cbc", "repo1-retention-full=4"} < set(
+        lines
+    )
+    assert "archive_command = '/usr/lib/qtrade/postgres/pgbackrest-archive %p'\n" in files["postgres/host.conf"]
+    assert "shared_buffers = 4GB\n" in files["postgres/host.conf"]
+
+
+@pytest.mark.parametrize("option", ["s3-key", "s3-key-secret", "cipher-pass", "cipher-type", "s3-buckett"])
+def test_secrets_and_slips_in_a_repository_are_refused_by_name(option: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        render({"postgres_backup_repository": {"type": "s3", option: "x"}})
+    assert f"postgres_backup_repository.{option}" in str(caught.value.details)
