@@ -1,7 +1,7 @@
 """The pair gate: the validator and the Geyser plugin that it loads must have been made for each other.
 
-The plugin is a Rust trait object behind a shared object: the validator checks neither version nor compiler, and what does not fit ends in a
-segmentation fault. So a recipe whose pair does not fit is refused before anything is built. The rules, and what they rest on: docs/geyser.md.
+The plugin is a Rust trait object behind a shared object: the validator checks neither version nor compiler, and what does not fit ends in
+a segmentation fault. So a recipe whose pair does not fit is refused before anything is built. The rules and their grounds: docs/geyser.md.
 """
 
 import re
@@ -25,7 +25,9 @@ _TAG = re.compile(
 )
 _RELEASE = re.compile(rf"(?P<solana>{_NUMBERS})(?:-(?P<early>(?:alpha|beta|rc)\.\d+))?(?:-jito(?:\.\d+)?)?")
 _RUSTC = re.compile(rf"^rustc ({_NUMBERS})\b", re.MULTILINE)
-_HOW_TAGS_LOOK = "tags of Yellowstone that fit a stock validator are vX.Y.Z+solana.A.B.C, for example v15.1.2+solana.4.2.0"
+_HOW_TAGS_LOOK = (
+    "tags of Yellowstone that fit a stock validator are vX.Y.Z+solana.A.B.C, for example v15.1.2+solana.4.2.0"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def parse_tag(tag: str) -> PluginTag:
     """Return what a tag of Yellowstone says. Raises `Refused` for one that is mistyped or made for another validator."""
     found = _TAG.fullmatch(tag)
     if found is None:
-        raise Refused(f"geyser: {tag!r} is no tag to take a plugin from", details=_why_no_tag(tag), resolution=_HOW_TAGS_LOOK)
+        raise Refused(
+            f"geyser: {tag!r} is no tag to take a plugin from", details=_why_no_tag(tag), resolution=_HOW_TAGS_LOOK
+        )
     return PluginTag(found["version"], _release(found), found["rust"] or "")
 
 
@@ -155,7 +159,8 @@ def _declared_rustc(name: str, component: Component) -> str:
     if component.rustc is None:
         raise Refused(
             f"component {name} {component.version} does not say which rustc built it",
-            resolution=f"write components.{name}.rustc: releases of Yellowstone begin with `rust <version>`, Agave has it in rust-toolchain.toml",
+            resolution=f"write components.{name}.rustc: Yellowstone's release notes begin with `rust <version>`, "
+            "Agave has it in rust-toolchain.toml",
         )
     return component.rustc
 

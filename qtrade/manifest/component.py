@@ -1,7 +1,8 @@
 """Components: what an image holds that is no Debian package of the base suite.
 
 Everywhere in `url`, `checksums`, `tag`, `asset` and in the commands of a build, `{version}` is the component's version and `{rustc}` its
-Rust toolchain, so that a new version is one changed word. What a recipe leaves out (digests, sizes, commits), `qtrade lock` finds, verifies and keeps.
+Rust toolchain, so that a new version is one changed word. What a recipe leaves out (digests, sizes, commits), `qtrade lock` finds, verifies
+and keeps.
 """
 
 from typing import Annotated, Any, Literal

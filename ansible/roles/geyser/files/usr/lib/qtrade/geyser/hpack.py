@@ -5,29 +5,29 @@ from __future__ import annotations
 Header = tuple[str, str]
 
 # Appendix A. An entry without a value stands for the name alone.
+_STATIC = (
+    ":authority | :method=GET | :method=POST | :path=/ | :path=/index.html | :scheme=http | :scheme=https | "
+    ":status=200 | :status=204 | :status=206 | :status=304 | :status=400 | :status=404 | :status=500 | "
+    "accept-charset | accept-encoding=gzip, deflate | accept-language | accept-ranges | accept | "
+    "access-control-allow-origin | age | allow | authorization | cache-control | content-disposition | "
+    "content-encoding | content-language | content-length | content-location | content-range | content-type | "
+    "cookie | date | etag | expect | expires | from | host | if-match | if-modified-since | if-none-match | "
+    "if-range | if-unmodified-since | last-modified | link | location | max-forwards | proxy-authenticate | "
+    "proxy-authorization | range | referer | refresh | retry-after | server | set-cookie | "
+    "strict-transport-security | transfer-encoding | user-agent | vary | via | www-authenticate"
+)
 STATIC: tuple[Header, ...] = tuple(
-    (name, value)
-    for name, _, value in (
-        line.partition("=")
-        for line in (
-            ":authority|:method=GET|:method=POST|:path=/|:path=/index.html|:scheme=http|:scheme=https|:status=200|:status=204|:status=206|"
-            ":status=304|:status=400|:status=404|:status=500|accept-charset|accept-encoding=gzip, deflate|accept-language|accept-ranges|"
-            "accept|access-control-allow-origin|age|allow|authorization|cache-control|content-disposition|content-encoding|"
-            "content-language|content-length|content-location|content-range|content-type|cookie|date|etag|expect|expires|from|host|"
-            "if-match|if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified|link|location|max-forwards|"
-            "proxy-authenticate|proxy-authorization|range|referer|refresh|retry-after|server|set-cookie|strict-transport-security|"
-            "transfer-encoding|user-agent|vary|via|www-authenticate"
-        ).split("|")
-    )
+    (name, value) for name, _, value in (item.partition("=") for item in _STATIC.split(" | "))
 )
 # Appendix B as the length of each byte's code: the code is canonical, so codes follow from lengths. In runs of (how many, bits).
 _LENGTHS = (
-    "1:13 1:23 7:28 1:24 1:30 2:28 1:30 8:28 1:30 9:28 1:6 2:10 1:12 1:13 1:6 1:8 1:11 2:10 1:8 1:11 1:8 3:6 3:5 7:6 1:7 1:8 1:15 1:6 1:12 "
-    "1:10 1:13 1:6 22:7 1:8 1:7 1:8 1:13 1:19 1:13 1:14 1:6 1:15 1:5 1:6 1:5 1:6 1:5 3:6 1:5 2:7 3:6 1:5 1:6 1:7 1:6 2:5 1:6 5:7 1:15 1:11 "
-    "1:14 1:13 1:28 1:20 1:22 2:20 3:22 1:23 1:22 5:23 1:24 1:23 2:24 1:22 1:23 1:24 4:23 1:21 1:22 1:23 1:22 2:23 1:24 1:22 1:21 1:20 2:22 "
-    "2:23 1:21 1:23 2:22 1:24 1:21 1:22 2:23 2:21 1:22 1:21 1:23 1:22 2:23 1:20 3:22 1:23 2:22 1:23 2:26 1:20 1:19 1:22 1:23 1:22 1:25 3:26 "
-    "2:27 1:26 1:24 1:25 1:19 1:21 1:26 2:27 1:26 1:27 1:24 2:21 2:26 1:28 3:27 1:20 1:24 1:20 1:21 1:22 2:21 1:23 2:22 2:25 2:24 1:26 1:23 "
-    "1:26 1:27 2:26 5:27 1:28 5:27 1:26"
+    "1:13 1:23 7:28 1:24 1:30 2:28 1:30 8:28 1:30 9:28 1:6 2:10 1:12 1:13 1:6 1:8 1:11 2:10 1:8 1:11 1:8 3:6 3:5 "
+    "7:6 1:7 1:8 1:15 1:6 1:12 1:10 1:13 1:6 22:7 1:8 1:7 1:8 1:13 1:19 1:13 1:14 1:6 1:15 1:5 1:6 1:5 1:6 1:5 "
+    "3:6 1:5 2:7 3:6 1:5 1:6 1:7 1:6 2:5 1:6 5:7 1:15 1:11 1:14 1:13 1:28 1:20 1:22 2:20 3:22 1:23 1:22 5:23 1:24 "
+    "1:23 2:24 1:22 1:23 1:24 4:23 1:21 1:22 1:23 1:22 2:23 1:24 1:22 1:21 1:20 2:22 2:23 1:21 1:23 2:22 1:24 "
+    "1:21 1:22 2:23 2:21 1:22 1:21 1:23 1:22 2:23 1:20 3:22 1:23 2:22 1:23 2:26 1:20 1:19 1:22 1:23 1:22 1:25 "
+    "3:26 2:27 1:26 1:24 1:25 1:19 1:21 1:26 2:27 1:26 1:27 1:24 2:21 2:26 1:28 3:27 1:20 1:24 1:20 1:21 1:22 "
+    "2:21 1:23 2:22 2:25 2:24 1:26 1:23 1:26 1:27 2:26 5:27 1:28 5:27 1:26"
 )
 _ENTRY_OVERHEAD, _TABLE_SIZE = 32, 4096
 

@@ -1,14 +1,15 @@
 #!/usr/bin/python3 -ISB
 """Make the config that the validator's Geyser plugin is loaded with, before each start of the validator.
 
-The image's part is /etc/yellowstone/base.json; the host's comes from its config generation; token and TLS key come as systemd credentials, so
-that only tmpfs ever holds them. What would let the plugin crash the validator without a word is refused here, in words: keys that this
-version does not know, cores that the host does not have, a plugin of another Agave.
+The image's part is /etc/yellowstone/base.json; the host's comes from its config generation; token and TLS key come as systemd credentials,
+so that only tmpfs ever holds them. What would let the plugin crash the validator without a word is refused here, in words: keys that
+this version does not know, cores that the host does not have, a plugin of another Agave.
 
     prepare.py            write /run/yellowstone/config.json
     prepare.py --check F  only check the keys of F
 """
-# Few imports: on a slow host each costs a tenth of a second of every start.
+# Few imports, no pathlib: on a slow host each costs a tenth of a second of every start.
+# ruff: noqa: PTH105, PTH113, PTH115, PTH123
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ TARGET = "/run/yellowstone"
 LOOPBACK = ("127.", "[::1]", "localhost:", "unix:")
 TOKEN_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 TOKEN_SIZES = range(16, 513)
-NO_SECRET = "none"  # what the unit sets where the credential store has nothing
+NO_SECRET = "none"  # noqa: S105 - what the unit sets where the credential store has nothing
 BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
 
 
@@ -54,10 +55,12 @@ def find_unknown(config: Any, known: Mapping[str, list[str]], at: str = "") -> I
 
 def check_keys(config: Any, plugin: str, table: Mapping[str, Mapping[str, list[str]]]) -> None:
     """Raise `Refused` for keys that this major version of Yellowstone refuses, and for a major that the table does not have."""
-    major = plugin.split(".")[0]
+    major = plugin.partition(".")[0]
     if major not in table:
         known = ", ".join(sorted(name for name in table if name.isdigit()))
-        raise Refused(f"no table of config keys for Yellowstone {major} (known: {known}): read its config.rs, then add one")
+        raise Refused(
+            f"no table of config keys for Yellowstone {major} (known: {known}): read its config.rs, then add one"
+        )
     unknown = sorted(set(find_unknown(config, table[major])))
     if unknown:
         raise Refused(f"Yellowstone {major} does not know {', '.join(unknown)} and would not start")
@@ -67,7 +70,9 @@ def check_pair(plugin: str, validator: str) -> None:
     """Raise `Refused` when the plugin's folder names another minor version of Agave than the validator's."""
     wanted = plugin.partition("+solana.")[2]
     if wanted.split(".")[:2] != validator.split(".")[:2]:
-        raise Refused(f"Yellowstone {plugin} was built for Agave {wanted}, but Agave {validator} is to load it: it would crash")
+        raise Refused(
+            f"Yellowstone {plugin} was built for Agave {wanted}, but Agave {validator} is to load it: it would crash"
+        )
 
 
 def parse_cores(text: str) -> set[int]:
@@ -114,7 +119,9 @@ def make_tls(host: Mapping[str, Any], secrets: Mapping[str, str | None]) -> dict
     raise Refused(f"geyser_tls is {mode!r}: off, credentials and files are known")
 
 
-def make_config(base: dict[str, Any], host: Mapping[str, Any], secrets: Mapping[str, str | None], cores: int) -> tuple[dict[str, Any], list[str]]:
+def make_config(
+    base: dict[str, Any], host: Mapping[str, Any], secrets: Mapping[str, str | None], cores: int
+) -> tuple[dict[str, Any], list[str]]:
     """Return the plugin's config and what people should know of it. Raises `Refused`.
 
     Beyond loopback nothing is served without a token, nor without the TLS that was asked for: such a listener falls back to loopback.
@@ -197,7 +204,9 @@ def main(arguments: list[str]) -> int:
     """Do what the command line says; return the exit code."""
     try:
         if arguments[:1] == ["--check"]:
-            check_keys(read_json(arguments[1]), os.environ.get("GEYSER_VERSION") or os.readlink(PLUGIN), read_json(KEYS))
+            check_keys(
+                read_json(arguments[1]), os.environ.get("GEYSER_VERSION") or os.readlink(PLUGIN), read_json(KEYS)
+            )
         else:
             prepare()
     except Refused as error:

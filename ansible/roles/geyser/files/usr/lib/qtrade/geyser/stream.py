@@ -1,11 +1,11 @@
 #!/usr/bin/python3 -EsB
 """Prove the Geyser stream of this host: subscribe to slots with the host's own token and see them advance.
 
-Upstream's client takes the token as an argument, where every account of the host can read it; this one reads it from the config that the
-plugin was loaded with. With `--without-token` or `--wrong-token` it asks as a stranger would. Prints one JSON document; exit code 0 when slots
-advanced, 2 when the server refused the token, 1 for everything else.
+Upstream's client takes the token as an argument, where every account of the host can read it; this one reads it from the config that
+the plugin was loaded with. With `--without-token` or `--wrong-token` it asks as a stranger would. Prints one JSON document; exit code 0
+when slots advanced, 2 when the server refused the token, 1 for everything else.
 
-The messages are the few that this needs of yellowstone-grpc-proto's geyser.proto (rpcpool/yellowstone-grpc, Apache-2.0), written anew.
+The messages are the few that this needs of geyser.proto (rpcpool/yellowstone-grpc, yellowstone-grpc-proto, Apache-2.0), written anew.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hpack
 import http2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFIG = Path("/run/yellowstone/config.json")
 UNAUTHENTICATED = "16"
