@@ -117,10 +117,14 @@ def check_pair(recipe: Recipe) -> Pair | None:
     return pair
 
 
-def check_built_pair(settings: Settings, store: Store, recipe: Recipe, lock: Lock) -> None:
-    """Check that what was built is by the rustc that the recipe says: provenance of builds, version.yml of folders. Raises `Refused`."""
-    if find_pair(recipe) is None:
-        return
+def check_built_pair(settings: Settings, store: Store, recipe: Recipe, lock: Lock) -> Pair | None:
+    """Check that what was built is by the rustc that the recipe says: provenance of builds, version.yml of folders.
+
+    Returns the pair, None if the recipe does not bake both. Raises `Refused`.
+    """
+    pair = find_pair(recipe)
+    if pair is None:
+        return None
     for name in (PLUGIN, VALIDATOR):
         component, locked = recipe.components[name], lock.components.get(name)
         told: str | None = None
@@ -133,6 +137,7 @@ def check_built_pair(settings: Settings, store: Store, recipe: Recipe, lock: Loc
                 f"component {name} {component.version} was built by rustc {told}, the recipe says {component.rustc}",
                 resolution=f"correct components.{name}.rustc, or build it with that toolchain: `qtrade lock --update {name}`",
             )
+    return pair
 
 
 def _component(recipe: Recipe, role: str) -> Component | None:

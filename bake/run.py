@@ -90,7 +90,9 @@ def bake(  # noqa: PLR0913 - the options of the command
     _check_version(version)
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
-    check_built_pair(settings, store, recipe, lock)
+    pair = check_built_pair(settings, store, recipe, lock)
+    if pair and not pair.is_exact:
+        reporter.say(f"{pair}: not the very same release, so the load test decides")
     everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
     forced = everything | {BASE} if from_scratch else frozenset()
     with _alone(settings):
