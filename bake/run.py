@@ -16,11 +16,13 @@ from bake import image as images
 from bake import verify as verifying
 from bake.attest import attest_bake
 from bake.base import find_base
+from bake.check_image import check_image
 from bake.components import Fetched, list_components
 from bake.inputs import read_inputs
 from bake.lock.check import require_lock
 from bake.lock.document import Lock
 from bake.make import Maker, last_fields
+from bake.pair import check_built_pair, check_pair
 from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
@@ -46,13 +48,18 @@ class BakeResult:
 
 
 def load_recipe(settings: Settings, name: str) -> Recipe:
-    """Return the recipe `name`. Raises `NotFound`, and `BadInput`, also where Ansible does not support the Python of the recipe's suite."""
+    """Return the recipe `name`.
+
+    Raises `NotFound`, `BadInput` (also where Ansible does not support the Python of its suite), and `Refused` when its validator and
+    Geyser plugin do not fit.
+    """
     recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{name}.yaml")
     for layer in recipe.layers:
         role = settings.project / "ansible/roles" / layer.role
         if not role.is_dir():
             raise UsageError(f"recipe {name}: layer {layer.role} has no role", details=f"looked for {role}")
     check_target_python(recipe)
+    check_pair(recipe)
     return recipe
 
 
@@ -89,6 +96,9 @@ def bake(  # noqa: PLR0913 - the options of the command
     _check_version(version)
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
+    pair = check_built_pair(settings, store, recipe, lock)
+    if pair and not pair.is_exact:
+        reporter.say(f"{pair}: not the very same release, so the load test decides")
     everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
     forced = everything | {BASE} if from_scratch else frozenset()
     with _alone(settings):
@@ -96,6 +106,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         base = maker.make(everything)
         layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
         _check_overlaps(store, recipe, layers)
+        ran = maker.specs_run + check_image(settings, store, recipe, maker.done, reporter)
         made = images.assemble(
             settings,
             recipe,
@@ -111,7 +122,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         keyring = ensure_keyring(settings)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, keyring.signer("build")))
-        attest_bake(settings, store, keyring, made, started=started, ran=maker.specs_run, scan=scan)
+        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan)
     return BakeResult(made, tuple(maker.built))
 
 
@@ -127,6 +138,7 @@ def bake_layers(
     forced = frozenset({role} if only else wanted) if from_scratch else frozenset()
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
+    check_built_pair(settings, store, recipe, lock)
     with _alone(settings):
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
         maker.make(wanted)

@@ -58,7 +58,8 @@ def build_key(settings: Settings, job: BuildJob) -> str:
     engine = [hash_folder(code / name) for name in _ENGINE_FILES]
     path = job.component.path
     source = job.commit if path is None else folder_digest(settings, job.name, path)
-    asked = job.component.model_dump(mode="json", include={"version", "git", "build"})
+    parts = {"version", "git", "build", *(("rustc",) if job.component.rustc else ())}
+    asked = job.component.model_dump(mode="json", include=parts)
     return digest_of(["build", engine, source, digest_packages(job.packages), asked, job.recipe.epoch])
 
 

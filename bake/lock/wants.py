@@ -62,7 +62,7 @@ def describe_stale(lock: Lock, wants: dict[str, str], part: str) -> str:
 
 
 def _wants_of(settings: Settings, name: str, component: Component) -> str:
-    asked = component.model_dump(mode="json", exclude={"standin"})
+    asked = component.asked()
     if isinstance(component, SourceComponent) and component.path is not None:
         return digest_of([asked, folder_digest(settings, name, component.path)])
     if isinstance(component, AptComponent) and component.repository.startswith("file:"):

@@ -1,6 +1,7 @@
 """Lab hosts as their users want them: made, with an SSH key of their own and a manifest that is complete."""
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,12 @@ from qtrade.toolsroot import open_tools
 _NETWORK = ("10.0.2.0/24", "fd42:716c:6162::/64")
 # Of manifests/ids.yaml: the validator stand-in's user.
 _SOL = 420
+# By what each is shaped like.
+_SECRETS: dict[str, Callable[[], str]] = {
+    "datadog_api_key": lambda: secrets.token_hex(16),
+    "client_token": lambda: secrets.token_urlsafe(24),
+    "geyser_x_token": lambda: secrets.token_urlsafe(24),
+}
 
 
 def up(settings: Settings, name: str, *, firmware: str, memory_mib: int, owner_pid: int | None = None) -> LabHost:
@@ -49,15 +56,22 @@ def ensure_ssh_key(settings: Settings) -> Path:
 
 
 def ensure_secrets(settings: Settings) -> Path:
-    """Return the vault file with the lab's secrets, made first if there is none. They are random and open nothing."""
+    """Return the vault file with the lab's secrets, made first if there is none. They are random and open nothing.
+
+    A vault of an older lab gets those that it lacks; what it has stays.
+    """
     path, password = settings.keys_dir / "lab-secrets.yml", settings.keys_dir / VAULT_PASSWORD
-    if not path.is_file():
+    tool, locked_by = process.beside_python("ansible-vault"), ("--vault-password-file", str(password))
+    values: dict[str, str] = {}
+    if path.is_file():
+        values = yaml.safe_load(process.run([tool, "view", *locked_by, path]).stdout)
+    else:
         replace_file(password, secrets.token_urlsafe(32).encode(), mode=0o600)
-        values = {"datadog_api_key": secrets.token_hex(16), "client_token": secrets.token_urlsafe(24)}
+    missing = {name: make() for name, make in _SECRETS.items() if name not in values}
+    if missing:
         # Through stdin, so that the values are on disk only encrypted.
-        tool = process.beside_python("ansible-vault")
-        argv = [tool, "encrypt", "--vault-password-file", str(password), "--output", str(path), "-"]
-        process.run(argv, stdin=yaml.safe_dump(values).encode())
+        document = yaml.safe_dump({**values, **missing}).encode()
+        process.run([tool, "encrypt", *locked_by, "--output", str(path), "-"], stdin=document)
     return path
 
 
@@ -68,7 +82,7 @@ def complete_manifest(made: LabHost, identity: Path, vault: Path) -> None:
     manifest["os_disk"].setdefault("system_mib", 3072)
     manifest["os_disk"].setdefault("esp_mib", 64)
     manifest["config"] = {**_config(made, identity), **(manifest.get("config") or {})}
-    references = {name: f"vault:{vault}#{name}" for name in ("datadog_api_key", "client_token")}
+    references = {name: f"vault:{vault}#{name}" for name in _SECRETS}
     manifest["secrets"] = {**references, **(manifest.get("secrets") or {})}
     replace_file(made.paths.manifest, yaml.safe_dump(manifest, sort_keys=False).encode())
 

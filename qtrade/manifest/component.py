@@ -1,10 +1,11 @@
 """Components: what an image holds that is no Debian package of the base suite.
 
-Everywhere in `url`, `checksums`, `tag`, `asset` and in the commands of a build, `{version}` is the component's version, so that a new
-version is one changed word. What a recipe leaves out (digests, sizes, commits), `qtrade lock` finds, verifies and keeps.
+Everywhere in `url`, `checksums`, `tag`, `asset` and in the commands of a build, `{version}` is the component's version and `{rustc}` its
+Rust toolchain, so that a new version is one changed word. What a recipe leaves out (digests, sizes, commits), `qtrade lock` finds, verifies
+and keeps.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,14 +17,21 @@ _WEB = r"^https?://\S+$"
 
 
 class _Component(Model):
-    """What every component has."""
+    """What every component has. `rustc` is the version of the Rust toolchain that built it, where others must match it (bake/pair.py)."""
 
     version: Version
     standin: bool = False
+    rustc: Version | None = None
 
     def expand(self, text: str) -> str:
-        """Return `text` with the version in it."""
-        return text.replace("{version}", self.version)
+        """Return `text` with the version, and the toolchain if there is one, in it."""
+        text = text.replace("{version}", self.version)
+        return text if self.rustc is None else text.replace("{rustc}", self.rustc)
+
+    def asked(self) -> dict[str, Any]:
+        """Return what a lock's entry answers: all fields but the stand-in flag. What has no `rustc` asks as it did before there was one."""
+        left_out = {"standin"} if self.rustc is not None else {"standin", "rustc"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 class Git(Model):

@@ -17,6 +17,7 @@ class Mark(StrEnum):
     """Where a spec holds."""
 
     LAYER = "layer"
+    IMAGE = "image"
     BOOTED = "booted"
     HOST = "host"
 

@@ -8,11 +8,12 @@ from qtrade.manifest.component import AptComponent
 
 # What a bake reads from the project.
 _COPIED = ("manifests", "ansible", "packer", "tests/standins", "flash/agent")
-# Where the roles put the components that are folders.
+# Where the roles put the components that are folders or files of the project.
 _PLACES = {
     "qtrade-agent": "usr/lib/qtrade/agent",
     "agave": "opt/agave/{version}",
-    "geyser": "opt/yellowstone/{version}",
+    "geyser": "opt/yellowstone/{version}/libyellowstone_grpc_geyser.so",
+    "geyser-config-check": "opt/yellowstone/{version}/config-check",
     "qtrade-client": "opt/qtrade-client/{version}",
 }
 # Must be there before the package: else it makes a database cluster.
@@ -74,11 +75,12 @@ def lay_files(project: Path, recipe: Recipe, target: Path) -> None:
                 place.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
     for name, place in _PLACES.items():
         component = recipe.components[name]
-        shutil.copytree(
-            project / getattr(component, "path", ""),
-            target / place.format(version=component.version),
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        source, copied = project / getattr(component, "path", ""), target / place.format(version=component.version)
+        if source.is_dir():
+            shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copied)
 
 
 def file_count(folder: Path) -> int:

@@ -42,6 +42,7 @@ RECIPE: dict[str, Any] = {
             "kind": "source",
             "git": {"url": "https://git.example.org/x", "tag": "v1", "commit": COMMIT},
             "version": "1",
+            "rustc": "1.96.1",
             "standin": False,
             "build": {
                 "packages": ["gcc"],

@@ -3,62 +3,153 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 LIBRARY = "/opt/yellowstone/current/libyellowstone_grpc_geyser.so"
-TOP_KEYS = {"libpath", "log", "tokio", "grpc", "prometheus"}
+CONFIG_CHECK = "/opt/yellowstone/current/config-check"
+BASE = "/etc/yellowstone/base.json"
+LIVE = "/run/yellowstone/config.json"
+PREPARE = "/usr/lib/qtrade/geyser/prepare.py"
+STREAM = "/usr/lib/qtrade/geyser/stream.py"
+DROP_IN = "/usr/lib/systemd/system/agave-validator.service.d/20-geyser.conf"
+TEST_VALIDATOR = "/opt/agave/current/bin/solana-test-validator"
+WORK = "/run"  # of the chroot, in memory
+METRICS = "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8999/metrics', timeout=10).read().decode())\""
+# Starts the validator on the baked config and goes on as soon as the stream tells slots; its own words are kept for the failure.
+LOAD_TEST = (
+    f"{TEST_VALIDATOR} --reset --quiet --bind-address 127.0.0.1 --ledger {WORK}/ledger --geyser-plugin-config {BASE} "
+    f">{WORK}/load-test.log 2>&1 & pid=$!; for try in $(seq 120); do kill -0 $pid 2>/dev/null || break; "
+    f"{STREAM} --config {BASE} --seconds 20 >{WORK}/load-test.json && break; sleep 0.5; done; "
+    f"{METRICS} >{WORK}/load-test.metrics; kill $pid 2>/dev/null; wait $pid; echo $? >{WORK}/load-test.exit"
+)
 
 
-def read_version(host: Host, path: str) -> dict[str, str]:
-    """Return version.yml of a component."""
-    return yaml.safe_load(host.file(path).content_string)
+def version(host: Host) -> str:
+    """Return the version of the plugin."""
+    return host.check_output("readlink /opt/yellowstone/current")
+
+
+def as_sol(host: Host, command: str) -> Any:
+    """Run one of the commands that operator may run as the validator's user."""
+    return host.run(f"sudo -n -u sol {command}")
 
 
 @pytest.mark.layer
 @pytest.mark.booted
-def test_current_is_the_version_that_was_built(host: Host) -> None:
-    version = read_version(host, "/opt/yellowstone/current/version.yml")
-    assert host.check_output("readlink /opt/yellowstone/current") == version["version"]
-    assert version["version"].endswith(f"+solana.{version['solana']}")
+def test_plugin_and_its_check_are_there(host: Host) -> None:
+    assert "+solana." in version(host)
     assert host.file(LIBRARY).mode == 0o644
+    assert host.file(CONFIG_CHECK).mode == 0o755
 
 
 @pytest.mark.layer
 @pytest.mark.booted
-def test_config_has_only_known_keys(host: Host) -> None:
-    config = json.loads(host.file("/etc/yellowstone/config.json").content_string)
-    assert set(config) <= TOP_KEYS
+def test_config_check_takes_the_baked_config(host: Host) -> None:
+    assert "Config is OK!" in host.check_output(f"{CONFIG_CHECK} --config {BASE}")
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize(
+    ("part", "key"), [((), "block_fail_action"), (("grpc",), "fail_on"), (("grpc", "listen", 0), "port")]
+)
+def test_keys_of_other_versions_are_refused(host: Host, part: tuple[Any, ...], key: str) -> None:
+    config = json.loads(host.file(BASE).content_string)
+    inner = config
+    for step in part:
+        inner = inner[step]
+    inner[key] = "log"
+    text = json.dumps(config)
+    for program in (f"{PREPARE} --check", f"{CONFIG_CHECK} --config"):
+        done = host.run(f"f=$(mktemp) && printf %s '{text}' >$f && {program} $f; code=$?; rm $f; exit $code")
+        assert done.failed
+        assert key in done.stderr
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+def test_image_serves_loopback_only_and_holds_no_token(host: Host) -> None:
+    config = json.loads(host.file(BASE).content_string)
     assert config["libpath"] == LIBRARY
-    assert config["prometheus"]["address"].startswith("127.0.0.1:")
+    assert [listen["address"] for listen in config["grpc"]["listen"]] == ["127.0.0.1:10000"]
+    assert config["prometheus"] == {"address": "127.0.0.1:8999"}
+    assert "x_token" not in config["grpc"]
+    assert host.check_output("readlink /etc/yellowstone/config.json") == LIVE
 
 
 @pytest.mark.layer
 @pytest.mark.booted
-def test_plugin_fits_the_validator(host: Host) -> None:
-    if not host.file("/opt/agave/current").exists:
-        pytest.skip("no validator in these layers")
-    solana = read_version(host, "/opt/yellowstone/current/version.yml")["solana"]
+@pytest.mark.parametrize("name", ["geyser_x_token", "geyser_tls_cert", "geyser_tls_key"])
+def test_secrets_are_credentials_of_the_validator(host: Host, name: str) -> None:
+    lines = host.file(DROP_IN).content_string.splitlines()
+    assert f"LoadCredentialEncrypted={name}:/run/qtrade/state/credstore/{name}" in lines
+    assert f"SetCredential={name}:none" in lines
+    assert f"ExecStartPre={PREPARE}" in lines
+
+
+@pytest.mark.layer
+def test_nobody_runs_more_than_the_proof_as_the_validator(host: Host) -> None:
+    assert host.file("/etc/sudoers.d/20-geyser").mode == 0o440
+    grants = [line for line in host.file("/etc/sudoers.d/20-geyser").content_string.splitlines() if " ALL = " in line]
+    assert all(line.endswith("(sol) NOPASSWD: QTRADE_GEYSER") for line in grants)
+
+
+@pytest.mark.image
+def test_plugin_is_of_the_minor_version_of_the_validator(host: Host) -> None:
+    solana = version(host).partition("+solana.")[2]
     validator = host.check_output("/opt/agave/current/bin/agave-validator --version").split()[1]
     assert solana.split(".")[:2] == validator.split(".")[:2]
 
 
+@pytest.mark.image
+def test_validator_loads_the_plugin_and_streams(host: Host) -> None:
+    """The load test: the baked validator, the baked plugin, the baked config; exit code 139 is what a pair that does not fit gives."""
+    if not host.file(TEST_VALIDATOR).exists:
+        pytest.skip("the validator's build has no solana-test-validator (its development programs)")
+    host.run(LOAD_TEST)
+    told, words, code = (host.file(f"{WORK}/load-test.{name}").content_string for name in ("json", "log", "exit"))
+    assert json.loads(told or "{}").get("ok"), f"exit {code.strip()}: {told} {words[-1000:]}"
+    metrics = host.file(f"{WORK}/load-test.metrics").content_string
+    line = next(line for line in metrics.splitlines() if line.startswith("yellowstone_grpc_geyser_version{"))
+    assert f'solana="{version(host).partition("+solana.")[2]}"' in line
+
+
 @pytest.mark.host
-def test_grpc_and_metrics_listen(host: Host) -> None:
-    assert host.socket("tcp://0.0.0.0:10000").is_listening
+def test_grpc_and_metrics_listen_on_loopback_only(host: Host) -> None:
+    assert host.socket("tcp://127.0.0.1:10000").is_listening
     assert host.socket("tcp://127.0.0.1:8999").is_listening
+    assert not host.socket("tcp://0.0.0.0:8999").is_listening
+
+
+@pytest.mark.host
+def test_config_check_takes_the_live_config(host: Host) -> None:
+    done = as_sol(host, f"{CONFIG_CHECK} --config {LIVE}")
+    assert "Config is OK!" in done.stdout, done.stderr
+    assert host.run(f"cat {LIVE}").failed, "only the validator may read the token"
+
+
+@pytest.mark.host
+def test_stream_tells_slots_to_who_has_the_token(host: Host) -> None:
+    done = as_sol(host, STREAM)
+    slots = json.loads(done.stdout)["slots"]
+    assert done.rc == 0, done.stdout
+    assert slots == sorted(slots)
+    assert slots[-1] > slots[0]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("stranger", ["--without-token", "--wrong-token"])
+def test_stream_is_refused_to_strangers(host: Host, stranger: str) -> None:
+    done = as_sol(host, f"{STREAM} {stranger}")
+    assert (done.rc, json.loads(done.stdout)["status"]) == (2, "16"), done.stdout
 
 
 @pytest.mark.host
 def test_metrics_have_the_names_of_this_version(host: Host) -> None:
-    command = (
-        "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8999/metrics').read().decode())\""
-    )
-    metrics = host.check_output(command)
+    metrics = host.check_output(METRICS)
     for name in ("version", "slot_status", "message_queue_size", "invalid_full_blocks_total"):
         assert f"yellowstone_grpc_geyser_{name}" in metrics
