@@ -146,7 +146,7 @@ def debootstrap(
             *sources,
         ],
         timeout_s=1800,
-        # No initramfs by the kernel's hook (read by /etc/kernel/postinst.d/initramfs-tools): a bake makes its own, and nothing ships that one.
+        # No initramfs by the kernel's hook (/etc/kernel/postinst.d/initramfs-tools reads this): a bake makes its own, which is shipped.
         env={"SOURCE_DATE_EPOCH": str(epoch), "INITRD": "No"},
     )
 
