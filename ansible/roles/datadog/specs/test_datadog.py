@@ -125,6 +125,13 @@ def test_host_metrics_come_by_a_timer_that_leaves_the_boot_alone(host: Host) -> 
     assert host.file("/usr/lib/systemd/system/qtrade-host-metrics.timer").contains("^OnBootSec=5min$")
 
 
+@pytest.mark.booted
+@pytest.mark.host
+def test_host_metrics_fail_no_unit(host: Host) -> None:
+    shown = host.check_output("systemctl show --property=Result,ExecMainStatus qtrade-host-metrics.service")
+    assert sorted(shown.split()) == ["ExecMainStatus=0", "Result=success"]
+
+
 @pytest.mark.layer
 def test_every_metric_source_that_is_missing_is_itself_a_metric(host: Host) -> None:
     # No systemd, no chrony, no boot facts in a chroot: the program ends well all the same.
