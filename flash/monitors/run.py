@@ -29,7 +29,7 @@ class OpenMonitors:
 def open_monitors(
     settings: Settings, env: str, version: str | None, *, recipe: str, url: str | None = None
 ) -> Iterator[OpenMonitors]:
-    """Give the plan for environment `env`. `url` takes the place of the site's address (DD_URL).
+    """Give the plan for environment `env`. `url` takes the place of the site's address (QTRADE_DATADOG_URL).
 
     Raises `NotFound` for an unknown environment, version or secret, `BadInput` for wrong data, `ToolError` when Datadog refuses.
     """

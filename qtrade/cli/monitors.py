@@ -36,7 +36,9 @@ def plan(
     """Show what Datadog lacks, has otherwise, or has too much: `qtrade monitors plan --env production --recipe production`."""
     from flash.monitors.run import open_monitors  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    with open_monitors(load_settings(), env, version, recipe=recipe, url=os.environ.get("DD_URL")) as monitors:
+    with open_monitors(
+        load_settings(), env, version, recipe=recipe, url=os.environ.get("QTRADE_DATADOG_URL")
+    ) as monitors:
         _show(monitors.plan, as_json=as_json)
 
 
@@ -55,7 +57,9 @@ def apply(
     from flash.monitors.run import open_monitors  # noqa: PLC0415
 
     reporter = ConsoleReporter()
-    with open_monitors(load_settings(), env, version, recipe=recipe, url=os.environ.get("DD_URL")) as monitors:
+    with open_monitors(
+        load_settings(), env, version, recipe=recipe, url=os.environ.get("QTRADE_DATADOG_URL")
+    ) as monitors:
         if dry_run:
             _show(monitors.plan, as_json=as_json)
             return

@@ -26,7 +26,7 @@ def cli(tmp_path, monkeypatch, capsys, datadog) -> Cli:
     part = ImageComponent(name="geyser", version="15.1.2+solana.4.2.0", sha256=sha("x"), standin=True)
     publish_image(settings, components=(part,))
     given = {"QTRADE_PROJECT": settings.project, "QTRADE_STATE_DIR": settings.state_dir, "QTRADE_STORE": settings.store}
-    given |= {"DD_URL": datadog.url, "DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
+    given |= {"QTRADE_DATADOG_URL": datadog.url, "DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
     for name, value in given.items():
         monkeypatch.setenv(name, str(value))
     return Cli(monkeypatch, capsys)

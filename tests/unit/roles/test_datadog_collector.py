@@ -2,6 +2,11 @@
 
 import importlib.machinery
 import importlib.util
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,7 +96,54 @@ def test_bodies_are_looked_at_where_the_version_can(credentials) -> None:
         check(render(datadog_collector_version="0.137.0"), "0.121.0")
 
 
-def test_without_its_key_the_collector_ends(credentials) -> None:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def write_config(folder: Path, ports: list[int]) -> Path:
+    """Write the role's config with other ports, and its queue in `folder`."""
+    text = render().replace("/var/lib/otelcol-contrib", str(folder)).replace("port: 18888", f"port: {ports[3]}")
+    for port, other in zip((14317, 14318, 13133), ports, strict=False):
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{other}")
+    config = folder / "config.yaml"
+    config.write_text(text)
+    return config
+
+
+def test_with_its_key_the_collector_listens_and_without_it_ends(credentials) -> None:
+    ports = free_ports(4)
+    command = [sys.executable, STANDIN, f"--config={write_config(credentials, ports)}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as collector:
+        assert "Everything is ready" in collector.stdout.readline()
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[2]}", timeout=10) as answer:
+            assert answer.status == 200
+        for port in ports:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        collector.kill()
+    (credentials / "datadog_api_key").unlink()
+    # At once, each time: the unit's condition keeps systemd from starting it again and again.
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert "unable to read the file" in ended.stderr
+
+
+def test_without_its_queue_the_collector_ends(credentials, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("queue")
+    config = write_config(folder, free_ports(4))
+    config.write_text(config.read_text().replace(f"directory: {folder}", "directory: /nonexistent"))
+    ended = subprocess.run(
+        [sys.executable, STANDIN, f"--config={config}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1
+    assert "must exist and be writable" in ended.stderr
+
+
+def test_without_its_key_a_config_is_refused(credentials) -> None:
     (credentials / "datadog_api_key").unlink()
     with pytest.raises(COLLECTOR.ConfigError, match="unable to read the file"):
         check(render(), "0.121.0")

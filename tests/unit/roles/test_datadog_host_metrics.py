@@ -165,27 +165,35 @@ def test_a_source_that_fails_is_a_metric_and_stops_no_other(capsys) -> None:
     assert "bad: OSError('gone')" in capsys.readouterr().err
 
 
-def test_the_dear_sources_are_read_every_ten_minutes(tmp_path) -> None:
-    stamp = tmp_path / "slow"
-    assert METRICS.is_slow_due(stamp, 0.0)
-    stamp.touch()
-    now = stamp.stat().st_mtime
-    assert [METRICS.is_slow_due(stamp, now + later) for later in (0, 599, 600)] == [False, False, True]
+def test_the_dear_sources_are_read_every_hour_and_sent_every_minute(tmp_path) -> None:
+    kept, reads = tmp_path / "slow", []
+
+    def read():
+        reads.append(1)
+        return [METRICS.Metric("wear", len(reads))]
+
+    sources = {"dear": read}
+    first = ["qtrade.wear:1|g", "qtrade.source.failed:0|g|#source:dear"]
+    assert METRICS.collect_slow(sources, kept, 0.0) == first
+    written = kept.stat().st_mtime
+    assert METRICS.collect_slow(sources, kept, written + 3599) == first
+    assert len(reads) == 1
+    assert METRICS.collect_slow(sources, kept, written + 3600)[0] == "qtrade.wear:2|g"
 
 
 def test_datagrams_hold_whole_lines_and_arrive() -> None:
-    metrics = [METRICS.Metric("unit.failed", 1, {"unit": f"unit-{number:03}.service"}) for number in range(100)]
+    sent = lines(METRICS.Metric("unit.failed", 1, {"unit": f"unit-{number:03}.service"}) for number in range(100))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
         agent.bind(("127.0.0.1", 0))
         agent.settimeout(5)
-        METRICS.send(metrics, agent.getsockname())
+        METRICS.send(sent, agent.getsockname())
         got: list[str] = []
-        while len(got) < len(metrics):
+        while len(got) < len(sent):
             datagram = agent.recv(65536)
             assert len(datagram) <= METRICS.DATAGRAM_BYTES
             got += datagram.decode().split("\n")
-    assert got == lines(metrics)
+    assert got == sent
 
 
 def test_nobody_listening_is_no_fault() -> None:
-    METRICS.send([METRICS.Metric("x", 1)], ("127.0.0.1", 9))
+    METRICS.send(["qtrade.x:1|g"], ("127.0.0.1", 9))

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -15,12 +16,14 @@ CREDENTIAL = "/run/qtrade/state/credstore/datadog_api_key"
 AGENT_CONFIG = "/etc/datadog-agent/datadog.yaml"
 COLLECTOR_CONFIG = "/etc/otelcol-contrib/config.yaml"
 CHECK = "/usr/bin/python3 -IB /usr/lib/qtrade/datadog/check_collector.py"
-LISTENING = ("tcp://127.0.0.1:5001", "udp://127.0.0.1:8125", "tcp://127.0.0.1:4317", "tcp://127.0.0.1:4318")
-LISTENING += ("tcp://127.0.0.1:14317", "tcp://127.0.0.1:14318", "tcp://127.0.0.1:13133", "tcp://127.0.0.1:18888")
-# The packages' own defaults: pprof, zpages, jaeger, zipkin, the Collector's telemetry, APM.
-CLOSED = (1777, 55679, 14250, 14268, 9411, 8888, 8126)
-# Each is wanted by the package's datadog-agent.service.
-MASKED = ("installer", "trace", "process", "sysprobe", "security", "ddot")
+LISTENING = ("tcp://127.0.0.1:5001", "udp://127.0.0.1:8125", "tcp://127.0.0.1:14317", "tcp://127.0.0.1:14318")
+LISTENING += ("tcp://127.0.0.1:13133", "tcp://127.0.0.1:18888")
+# The Agent's OTLP and APM, which a recipe may switch.
+SWITCHED = (4317, 4318, 8126)
+# The packages' own defaults: pprof, zpages, jaeger, zipkin, the Collector's telemetry.
+CLOSED = (1777, 55679, 14250, 14268, 9411, 8888)
+# Each is wanted by the package's datadog-agent.service, but never run; trace and process are, where the recipe asks for them.
+MASKED = ("installer", "sysprobe", "security", "ddot")
 
 
 @pytest.mark.layer
@@ -61,7 +64,10 @@ def test_nothing_updates_or_configures_the_agent_from_outside(host: Host) -> Non
     config = host.file(AGENT_CONFIG).content_string
     assert "\nremote_updates: false\n" in config
     assert "\nremote_configuration:\n  enabled: false\n" in config
-    for name in MASKED:
+    settings = yaml.safe_load(config)
+    masked = [*MASKED, *([] if settings["apm_config"]["enabled"] else ["trace"])]
+    masked += [] if settings["process_config"]["process_collection"]["enabled"] else ["process"]
+    for name in masked:
         assert host.file(f"/etc/systemd/system/datadog-agent-{name}.service").linked_to == "/dev/null"
     assert host.run("grep -ril datadog /etc/apt").stdout == ""
 
@@ -107,9 +113,23 @@ def test_collector_refuses_a_config_that_is_wrong(host: Host) -> None:
 
 
 @pytest.mark.layer
+def test_the_journal_goes_one_way_at_most(host: Host) -> None:
+    by_agent = "\nlogs_enabled: true\n" in host.file(AGENT_CONFIG).content_string
+    by_collector = "\n  journald:\n" in host.file(COLLECTOR_CONFIG).content_string
+    assert not (by_agent and by_collector)
+    assert host.file("/etc/datadog-agent/conf.d/journald.d/conf.yaml").exists == by_agent
+
+
+@pytest.mark.layer
 def test_host_metrics_come_by_a_timer_that_leaves_the_boot_alone(host: Host) -> None:
-    assert host.check_output("systemctl is-enabled qtrade-host-metrics.timer") == "enabled"
     assert host.file("/usr/lib/systemd/system/qtrade-host-metrics.timer").contains("^OnBootSec=5min$")
+
+
+@pytest.mark.booted
+@pytest.mark.host
+def test_host_metrics_fail_no_unit(host: Host) -> None:
+    shown = host.check_output("systemctl show --property=Result,ExecMainStatus qtrade-host-metrics.service")
+    assert sorted(shown.split()) == ["ExecMainStatus=0", "Result=success"]
 
 
 @pytest.mark.layer
@@ -131,6 +151,14 @@ def test_service_runs(host: Host, unit: str) -> None:
 @pytest.mark.parametrize("address", LISTENING)
 def test_listens_on_loopback(host: Host, address: str) -> None:
     assert host.socket(address).is_listening
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("port", SWITCHED)
+def test_what_a_recipe_switches_is_on_loopback_or_closed(host: Host, port: int) -> None:
+    # The config is the Agent's alone to read; its unit tells which of these it brings.
+    assert not host.socket(f"tcp://0.0.0.0:{port}").is_listening
+    assert not host.socket(f"tcp://:::{port}").is_listening
 
 
 @pytest.mark.host

@@ -1,8 +1,9 @@
 """Measure what neither Agent nor Collector does, and send it to the Agent (DogStatsD): `host_metrics.py UNIT ...`.
 
 Every minute: units that failed or keep restarting, the clock, the config generation, how the host booted, whether the validator keeps
-up, when the last backup began. Every ten minutes, since it is dearer: the boot choice and the wear of the NVMe disks. A source that
-cannot be read is itself a metric; it never fails the unit, for a failed unit would make a healthy host look sick.
+up, when the last backup began. Every hour, since it mounts the ESP and asks the disks: the boot choice and the wear of the NVMe disks;
+in between the last values are sent again. A source that cannot be read is itself a metric; it never fails the unit, for a failed unit
+would make a healthy host look sick.
 """
 
 import json
@@ -21,11 +22,11 @@ from pathlib import Path
 
 AGENT = ("127.0.0.1", 8125)
 RUN = Path("/run/qtrade")
-STAMP = Path("/run/qtrade-host-metrics/slow")
+KEPT = Path("/run/qtrade-host-metrics/slow")
 DEVICES = Path("/dev")
 READY = Path("/usr/lib/qtrade/agave/ready.py")
 STAMPS = Path("/var/lib/systemd/timers")
-SLOW_S = 600
+SLOW_S = 3600
 # A datagram that the Agent takes whole, also where the loopback's MTU is an Ethernet's.
 DATAGRAM_BYTES = 1400
 PROGRAM_TIMEOUT_S = 20
@@ -177,14 +178,6 @@ def read_nvme(devices: Path) -> Iterator[Metric]:
             yield from parse_health_log(read_health_log(device), device.name)
 
 
-def is_slow_due(stamp: Path, now: float) -> bool:
-    """Say whether ten minutes have passed since the dear sources were last read."""
-    try:
-        return now - stamp.stat().st_mtime >= SLOW_S
-    except FileNotFoundError:
-        return True
-
-
 def collect(sources: Mapping[str, Callable[[], Iterable[Metric]]]) -> list[Metric]:
     """Return the metrics of all sources; one that fails gives the metric that it failed."""
     found: list[Metric] = []
@@ -200,10 +193,24 @@ def collect(sources: Mapping[str, Callable[[], Iterable[Metric]]]) -> list[Metri
     return found
 
 
-def pack(metrics: Iterable[Metric]) -> Iterator[bytes]:
-    """Return as few datagrams as hold all metrics."""
+def collect_slow(sources: Mapping[str, Callable[[], Iterable[Metric]]], kept: Path, now: float) -> list[str]:
+    """Return the lines of the dear sources: those kept in a file while they are young, else new ones, which are kept."""
+    try:
+        if now - kept.stat().st_mtime < SLOW_S:
+            return kept.read_text().splitlines()
+    except FileNotFoundError:
+        pass
+    lines = [metric.line() for metric in collect(sources)]
+    fresh = kept.with_suffix(".new")
+    fresh.write_text("".join(f"{line}\n" for line in lines))
+    fresh.replace(kept)
+    return lines
+
+
+def pack(lines: Iterable[str]) -> Iterator[bytes]:
+    """Return as few datagrams as hold all lines."""
     held = b""
-    for line in (metric.line().encode() for metric in metrics):
+    for line in (line.encode() for line in lines):
         if held and len(held) + 1 + len(line) > DATAGRAM_BYTES:
             yield held
             held = b""
@@ -212,10 +219,10 @@ def pack(metrics: Iterable[Metric]) -> Iterator[bytes]:
         yield held
 
 
-def send(metrics: Iterable[Metric], address: tuple[str, int]) -> None:
+def send(lines: Iterable[str], address: tuple[str, int]) -> None:
     """Send the metrics. Nobody may listen, or a firewall forbid it: that is no fault of ours."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        for datagram in pack(metrics):
+        for datagram in pack(lines):
             try:
                 link.sendto(datagram, address)
             except OSError as error:
@@ -232,11 +239,12 @@ def main(units: list[str]) -> None:
         "validator": lambda: read_ready(READY),
         "backups": lambda: read_backups(STAMPS, time.time()),
     }
-    if is_slow_due(STAMP, time.time()):
-        sources["status"] = lambda: parse_status(run("/usr/bin/qtrade-agent", "status"))
-        sources["nvme"] = lambda: read_nvme(DEVICES)
-        STAMP.touch()
-    send(collect(sources), AGENT)
+    slow: dict[str, Callable[[], Iterable[Metric]]] = {
+        "status": lambda: parse_status(run("/usr/bin/qtrade-agent", "status")),
+        "nvme": lambda: read_nvme(DEVICES),
+    }
+    lines = [metric.line() for metric in collect(sources)]
+    send([*lines, *collect_slow(slow, KEPT, time.time())], AGENT)
 
 
 if __name__ == "__main__":
