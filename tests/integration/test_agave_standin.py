@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.roles.agave.conftest import PROGRAMS, PROJECT, ROLE, load_module
+from tests.unit.roles.agave.conftest import PROGRAMS, PROJECT, ROLE, install_start, load_module
 
 pytestmark = pytest.mark.integration
 
@@ -216,6 +216,17 @@ def test_xdp_starts_with_its_capabilities(node) -> None:
         node.command("--no-voting", capabilities=frozenset(CAPABILITIES)), stderr=subprocess.PIPE, text=True
     )
     wait_for(node.ready.exists, lambda: node.process.poll() is None, node.process.stderr.read)
+
+
+@pytest.mark.parametrize(("has_xdp", "held"), [(False, 0), (True, (1 << 12) | (1 << 13))])
+def test_the_start_gives_up_the_units_capabilities_where_xdp_is_off(has_xdp, held, node) -> None:
+    program = install_start(node.folder, {"xdp": has_xdp})
+    for name in ("start.py", "start.json", "validator.json"):
+        (node.folder / name).chmod(0o644)
+    command = node.command(capabilities=frozenset(CAPABILITIES))
+    command = [*command[: command.index("--") + 1], "/usr/bin/python3", *program, "--", "--snapshots", "/nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert int(done.stdout.split()[1], 16) == held
 
 
 def test_limits_are_checked(node) -> None:

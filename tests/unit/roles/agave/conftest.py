@@ -1,6 +1,7 @@
 """The role agave as its programs and its table are in the checkout."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,32 @@ def table() -> Callable[..., dict[str, Any]]:
         return {short.get(name, name): render(found[f"agave_{name}"], {**defaults, **variables}) for name in names}
 
     return read
+
+
+XDP = {
+    "needs_cores": False,
+    "off": "--no-xdp",
+    "interface": "--xdp-interface",
+    "cpu_cores": "--xdp-cpu-cores",
+    "zero_copy": "--xdp-zero-copy",
+}
+
+
+def install_start(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Lay start.py with its paths in a folder, and a validator that tells its capabilities and arguments; return Python's arguments."""
+    table = {"host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}}, "xdp": XDP}
+    (folder / "start.json").write_text(json.dumps(table))
+    (folder / "validator.json").write_text(json.dumps(config))
+    program = folder / "validator"
+    program.write_text('#!/bin/sh\ngrep CapPrm /proc/self/status\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    text = (PROGRAMS / "start.py").read_text()
+    for old, new in (
+        ("/opt/agave/current/bin/agave-validator", program),
+        ("/usr/lib/qtrade/agave/start.json", folder / "start.json"),
+        ("/run/qtrade/state/config/current/agave/validator.json", folder / "validator.json"),
+    ):
+        assert old in text
+        text = text.replace(old, str(new))
+    (folder / "start.py").write_text(text)
+    return ["-ISB", str(folder / "start.py")]

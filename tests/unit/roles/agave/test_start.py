@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.unit.roles.agave.conftest import PROGRAMS
+from tests.unit.roles.agave.conftest import XDP, install_start
 
 pytestmark = pytest.mark.unit
 
@@ -70,15 +70,6 @@ def test_snapshots_of_anybody_are_refused(missing, start) -> None:
         start.trust_flags({**ONLINE, missing: []})
 
 
-XDP = {
-    "needs_cores": False,
-    "off": "--no-xdp",
-    "interface": "--xdp-interface",
-    "cpu_cores": "--xdp-cpu-cores",
-    "zero_copy": "--xdp-zero-copy",
-}
-
-
 def test_xdp_flags_are_those_of_the_version(start) -> None:
     on = {"xdp": True, "xdp_interface": "eno1", "xdp_cpu_cores": "2", "xdp_zero_copy": True}
     assert start.xdp_flags(XDP, on, []) == ["--xdp-interface", "eno1", "--xdp-cpu-cores", "2", "--xdp-zero-copy"]
@@ -106,23 +97,13 @@ def test_the_plugin_of_the_image_is_loaded_from_where_its_role_says(start, tmp_p
 
 def run_start(tmp_path, config, *, show=("--show",)):
     """Run the program with its paths in a folder."""
-    table = {"host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}}, "xdp": XDP}
-    (tmp_path / "start.json").write_text(json.dumps(table))
-    (tmp_path / "validator.json").write_text(json.dumps(config))
-    program = tmp_path / "validator"
-    program.write_text('#!/bin/sh\ngrep CapPrm /proc/self/status\nprintf "%s\\n" "$@"\n')
-    program.chmod(0o755)
-    text = (PROGRAMS / "start.py").read_text()
-    for old, new in (
-        ("/opt/agave/current/bin/agave-validator", program),
-        ("/usr/lib/qtrade/agave/start.json", tmp_path / "start.json"),
-        ("/run/qtrade/state/config/current/agave/validator.json", tmp_path / "validator.json"),
-    ):
-        assert old in text
-        text = text.replace(old, str(new))
-    (tmp_path / "start.py").write_text(text)
-    command = [sys.executable, "-IB", tmp_path / "start.py", *show, "--", "--snapshots", "/nowhere"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(
+        [sys.executable, *install_start(tmp_path, config), *show, "--", "--snapshots", "/nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
 
 
 def test_show_prints_and_starts_nothing(tmp_path) -> None:
@@ -143,6 +124,18 @@ def test_the_program_becomes_the_validator(tmp_path) -> None:
         "--no-xdp",
     ]
     assert "no snapshot here" in done.stderr
+
+
+def test_without_a_config_the_ledger_is_limited(start, tmp_path) -> None:
+    assert start.read_config(tmp_path / "none") == {"limit_ledger_size": 200_000_000, "snapshot_max_age_s": 1800}
+
+
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_config_that_cannot_be_read_is_no_missing_one(content, start, tmp_path) -> None:
+    path = tmp_path / "validator.json"
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(start.ConfigError, match="cannot be read"):
+        start.read_config(path)
 
 
 def test_a_config_that_cannot_work_ends_without_a_restart(tmp_path) -> None:

@@ -9,6 +9,7 @@ Exit code 0: ready, 1: not ready (or not by the deadline), 2: wrong usage or con
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import json
 import sys
@@ -154,7 +155,9 @@ def observe(settings: Settings, init_complete: Path) -> Observation:
 
 def read_settings(interfaces: Path, config: Path) -> Settings:
     """Read the image's interfaces and the host's config. Raises `ValueError` or `OSError`."""
-    given = {**DEFAULTS, **(json.loads(config.read_text()) if config.exists() else {})}
+    given: dict[str, Any] = dict(DEFAULTS)
+    with contextlib.suppress(FileNotFoundError):
+        given |= json.loads(config.read_text())
     ports = {one["name"]: one.get("port") for one in json.loads(interfaces.read_text())["interfaces"]}
     bind = ipaddress.ip_address(given["rpc_bind"])
     host = ("127.0.0.1" if bind.version == 4 else "[::1]") if bind.is_unspecified else str(bind)

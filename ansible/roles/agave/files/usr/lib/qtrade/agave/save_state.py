@@ -15,6 +15,8 @@ from pathlib import Path
 
 LEDGER = Path("/mnt/ledger")
 STATE = Path("/var/lib/agave")
+# start.py's exit code for a config that cannot work: nothing had run.
+REFUSED = "78"
 PATTERNS = ("tower-*.bin", "vote_history-*.bin")
 
 
@@ -73,7 +75,7 @@ def main(keep: int) -> int:
     note.rename(STATE / "last-stop.json")
     if made:
         sys.stderr.write(f"agave: tower and vote history copied to {made}\n")
-    if not stop["graceful"]:
+    if not stop["graceful"] and stop["status"] != REFUSED:
         sys.stderr.write("agave: it was not ended by `exit`: the next start loads a snapshot and takes longer\n")
     return 0
 

@@ -38,6 +38,16 @@ class ConfigError(Exception):
     """The host's config cannot work with this image."""
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the host's config; without one a host runs on loopback, alone. Raises `ConfigError` for one that cannot be read."""
+    try:
+        return {**FALLBACK, **json.loads(path.read_text())}
+    except FileNotFoundError:
+        return dict(FALLBACK)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; push the host's config") from error
+
+
 def host_flags(rules: dict[str, Any], config: dict[str, Any]) -> list[str]:
     """Return the flags of the config's values; empty values give none."""
     words: list[str] = []
@@ -143,8 +153,8 @@ def main(arguments: list[str]) -> int:
     is_shown = arguments[:1] == ["--show"]
     baked = arguments[arguments.index("--") + 1 :]
     snapshots = Path(baked[baked.index("--snapshots") + 1])
-    config = {**FALLBACK, **(json.loads(CONFIG.read_text()) if CONFIG.exists() else {})}
     try:
+        config = read_config(CONFIG)
         words, reason = plan(json.loads(TABLE.read_text()), config, baked, snapshots, time.time())
     except ConfigError as error:
         sys.stderr.write(f"agave: {error}\n")
