@@ -84,9 +84,7 @@ def serve_production(web: Upstream, components: dict[str, Any], folder: Path) ->
     commit = _make_agave(folder / "git/anza-xyz/agave.git", components["agave"]["version"])
     port = free_port()
     found = Upstreams(web, port, "", commit)
-    for name, fields in components.items():
-        if fields["kind"] == "github":
-            found.contents[name] = _add_release(web, name, fields)
+    found.contents |= _add_releases(web, components)
     found.contents["datadog-agent"], found.fingerprint = _add_apt(web, components["datadog-agent"], folder)
     argv = ["git", "daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}"]
     daemon = subprocess.Popen([*argv, f"--base-path={folder / 'git'}"], stderr=subprocess.DEVNULL)
@@ -106,18 +104,32 @@ def _wait_for_git(url: str) -> None:
     raise AssertionError(f"{url} does not answer")
 
 
-def _add_release(web: Upstream, name: str, fields: dict[str, Any]) -> bytes:
-    """Add the release with the asset, upstream's checksum file where the recipe names one, and an asset of no interest."""
-    version = fields["version"]
-    asset = fields["asset"].replace("{version}", version)
-    content = f"{name} {version} ".encode() * 10_000
-    assets = {"unrelated.txt": b"x", asset: content}
-    if "checksums" in fields:
-        lines = [f"{hashlib.sha256(body).hexdigest()}  {item}\n" for item, body in assets.items()]
-        assets[fields["checksums"].replace("{version}", version)] = "".join(lines).encode()
-    tag = fields.get("tag", "v{version}").replace("{version}", version)
-    web.add_release(fields["repository"], tag, assets, private=fields.get("private", False))
-    return content
+def _add_releases(web: Upstream, components: dict[str, Any]) -> dict[str, bytes]:
+    """Add the releases: each with its assets, upstream's checksum file where a component names one, and an asset of no interest."""
+    contents: dict[str, bytes] = {}
+    releases: dict[tuple[str, str], dict[str, bytes]] = {}
+    for name, fields in components.items():
+        if fields["kind"] == "github":
+            contents[name] = f"{name} {fields['version']} ".encode() * 10_000
+            assets = releases.setdefault(_release_of(fields), {"unrelated.txt": b"x"})
+            assets[_expand(fields["asset"], fields)] = contents[name]
+    for fields in components.values():
+        if "checksums" in fields:
+            assets = releases[_release_of(fields)]
+            lines = [f"{hashlib.sha256(body).hexdigest()}  {item}\n" for item, body in assets.items()]
+            assets[_expand(fields["checksums"], fields)] = "".join(lines).encode()
+    private = {_release_of(fields) for fields in components.values() if fields.get("private")}
+    for (repository, tag), assets in releases.items():
+        web.add_release(repository, tag, assets, private=(repository, tag) in private)
+    return contents
+
+
+def _release_of(fields: dict[str, Any]) -> tuple[str, str]:
+    return fields["repository"], _expand(fields.get("tag", "v{version}"), fields)
+
+
+def _expand(text: str, fields: dict[str, Any]) -> str:
+    return text.replace("{version}", fields["version"])
 
 
 def _add_apt(web: Upstream, fields: dict[str, Any], folder: Path) -> tuple[bytes, str]:
