@@ -1,5 +1,6 @@
 """What is done with the data disk: made, adopted, or refused and left alone."""
 
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -112,3 +113,17 @@ def test_sorting_depends_on_no_library(disk: Host) -> None:
         assert disk.psql("SHOW data_checksums", database="postgres") == "on"
     finally:
         disk.stop()
+
+
+def test_the_server_says_when_it_is_ready(disk: Host) -> None:
+    """Its unit is of Type=notify."""
+    disk.python("init_cluster")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(30)
+        listener.bind(str(disk.path("/run/notify")))
+        disk.path("/run/notify").chmod(0o777)
+        disk.start(env={"NOTIFY_SOCKET": "/run/notify"})
+        try:
+            assert b"READY=1" in listener.recv(4096)
+        finally:
+            disk.stop()

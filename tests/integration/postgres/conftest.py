@@ -78,12 +78,12 @@ class Host:
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.path(MOUNT))], check=True)
 
-    def start(self) -> None:
+    def start(self, *, env: dict[str, str] | None = None) -> None:
         program = f"/usr/lib/postgresql/{self.major}/bin/postgres"
         argv = (program, "-D", self.data, f"--config-file=/etc/postgresql/{self.major}/main/postgresql.conf")
         with self.path("/run/server.log").open("ab") as log:
             command = ["chroot", f"--userspec={ACCOUNT}", str(self.root), *argv]
-            self.server = subprocess.Popen(command, stdout=log, stderr=log)
+            self.server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **(env or {})})
         deadline = time.monotonic() + 60
         while self.run("pg_isready", "--quiet", check=False).returncode != 0:
             assert self.server.poll() is None, self.log

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment, StrictUndefined
 
 from flash.config import render_bundle
 from qtrade.errors import BadInput
@@ -282,6 +283,20 @@ def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
         admin.plan_upgrade(server, old, only_check=True)
     with pytest.raises(admin.RefusedError, match="is no cluster below"):
         admin.plan_upgrade(server, tmp_path, only_check=True)
+
+
+# What a recipe may set
+
+
+@pytest.mark.parametrize(("has_backups", "mode"), [(True, "on"), (False, "off")])
+def test_without_backups_nothing_is_archived(mode: str, *, has_backups: bool) -> None:
+    jinja = Environment(undefined=StrictUndefined, trim_blocks=True)
+    values = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    template = jinja.from_string((ROLE / "templates/etc/postgresql/qtrade/postgresql.conf.j2").read_text())
+    lines = template.render({**values, "postgres_backup": has_backups}).splitlines()
+    assert f"archive_mode = {mode}" in lines
+    assert ("archive_command = '/bin/true'" in lines) is has_backups, "an empty command would keep every segment"
+    assert {"fsync = on", "full_page_writes = on", "synchronous_commit = on"} < set(lines)
 
 
 # What a host may set

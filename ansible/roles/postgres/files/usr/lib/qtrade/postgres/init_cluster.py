@@ -144,7 +144,7 @@ With pg_dump, slower, with one server at a time; under the image before:
   sudo -u postgres qtrade-postgres dump {server.mount}/postgresql/dump
 then under this one:
   sudo -u postgres qtrade-postgres make-empty
-  sudo systemctl start postgresql@{server.major}-main.service qtrade-postgres-migrate.service
+  sudo systemctl start qtrade-postgres-migrate.service
   sudo -u postgres qtrade-postgres load {server.mount}/postgresql/dump
 docs/runbooks/postgres.md has all of it, and how to check the result before the old cluster is removed."""
 
