@@ -205,3 +205,10 @@ def test_cores_are_compared_with_those_of_this_machine(tmp_path, monkeypatch, ca
     beyond = max(os.sched_getaffinity(0)) + 1
     assert run(tmp_path, monkeypatch, {"tokio_affinity": str(beyond)}, TOKEN) == 78
     assert f"names core {beyond}" in capsys.readouterr().err
+
+
+def test_a_damaged_config_ends_in_words(tmp_path, monkeypatch, capsys) -> None:
+    assert run(tmp_path, monkeypatch, {}, TOKEN) == 0
+    (tmp_path / "HOST").write_text('{"listen": [')
+    assert prepare.main([]) == 78
+    assert capsys.readouterr().err.startswith("<3>geyser: ")

@@ -209,7 +209,7 @@ def main(arguments: list[str]) -> int:
             )
         else:
             prepare()
-    except Refused as error:
+    except (Refused, OSError, ValueError, LookupError) as error:
         sys.stderr.write(f"<3>geyser: {error}\n")
         return BAD_CONFIG
     return 0
