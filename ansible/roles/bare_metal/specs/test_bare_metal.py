@@ -201,10 +201,7 @@ def test_the_host_program_is_there(host: Host) -> None:
 
 @pytest.mark.layer
 @pytest.mark.booted
-@pytest.mark.parametrize(
-    "package",
-    ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd", "docker.io", "systemd-coredump"],
-)
+@pytest.mark.parametrize("package", ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd"])
 def test_package_is_absent(host: Host, package: str) -> None:
     assert not host.package(package).is_installed
 
@@ -231,20 +228,35 @@ def test_a_package_that_brings_needrestart_or_docker_finds_its_limits(host: Host
 
 
 @pytest.mark.layer
-def test_the_last_words_of_a_kernel_are_kept_and_no_cores(host: Host) -> None:
+def test_docker_runs_where_it_is_installed_and_nobody_is_in_its_group(host: Host) -> None:
+    is_wanted = host.package("docker.io").is_installed
+    assert host.run("systemctl is-enabled docker.service").succeeded == is_wanted
+    assert host.check_output("getent group docker") == "docker:x:403:"
+
+
+@pytest.mark.layer
+def test_the_last_words_of_a_kernel_are_kept(host: Host) -> None:
     assert host.check_output("systemctl is-enabled systemd-pstore.service") == "enabled"
-    assert host.file("/etc/systemd/system.conf.d/10-qtrade.conf").contains("^DefaultLimitCORE=0")
+
+
+@pytest.mark.layer
+def test_cores_are_none_or_bounded(host: Host) -> None:
+    """No core is written unless systemd-coredump, with its limits, takes it."""
+    is_bounded = host.package("systemd-coredump").is_installed
+    limit = host.file("/etc/systemd/system.conf.d/10-qtrade.conf").contains("^DefaultLimitCORE=0")
+    pattern = host.file("/etc/sysctl.d/60-qtrade-host.conf").contains("^kernel.core_pattern = |/bin/false")
+    assert (limit, pattern) == (not is_bounded, not is_bounded)
+    limits = host.file("/etc/systemd/coredump.conf.d/10-qtrade.conf").content_string
+    assert {"ProcessSizeMax", "ExternalSizeMax", "MaxUse"} <= {line.split("=")[0] for line in limits.splitlines()}
 
 
 @pytest.mark.booted
-def test_no_process_leaves_a_core(host: Host) -> None:
-    """Wherever it runs: a validator's core would fill the disk that it stands on."""
-    assert host.check_output("/usr/sbin/sysctl -n kernel.core_pattern") == "|/bin/false"
-    assert host.check_output("systemctl show -P LimitCORE ssh.service systemd-journald.service").split() == ["0", "0"]
-    assert (
-        host.check_output("cd /tmp && sh -c 'ulimit -c unlimited; kill -SEGV \"$$\"'; ls -A /tmp | grep core; true")
-        == ""
-    )
+def test_no_process_leaves_a_core_where_it_runs(host: Host) -> None:
+    """A validator's core would fill the disk that it stands on."""
+    handler = "/usr/lib/systemd/systemd-coredump" if host.package("systemd-coredump").is_installed else "/bin/false"
+    assert host.check_output("/usr/sbin/sysctl -n kernel.core_pattern").split()[0] == f"|{handler}"
+    crash = "cd /tmp && sh -c 'ulimit -c unlimited; kill -SEGV \"$$\"'; ls -A /tmp | grep core; true"
+    assert host.check_output(crash) == ""
 
 
 @pytest.mark.booted
