@@ -12,8 +12,8 @@ VERSION ?= 0.1.0
 
 # For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), the .debs and the signed repository of the stand-ins
 # (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
-# (bmap-tools). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
-PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools
+# (bmap-tools) and of gRPC by another client (curl). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
+PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl
 
 .PHONY: help setup standins tools demo test lint unit integration e2e bench bench-bake schemas
 
@@ -58,10 +58,10 @@ unit: setup ## no root, no network
 	$(BIN)/pytest tests/unit
 
 integration: standins tools ## real tools; root
-	$(RUN) $(BIN)/pytest -n 2 --dist loadfile tests/integration
+	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=15 tests/integration
 
 e2e: standins tools ## boots machines; root
-	$(RUN) $(BIN)/pytest -n 2 --dist loadfile tests/e2e
+	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=25 tests/e2e
 
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
