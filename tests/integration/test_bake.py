@@ -141,8 +141,15 @@ def test_a_killed_bake_leaves_nothing_that_runs_and_the_next_one_completes(tiny)
 
 def test_an_interrupted_bake_ends_what_it_started(tiny) -> None:
     tiny.add_task("two", "ansible.builtin.command", cmd="sleep 600")
-    command = [QTRADE, "bake", "--recipe", "tiny", "--version", "interrupted"]
-    bake = subprocess.Popen(command, env=tiny.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    bake = subprocess.Popen(
+        [QTRADE, "bake", "--recipe", "tiny", "--version", "interrupted"],
+        env=tiny.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run that was started in the background ignores interrupts, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - this process has no threads
+    )
     state = str(tiny.settings.state_dir)
     wait_for(lambda: has_program(str(Path(state, "work/layer-two")), "sleep"), 60)
     bake.send_signal(signal.SIGINT)
