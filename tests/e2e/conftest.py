@@ -48,6 +48,11 @@ class LabRig:
     def sh(self, command: str, *, check: bool = True) -> str:
         return self.operator.run(command, check=check).stdout.strip()
 
+    def rows(self) -> list[str]:
+        """Return the rows that the first boot wrote into PostgreSQL, with their times."""
+        sql = "select name, applied_at from schema_migrations order by 1"
+        return self.sh(f"psql -U qtrade_readonly -d qtrade -Atc '{sql}'").splitlines()
+
     def ledger_sha256(self) -> str:
         with self.host.paths.ledger.open("rb") as disk:
             return hashlib.file_digest(disk, "sha256").hexdigest()

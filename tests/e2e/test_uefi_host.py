@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flash.drivers import driver_for
 from flash.inventory import load_host
 from flash.jobs import JobBuilder, SignedJob
 from flash.lab import host as lab
@@ -46,6 +47,17 @@ def test_init_that_exits_falls_back(uefi: LabRig, settings: Settings, image_010:
     boot_id = arm(uefi, "0.2.0")
     expect_fallback(uefi, "0.2.0", image_010, boot_id)
     assert "Kernel panic" in uefi.host.console.read(begin)
+
+
+def test_a_reinstall_keeps_what_the_data_disk_holds(uefi: LabRig, image_010: str) -> None:
+    """The OS disk is written anew from the network; the host adopts the cluster that its first boot made."""
+    before = uefi.rows()
+    assert before, "the first boot wrote no rows"
+    with driver_for(load_host(uefi.settings, uefi.name).driver) as driver:
+        driver.power_off()
+    result = qtrade_json("flash", "--host", uefi.name, "--version", "0.1.0", "--yes")
+    assert (result["state"], result["image"], result["evidence"]["door"]) == ("COMMITTED", image_010, "pxe")
+    assert uefi.rows() == before
 
 
 @dataclass

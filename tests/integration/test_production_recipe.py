@@ -150,10 +150,18 @@ def test_agave_is_built_of_the_commit_that_its_tag_names_by_the_recipes_own_comm
     with tarfile.open(archive) as tar:
         member = tar.extractfile("./bin/agave-validator")
         called = tar.extractfile("./called-with")
+        version = tar.extractfile("./version.yml")
         assert member is not None
+        assert version is not None
         assert called is not None
         assert production.upstreams.commit in member.read().decode()
         assert called.read().decode().split()[-1] == "/build/source/qtrade-output"
+        assert yaml.safe_load(version.read()) == {
+            "channel": f"v{item.version}",
+            "commit": item.commit,
+            "target": "x86_64-unknown-linux-gnu",
+            "rustc": "1.96.1",
+        }
 
 
 def test_the_token_went_to_the_private_release_only_and_is_in_no_file(production, locked) -> None:

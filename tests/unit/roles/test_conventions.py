@@ -43,10 +43,7 @@ ACTS_ON_WHAT_RUNS = (
     "community.general.ufw",
     "community.postgresql.postgresql_db",
 )
-# Marks that a role has no spec for, and why.
-NO_SPEC = {
-    "ufw_solana": {"host": "what a host's allow list opens is seen from outside only: the scan of its ports looks"}
-}
+# Each role has a spec for each of them.
 MARKS = {"layer", "booted", "host"}
 
 
@@ -219,7 +216,7 @@ def test_specs_hold_in_the_layer_on_the_booted_image_and_on_the_host(role) -> No
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in MARKS and ast.unparse(node.value) == "pytest.mark":
                 marks.add(node.attr)
-    missing = MARKS - marks - set(NO_SPEC.get(role.name, {}))
+    missing = MARKS - marks
     assert missing == set(), f"{role.name} has no spec with the mark {sorted(missing)}"
 
 
