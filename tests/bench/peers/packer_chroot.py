@@ -113,12 +113,11 @@ def bootstrap_base(bench: Bench, root: Path, archives: Path) -> list[str]:
 def component_sources(bench: Bench) -> dict[str, Path]:
     """Return the files and folders of the recipe's components, by the name that they have in the root."""
     debs = iter(standin_debs(bench.recipe, bench.pool))
-    return {
-        f"{name}.deb" if isinstance(part, AptComponent) else name: (
-            next(debs) if isinstance(part, AptComponent) else bench.project / getattr(part, "path", "")
-        )
-        for name, part in bench.recipe.components.items()
-    }
+    sources: dict[str, Path] = {}
+    for name, part in bench.recipe.components.items():
+        source = next(debs) if isinstance(part, AptComponent) else bench.project / getattr(part, "path", "")
+        sources[name if source.is_dir() else f"{name}{source.suffix}"] = source
+    return sources
 
 
 def write_site(bench: Bench, path: Path) -> None:
