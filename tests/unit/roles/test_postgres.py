@@ -1,6 +1,7 @@
 """The programs of the role postgres, as far as they decide without a server, and what a host may tell them."""
 
 import base64
+import configparser
 import hashlib
 import hmac
 import re
@@ -297,6 +298,18 @@ def test_without_backups_nothing_is_archived(mode: str, *, has_backups: bool) ->
     assert f"archive_mode = {mode}" in lines
     assert ("archive_command = '/bin/true'" in lines) is has_backups, "an empty command would keep every segment"
     assert {"fsync = on", "full_page_writes = on", "synchronous_commit = on"} < set(lines)
+
+
+def render_pgbackrest(**changes: Any) -> configparser.ConfigParser:
+    values = {**yaml.safe_load((ROLE / "defaults/main.yml").read_text()), **changes}
+    found = configparser.ConfigParser()
+    template = (ROLE / "templates/etc/pgbackrest/pgbackrest.conf.j2").read_text()
+    found.read_string(Environment(undefined=StrictUndefined, trim_blocks=True).from_string(template).render(values))
+    return found
+
+
+def test_a_repository_that_hangs_has_a_limit_of_its_own() -> None:
+    assert render_pgbackrest(postgres_backup_queue_mib=64)["global"]["archive-push-queue-max"] == "64MiB"
 
 
 # What a host may set
