@@ -312,6 +312,13 @@ def test_a_repository_that_hangs_has_a_limit_of_its_own() -> None:
     assert render_pgbackrest(postgres_backup_queue_mib=64)["global"]["archive-push-queue-max"] == "64MiB"
 
 
+@pytest.mark.parametrize("command", ["backup", "check"])
+def test_a_backup_outwaits_the_backlog_of_an_outage(command: str) -> None:
+    made = render_pgbackrest()
+    assert int(made["global"]["archive-timeout"]) <= 15, "the server waits for archive_command when it is stopped"
+    assert int(made[f"global:{command}"]["archive-timeout"]) == 600
+
+
 # What a host may set
 
 
