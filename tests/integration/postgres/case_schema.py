@@ -199,6 +199,13 @@ def test_a_migration_slipped_in_before_others_is_refused(host: Host, migrations:
     assert set(applied(host)) < set(done_before)
 
 
+def test_a_first_run_that_broke_off_locks_nobody_out(host: Host) -> None:
+    host.psql("REVOKE CONNECT ON DATABASE qtrade FROM qtrade_client; GRANT CONNECT ON DATABASE qtrade TO PUBLIC")
+    host.python("migrate")
+    may = "has_database_privilege('{}', 'qtrade', 'CONNECT')"
+    assert host.psql(f"SELECT {may.format('qtrade_client')}, {may.format('qtrade_backup')}") == "t|f"
+
+
 def test_two_at_once_take_turns(host: Host, migrations: Path) -> None:
     host.psql("DROP DATABASE qtrade", database="postgres")
     for name in ("0004_slipped.sql", "0005_last.sql"):

@@ -103,6 +103,13 @@ def test_the_script_checks_all_before_it_applies_any() -> None:
     assert "SET keep_days = 7 WHERE parent = 'quotes'" in script
 
 
+def test_who_may_connect_is_said_at_every_run_as_the_first_may_have_broken_off() -> None:
+    """CREATE DATABASE has to stand alone, so what follows it is not part of it."""
+    script = migrate.render_script([], roles="", settings={})
+    assert script.index("CREATE DATABASE") < script.index("\\endif") < script.index("REVOKE ALL ON DATABASE")
+    assert script.index("GRANT CONNECT ON DATABASE") < script.index("\\connect")
+
+
 # Passwords
 
 

@@ -80,9 +80,9 @@ COMMIT;
 SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS is_missing \\gset
 \\if :is_missing
 CREATE DATABASE :"database" OWNER qtrade_owner;
+\\endif
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database" TO qtrade_client, qtrade_readonly, qtrade_metrics;
-\\endif
 \\connect :"database"
 SET client_min_messages = warning;
 SELECT pg_advisory_lock({lock}) \\gset
