@@ -4,6 +4,7 @@ import base64
 import configparser
 import hashlib
 import hmac
+import os
 import re
 import runpy
 from pathlib import Path
@@ -262,15 +263,30 @@ def test_a_target_that_is_none_is_refused(until: str, label: str, tmp_path: Path
         admin.plan_restore(admin_server(tmp_path), until=until, label=label, stamp="now")
 
 
-def test_nothing_is_done_to_a_cluster_whose_server_runs(tmp_path: Path) -> None:
+def test_nothing_is_done_to_a_cluster_whose_server_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = admin_server(tmp_path)
-    (server.data / "postmaster.pid").write_text("1\n/somewhere\n")
+    monkeypatch.chdir(server.data)
+    (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data}\n")
     for plan in (
         lambda: admin.plan_restore(server, until="", label="", stamp="now"),
         lambda: admin.plan_move(server, server.data, server.root / "16/main"),
     ):
         with pytest.raises(admin.RefusedError, match="a server runs on"):
             plan()
+
+
+def test_a_number_that_a_crash_left_behind_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = admin_server(tmp_path)
+    left = server.data / "postmaster.pid"
+    for text in ("", "x\n", f"{os.getpid()}\n{server.data}\n"):
+        left.write_text(text)
+        admin.refuse_running(server.data)
+
+    def kill(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    admin.refuse_running(server.data)
 
 
 def test_a_move_stays_among_the_clusters(tmp_path: Path) -> None:
