@@ -309,6 +309,12 @@ def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
         admin.plan_upgrade(server, tmp_path, only_check=True)
 
 
+def test_programs_run_where_pg_upgrade_may_write(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    assert admin.find_working_folder(server) == server.root
+    assert admin.find_working_folder(server._replace(data=tmp_path / "gone/17/main")) == Path("/")
+
+
 # What a recipe may set
 
 
