@@ -348,6 +348,28 @@ def test_a_backup_outwaits_the_backlog_of_an_outage(command: str) -> None:
     assert int(made[f"global:{command}"]["archive-timeout"]) == 600
 
 
+def read_unit(name: str) -> dict[str, list[str]]:
+    """Return the settings of a unit of the role, rendered with its defaults."""
+    values = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    template = (ROLE / f"templates/usr/lib/systemd/system/{name}.service.j2").read_text()
+    lines = Environment(undefined=StrictUndefined, trim_blocks=True).from_string(template).render(values).splitlines()
+    found: dict[str, list[str]] = {}
+    for key, _, value in (line.partition("=") for line in lines if "=" in line and not line.startswith("#")):
+        found.setdefault(key, []).extend(value.split())
+    return found
+
+
+@pytest.mark.parametrize("name", ["qtrade-postgres-maintain", "qtrade-postgres-backup@"])
+def test_a_timer_starts_no_server_that_somebody_stopped(name: str) -> None:
+    unit = read_unit(name)
+    server = "postgresql@17-main.service"
+    # Requires= of anything that needs the server would start it, and turn Requisite= into that (systemd #11422).
+    assert unit["Requisite"] == [server]
+    assert "Requires" not in unit
+    assert {server, "qtrade-postgres-migrate.service"} <= set(unit["After"])
+    assert not [wanted for wanted in unit.get("Wants", []) if "postgres" in wanted]
+
+
 # What a host may set
 
 
