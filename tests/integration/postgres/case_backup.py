@@ -26,7 +26,7 @@ VALUES = {
     "postgres_work_mem": "8MB",
     "postgres_max_connections": 40,
     "postgres_synchronous_commit": True,
-    "postgres_backup_repository": {"type": "posix", "path": REPOSITORY},
+    "postgres_backup_repository": {"type": "sftp", "path": REPOSITORY},
     "postgres_backup_keep_full": 2,
 }
 
@@ -45,7 +45,8 @@ def kept(bare: Host) -> Iterator[Host]:
     bundle = own_folder(bare, BUNDLE)
     jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
     for template in TEMPLATES.iterdir():
-        (bundle / template.stem).write_text(jinja.from_string(template.read_text()).render(VALUES))
+        text = jinja.from_string(template.read_text()).render(VALUES)
+        (bundle / template.stem).write_text(text.replace("repo1-type=sftp", "repo1-type=posix"))  # which no host may
     own_folder(bare, REPOSITORY)
     (own_folder(bare, CREDENTIALS) / "postgres_backup_cipher").write_text(PASS_PHRASE + "\n")
     bare.python("backup_setup", env={"CREDENTIALS_DIRECTORY": CREDENTIALS})

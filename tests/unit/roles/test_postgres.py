@@ -406,3 +406,10 @@ def test_secrets_and_slips_in_a_repository_are_refused_by_name(option: str) -> N
     with pytest.raises(BadInput) as caught:
         render({"postgres_backup_repository": {"type": "s3", option: "x"}})
     assert f"postgres_backup_repository.{option}" in str(caught.value.details)
+
+
+@pytest.mark.parametrize("repository", [{"type": "posix", "path": "/mnt/data/backups"}, {"path": "/backups"}])
+def test_a_folder_of_the_host_is_no_repository(repository: dict[str, str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        render({"postgres_backup_repository": repository})
+    assert "postgres_backup_repository.type" in str(caught.value.details)
