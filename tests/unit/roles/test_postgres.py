@@ -370,6 +370,13 @@ def test_a_timer_starts_no_server_that_somebody_stopped(name: str) -> None:
     assert not [wanted for wanted in unit.get("Wants", []) if "postgres" in wanted]
 
 
+def test_partitions_wait_a_second_for_a_lock_and_try_again() -> None:
+    assert "SET lock_timeout = '1s';" in (ROLE / "files/usr/share/qtrade/postgres/maintain.sql").read_text()
+    unit = read_unit("qtrade-postgres-maintain")
+    assert (unit["Restart"], unit["RestartSec"]) == (["on-failure"], ["1min"])
+    assert (unit["StartLimitBurst"], unit["StartLimitIntervalSec"]) == (["30"], ["1h"]), "it has to end at some time"
+
+
 # What a host may set
 
 
