@@ -174,6 +174,26 @@ def test_a_new_backup_closes_the_gap(kept: Host) -> None:
     assert "it-is-back" in signatures(kept)
 
 
+def test_a_drill_leaves_the_repository_alone(kept: Host) -> None:
+    kept.stop()
+    admin(kept, "restore", "--drill")
+    kept.start()
+    wait_for(kept, "SELECT pg_is_in_recovery()", "f")
+    assert kept.psql("SHOW archive_mode") == "off"
+    assert "it-is-back" in signatures(kept)
+    before = kept.fingerprint(REPOSITORY)
+    trade(kept, "in-the-drill")
+    kept.psql("SELECT pg_switch_wal()")
+    assert "archives nothing" in admin(kept, "backup", "full", check=False).stderr
+    kept.stop()
+    assert kept.fingerprint(REPOSITORY) == before
+    admin(kept, "restore")
+    kept.start()
+    wait_for(kept, "SELECT pg_is_in_recovery()", "f")
+    assert kept.psql("SHOW archive_mode") == "on"
+    assert "in-the-drill" not in signatures(kept)
+
+
 def test_the_pass_phrase_is_in_no_log(kept: Host) -> None:
     assert "pgbackrest-archive" in kept.log
     assert PASS_PHRASE not in kept.log

@@ -257,6 +257,19 @@ def test_a_restore_puts_the_cluster_aside_first(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_drill_restores_archives_nothing_and_makes_no_backup(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    *_, last = admin.plan_restore(server, until="", label="", stamp="now", is_drill=True)
+    assert str(last) == "/usr/bin/pgbackrest --stanza=main --archive-mode=off restore"
+    settings = server.data / "postgresql.auto.conf"
+    for text in ("", "# archive_mode = off\n", "archive_mode = 'on'\n"):
+        settings.write_text(text)
+        assert [str(step).split()[-1] for step in admin.plan_backup(server, "full")] == ["stanza-create", "backup"]
+    settings.write_text("# by hand\narchive_mode = 'off'\n")
+    with pytest.raises(admin.RefusedError, match="archives nothing"):
+        admin.plan_backup(server, "full")
+
+
 @pytest.mark.parametrize(("until", "label"), [("yesterday", ""), ("2026-11-23 18:05:00", ""), ("", "newest --delta")])
 def test_a_target_that_is_none_is_refused(until: str, label: str, tmp_path: Path) -> None:
     with pytest.raises(admin.RefusedError):
