@@ -111,6 +111,26 @@ def test_who_may_connect_is_said_at_every_run_as_the_first_may_have_broken_off()
     assert script.index("GRANT CONNECT ON DATABASE") < script.index("\\connect")
 
 
+def test_nothing_is_migrated_before_recovery_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = ["18:05:00"] * 31 + ["18:06:00", ""]
+    pauses: list[float] = []
+    migrate.wait_for_writes(lambda: answers.pop(0), pauses.append)
+    assert (answers, len(pauses)) == ([], 32)
+    assert capsys.readouterr().err.count("waiting for the end of recovery") == 2
+    pauses.clear()
+    migrate.wait_for_writes(lambda: "", pauses.append)
+    assert pauses == [], "no boot waits for a server that takes writes"
+
+
+def test_a_recovery_without_end_fails_before_systemd_ends_it() -> None:
+    pauses: list[float] = []
+    with pytest.raises(TimeoutError, match="at 18:05:00"):
+        migrate.wait_for_writes(lambda: "18:05:00", pauses.append, limit_s=60)
+    assert sum(pauses) == 60
+    (timeout,) = read_unit("qtrade-postgres-migrate")["TimeoutStartSec"]
+    assert int(timeout.removesuffix("min")) * 60 > migrate.RECOVERY_LIMIT_S
+
+
 # Passwords
 
 
