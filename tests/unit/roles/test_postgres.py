@@ -331,6 +331,28 @@ def test_a_move_stays_among_the_clusters(tmp_path: Path) -> None:
             admin.plan_move(server, server.data, target)
 
 
+def test_only_what_a_restore_put_aside_is_deleted(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    aside = server.data.with_name("main.before-20261123-180500")
+    (aside / "base").mkdir(parents=True)
+    with pytest.raises(admin.RefusedError, match="no whole cluster"):
+        admin.plan_discard(server, aside)
+    (server.data / "global").mkdir()
+    (server.data / "global/pg_control").touch()
+    outside = tmp_path / aside.name
+    outside.mkdir()
+    link = server.data.with_name("main.before-20261123-180501")
+    link.symlink_to(server.data)
+    for folder in (server.data, outside, aside / "base", server.root / "17/../17" / aside.name, link):
+        with pytest.raises(admin.RefusedError):
+            admin.plan_discard(server, folder)
+    (step,) = admin.plan_discard(server, aside)
+    assert str(step) == f"rm -r {aside}"
+    step.do()
+    assert not aside.exists()
+    assert (server.data / "PG_VERSION").is_file()
+
+
 def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
     server = admin_server(tmp_path)
     old = server.root / "9.6/main"
