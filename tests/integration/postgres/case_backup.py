@@ -154,6 +154,24 @@ def test_what_leaves_the_host_is_encrypted(kept: Host) -> None:
         assert path.read_bytes()[:8] == b"Salted__", path
 
 
+def test_pgbackrest_itself_gives_up_what_waits_too_long(kept: Host) -> None:
+    """At once: of a repository that hangs, the script beside it learns after a timeout, segment by segment."""
+    config = kept.path("/etc/pgbackrest/pgbackrest.conf")
+    text, known = config.read_text(), len(kept.log)
+    config.write_text(text.replace("archive-push-queue-max=4096MiB", "archive-push-queue-max=32MiB"))
+    kept.path(REPOSITORY).rename(kept.path(f"{REPOSITORY}.gone"))
+    kept.path(REPOSITORY).write_text("no folder")
+    for number in range(6):
+        trade(kept, f"while-it-hangs-{number}")
+        kept.psql("SELECT pg_switch_wal()")
+    wait_for(kept, "SELECT count(*) <= 3 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "t", within_s=150)
+    assert "dropped WAL file" in kept.log[known:]
+    assert "is dropped, as" not in kept.log[known:]
+    kept.path(REPOSITORY).unlink()
+    kept.path(f"{REPOSITORY}.gone").rename(kept.path(REPOSITORY))
+    config.write_text(text)
+
+
 def test_a_dead_repository_fills_no_disk_and_stops_no_trade(kept: Host) -> None:
     baked = kept.path(f"{SHARE}/server.json")
     text = baked.read_text()
@@ -201,6 +219,16 @@ def test_a_drill_leaves_the_repository_alone(kept: Host) -> None:
     wait_for(kept, "SELECT pg_is_in_recovery()", "f")
     assert kept.psql("SHOW archive_mode") == "on"
     assert "in-the-drill" not in signatures(kept)
+
+
+def test_what_restores_put_aside_can_be_discarded(kept: Host) -> None:
+    aside = sorted(path.name for path in kept.path(kept.data).parent.glob("main.before-*"))
+    assert aside
+    assert "was not put aside" in admin(kept, "discard", kept.data, check=False).stderr
+    for name in aside:
+        admin(kept, "discard", f"{Path(kept.data).parent}/{name}")
+    assert [path.name for path in kept.path(kept.data).parent.iterdir()] == ["main"]
+    assert "it-is-back" in signatures(kept)
 
 
 def test_the_pass_phrase_is_in_no_log(kept: Host) -> None:
