@@ -26,7 +26,7 @@ VALUES = {
     "postgres_work_mem": "8MB",
     "postgres_max_connections": 40,
     "postgres_synchronous_commit": True,
-    "postgres_backup_repository": {"type": "posix", "path": REPOSITORY},
+    "postgres_backup_repository": {"type": "sftp", "path": REPOSITORY},
     "postgres_backup_keep_full": 2,
 }
 
@@ -45,7 +45,8 @@ def kept(bare: Host) -> Iterator[Host]:
     bundle = own_folder(bare, BUNDLE)
     jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
     for template in TEMPLATES.iterdir():
-        (bundle / template.stem).write_text(jinja.from_string(template.read_text()).render(VALUES))
+        text = jinja.from_string(template.read_text()).render(VALUES)
+        (bundle / template.stem).write_text(text.replace("repo1-type=sftp", "repo1-type=posix"))  # which no host may
     own_folder(bare, REPOSITORY)
     (own_folder(bare, CREDENTIALS) / "postgres_backup_cipher").write_text(PASS_PHRASE + "\n")
     bare.python("backup_setup", env={"CREDENTIALS_DIRECTORY": CREDENTIALS})
@@ -75,6 +76,13 @@ def wait_for(host: Host, sql: str, wanted: str, *, within_s: float = 60) -> None
     while (found := host.psql(sql)) != wanted:
         assert time.monotonic() < deadline, f"{sql}: {found}\n{host.log[-3000:]}"
         time.sleep(0.3)
+
+
+def hold_up(host: Host, pause_s: int) -> None:
+    """Make what follows consistency take a while: from there on the server is ready, and reads only."""
+    settings = host.path(f"{host.data}/postgresql.auto.conf")
+    text = settings.read_text()
+    settings.write_text(f"{text}\nrecovery_end_command = 'sleep {pause_s}'\n")
 
 
 def test_secrets_are_the_servers_own_and_in_ram(kept: Host) -> None:
@@ -112,10 +120,12 @@ def test_restore_to_a_point_in_time(kept: Host) -> None:
     shutil.rmtree(kept.path(kept.data))
     assert "no time like" in admin(kept, "restore", "--time", "yesterday", check=False).stderr
     admin(kept, "restore", "--time", moment)
+    hold_up(kept, 3)
     kept.start()
-    wait_for(kept, "SELECT pg_is_in_recovery()", "f")
+    migrated = kept.python("migrate")
+    assert migrated.stdout == ""
+    assert "waiting for the end of recovery" in migrated.stderr
     assert signatures(kept) == {"before-the-backup", "after-the-backup"}
-    assert kept.python("migrate").stdout == ""
     assert "adopted" in kept.python("init_cluster").stdout
 
 
@@ -142,6 +152,24 @@ def test_what_leaves_the_host_is_encrypted(kept: Host) -> None:
     assert len(files) > 5
     for path in files:
         assert path.read_bytes()[:8] == b"Salted__", path
+
+
+def test_pgbackrest_itself_gives_up_what_waits_too_long(kept: Host) -> None:
+    """At once: of a repository that hangs, the script beside it learns after a timeout, segment by segment."""
+    config = kept.path("/etc/pgbackrest/pgbackrest.conf")
+    text, known = config.read_text(), len(kept.log)
+    config.write_text(text.replace("archive-push-queue-max=4096MiB", "archive-push-queue-max=32MiB"))
+    kept.path(REPOSITORY).rename(kept.path(f"{REPOSITORY}.gone"))
+    kept.path(REPOSITORY).write_text("no folder")
+    for number in range(6):
+        trade(kept, f"while-it-hangs-{number}")
+        kept.psql("SELECT pg_switch_wal()")
+    wait_for(kept, "SELECT count(*) <= 3 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "t", within_s=150)
+    assert "dropped WAL file" in kept.log[known:]
+    assert "is dropped, as" not in kept.log[known:]
+    kept.path(REPOSITORY).unlink()
+    kept.path(f"{REPOSITORY}.gone").rename(kept.path(REPOSITORY))
+    config.write_text(text)
 
 
 def test_a_dead_repository_fills_no_disk_and_stops_no_trade(kept: Host) -> None:
@@ -173,6 +201,36 @@ def test_a_new_backup_closes_the_gap(kept: Host) -> None:
     assert "it-is-back" in signatures(kept)
 
 
+def test_a_drill_leaves_the_repository_alone(kept: Host) -> None:
+    kept.stop()
+    admin(kept, "restore", "--drill")
+    kept.start()
+    wait_for(kept, "SELECT pg_is_in_recovery()", "f")
+    assert kept.psql("SHOW archive_mode") == "off"
+    assert "it-is-back" in signatures(kept)
+    before = kept.fingerprint(REPOSITORY)
+    trade(kept, "in-the-drill")
+    kept.psql("SELECT pg_switch_wal()")
+    assert "archives nothing" in admin(kept, "backup", "full", check=False).stderr
+    kept.stop()
+    assert kept.fingerprint(REPOSITORY) == before
+    admin(kept, "restore")
+    kept.start()
+    wait_for(kept, "SELECT pg_is_in_recovery()", "f")
+    assert kept.psql("SHOW archive_mode") == "on"
+    assert "in-the-drill" not in signatures(kept)
+
+
+def test_what_restores_put_aside_can_be_discarded(kept: Host) -> None:
+    aside = sorted(path.name for path in kept.path(kept.data).parent.glob("main.before-*"))
+    assert aside
+    assert "was not put aside" in admin(kept, "discard", kept.data, check=False).stderr
+    for name in aside:
+        admin(kept, "discard", f"{Path(kept.data).parent}/{name}")
+    assert [path.name for path in kept.path(kept.data).parent.iterdir()] == ["main"]
+    assert "it-is-back" in signatures(kept)
+
+
 def test_the_pass_phrase_is_in_no_log(kept: Host) -> None:
     assert "pgbackrest-archive" in kept.log
     assert PASS_PHRASE not in kept.log
@@ -187,6 +245,7 @@ def test_dump_and_load_the_way_of_a_new_major_version(kept: Host) -> None:
     admin(kept, "move", kept.data, old)
     assert "an empty one would hide its data" in kept.python("init_cluster", check=False).stderr
     admin(kept, "make-empty")
+    assert "Clusters are compatible" in admin(kept, "upgrade", "--check", old).stdout
     kept.start()
     kept.python("migrate")
     trade(kept, "in-the-way")

@@ -1,6 +1,7 @@
 """Roles, passwords and migrations against the real server."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,6 +200,13 @@ def test_a_migration_slipped_in_before_others_is_refused(host: Host, migrations:
     assert set(applied(host)) < set(done_before)
 
 
+def test_a_first_run_that_broke_off_locks_nobody_out(host: Host) -> None:
+    host.psql("REVOKE CONNECT ON DATABASE qtrade FROM qtrade_client; GRANT CONNECT ON DATABASE qtrade TO PUBLIC")
+    host.python("migrate")
+    may = "has_database_privilege('{}', 'qtrade', 'CONNECT')"
+    assert host.psql(f"SELECT {may.format('qtrade_client')}, {may.format('qtrade_backup')}") == "t|f"
+
+
 def test_two_at_once_take_turns(host: Host, migrations: Path) -> None:
     host.psql("DROP DATABASE qtrade", database="postgres")
     for name in ("0004_slipped.sql", "0005_last.sql"):
@@ -241,6 +249,27 @@ def test_partitions_are_made_ahead_and_dropped_when_old(host: Host) -> None:
     host.python("migrate")
     assert host.psql("SELECT keep_days FROM partition_rules WHERE parent = 'opportunities'") == "365"
     assert "dropped opportunities_20240201" in host.run("psql", *options, f"--file={SHARE}/maintain.sql").stdout
+
+
+def test_maintenance_behind_a_long_read_holds_up_no_insert(host: Host) -> None:
+    ahead = host.psql("SELECT 'quotes_' || to_char((now() + interval '2 days') AT TIME ZONE 'UTC', 'YYYYMMDD')")
+    host.psql(f"DROP TABLE partitions.{ahead}")
+    argv = ("chroot", f"--userspec={ACCOUNT}", str(host.root), "psql", "--no-psqlrc", "--quiet", "--dbname=qtrade")
+    options = ("--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname=qtrade")
+    with subprocess.Popen([*argv, "--file=-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdin
+        assert reader.stdout
+        reader.stdin.write("BEGIN;\nSELECT 'reading' FROM (SELECT count(*) FROM quotes) AS rows;\n")
+        reader.stdin.flush()
+        assert any("reading" in line for line in reader.stdout)
+        begun = time.monotonic()
+        done = host.run("psql", *options, f"--file={SHARE}/maintain.sql", check=False)
+        assert done.returncode == 3
+        assert "lock timeout" in done.stderr
+        assert time.monotonic() - begun < 5
+        reader.stdin.close()
+        reader.stdout.read()
+    assert f"made {ahead}" in host.run("psql", *options, f"--file={SHARE}/maintain.sql").stdout
 
 
 def test_a_wrong_clock_stops_no_insert(host: Host) -> None:

@@ -1,8 +1,10 @@
 """The programs of the role postgres, as far as they decide without a server, and what a host may tell them."""
 
 import base64
+import configparser
 import hashlib
 import hmac
+import os
 import re
 import runpy
 from pathlib import Path
@@ -100,6 +102,33 @@ def test_the_script_checks_all_before_it_applies_any() -> None:
     assert script.index("pg_advisory_lock") < script.index("CREATE DATABASE") < check < first
     assert script.count("BEGIN;\nSET LOCAL lock_timeout") == len(list(MIGRATIONS.iterdir()))
     assert "SET keep_days = 7 WHERE parent = 'quotes'" in script
+
+
+def test_who_may_connect_is_said_at_every_run_as_the_first_may_have_broken_off() -> None:
+    """CREATE DATABASE has to stand alone, so what follows it is not part of it."""
+    script = migrate.render_script([], roles="", settings={})
+    assert script.index("CREATE DATABASE") < script.index("\\endif") < script.index("REVOKE ALL ON DATABASE")
+    assert script.index("GRANT CONNECT ON DATABASE") < script.index("\\connect")
+
+
+def test_nothing_is_migrated_before_recovery_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = ["18:05:00"] * 31 + ["18:06:00", ""]
+    pauses: list[float] = []
+    migrate.wait_for_writes(lambda: answers.pop(0), pauses.append)
+    assert (answers, len(pauses)) == ([], 32)
+    assert capsys.readouterr().err.count("waiting for the end of recovery") == 2
+    pauses.clear()
+    migrate.wait_for_writes(lambda: "", pauses.append)
+    assert pauses == [], "no boot waits for a server that takes writes"
+
+
+def test_a_recovery_without_end_fails_before_systemd_ends_it() -> None:
+    pauses: list[float] = []
+    with pytest.raises(TimeoutError, match="at 18:05:00"):
+        migrate.wait_for_writes(lambda: "18:05:00", pauses.append, limit_s=60)
+    assert sum(pauses) == 60
+    (timeout,) = read_unit("qtrade-postgres-migrate")["TimeoutStartSec"]
+    assert int(timeout.removesuffix("min")) * 60 > migrate.RECOVERY_LIMIT_S
 
 
 # Passwords
@@ -248,21 +277,49 @@ def test_a_restore_puts_the_cluster_aside_first(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_drill_restores_archives_nothing_and_makes_no_backup(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    *_, last = admin.plan_restore(server, until="", label="", stamp="now", is_drill=True)
+    assert str(last) == "/usr/bin/pgbackrest --stanza=main --archive-mode=off restore"
+    settings = server.data / "postgresql.auto.conf"
+    for text in ("", "# archive_mode = off\n", "archive_mode = 'on'\n"):
+        settings.write_text(text)
+        assert [str(step).split()[-1] for step in admin.plan_backup(server, "full")] == ["stanza-create", "backup"]
+    settings.write_text("# by hand\narchive_mode = 'off'\n")
+    with pytest.raises(admin.RefusedError, match="archives nothing"):
+        admin.plan_backup(server, "full")
+
+
 @pytest.mark.parametrize(("until", "label"), [("yesterday", ""), ("2026-11-23 18:05:00", ""), ("", "newest --delta")])
 def test_a_target_that_is_none_is_refused(until: str, label: str, tmp_path: Path) -> None:
     with pytest.raises(admin.RefusedError):
         admin.plan_restore(admin_server(tmp_path), until=until, label=label, stamp="now")
 
 
-def test_nothing_is_done_to_a_cluster_whose_server_runs(tmp_path: Path) -> None:
+def test_nothing_is_done_to_a_cluster_whose_server_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = admin_server(tmp_path)
-    (server.data / "postmaster.pid").write_text("1\n/somewhere\n")
+    monkeypatch.chdir(server.data)
+    (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data}\n")
     for plan in (
         lambda: admin.plan_restore(server, until="", label="", stamp="now"),
         lambda: admin.plan_move(server, server.data, server.root / "16/main"),
     ):
         with pytest.raises(admin.RefusedError, match="a server runs on"):
             plan()
+
+
+def test_a_number_that_a_crash_left_behind_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = admin_server(tmp_path)
+    left = server.data / "postmaster.pid"
+    for text in ("", "x\n", f"{os.getpid()}\n{server.data}\n"):
+        left.write_text(text)
+        admin.refuse_running(server.data)
+
+    def kill(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    admin.refuse_running(server.data)
 
 
 def test_a_move_stays_among_the_clusters(tmp_path: Path) -> None:
@@ -274,6 +331,28 @@ def test_a_move_stays_among_the_clusters(tmp_path: Path) -> None:
             admin.plan_move(server, server.data, target)
 
 
+def test_only_what_a_restore_put_aside_is_deleted(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    aside = server.data.with_name("main.before-20261123-180500")
+    (aside / "base").mkdir(parents=True)
+    with pytest.raises(admin.RefusedError, match="no whole cluster"):
+        admin.plan_discard(server, aside)
+    (server.data / "global").mkdir()
+    (server.data / "global/pg_control").touch()
+    outside = tmp_path / aside.name
+    outside.mkdir()
+    link = server.data.with_name("main.before-20261123-180501")
+    link.symlink_to(server.data)
+    for folder in (server.data, outside, aside / "base", server.root / "17/../17" / aside.name, link):
+        with pytest.raises(admin.RefusedError):
+            admin.plan_discard(server, folder)
+    (step,) = admin.plan_discard(server, aside)
+    assert str(step) == f"rm -r {aside}"
+    step.do()
+    assert not aside.exists()
+    assert (server.data / "PG_VERSION").is_file()
+
+
 def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
     server = admin_server(tmp_path)
     old = server.root / "9.6/main"
@@ -283,6 +362,12 @@ def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
         admin.plan_upgrade(server, old, only_check=True)
     with pytest.raises(admin.RefusedError, match="is no cluster below"):
         admin.plan_upgrade(server, tmp_path, only_check=True)
+
+
+def test_programs_run_where_pg_upgrade_may_write(tmp_path: Path) -> None:
+    server = admin_server(tmp_path)
+    assert admin.find_working_folder(server) == server.root
+    assert admin.find_working_folder(server._replace(data=tmp_path / "gone/17/main")) == Path("/")
 
 
 # What a recipe may set
@@ -297,6 +382,54 @@ def test_without_backups_nothing_is_archived(mode: str, *, has_backups: bool) ->
     assert f"archive_mode = {mode}" in lines
     assert ("archive_command = '/bin/true'" in lines) is has_backups, "an empty command would keep every segment"
     assert {"fsync = on", "full_page_writes = on", "synchronous_commit = on"} < set(lines)
+
+
+def render_pgbackrest(**changes: Any) -> configparser.ConfigParser:
+    values = {**yaml.safe_load((ROLE / "defaults/main.yml").read_text()), **changes}
+    found = configparser.ConfigParser()
+    template = (ROLE / "templates/etc/pgbackrest/pgbackrest.conf.j2").read_text()
+    found.read_string(Environment(undefined=StrictUndefined, trim_blocks=True).from_string(template).render(values))
+    return found
+
+
+def test_a_repository_that_hangs_has_a_limit_of_its_own() -> None:
+    assert render_pgbackrest(postgres_backup_queue_mib=64)["global"]["archive-push-queue-max"] == "64MiB"
+
+
+@pytest.mark.parametrize("command", ["backup", "check"])
+def test_a_backup_outwaits_the_backlog_of_an_outage(command: str) -> None:
+    made = render_pgbackrest()
+    assert int(made["global"]["archive-timeout"]) <= 15, "the server waits for archive_command when it is stopped"
+    assert int(made[f"global:{command}"]["archive-timeout"]) == 600
+
+
+def read_unit(name: str) -> dict[str, list[str]]:
+    """Return the settings of a unit of the role, rendered with its defaults."""
+    values = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    template = (ROLE / f"templates/usr/lib/systemd/system/{name}.service.j2").read_text()
+    lines = Environment(undefined=StrictUndefined, trim_blocks=True).from_string(template).render(values).splitlines()
+    found: dict[str, list[str]] = {}
+    for key, _, value in (line.partition("=") for line in lines if "=" in line and not line.startswith("#")):
+        found.setdefault(key, []).extend(value.split())
+    return found
+
+
+@pytest.mark.parametrize("name", ["qtrade-postgres-maintain", "qtrade-postgres-backup@"])
+def test_a_timer_starts_no_server_that_somebody_stopped(name: str) -> None:
+    unit = read_unit(name)
+    server = "postgresql@17-main.service"
+    # Requires= of anything that needs the server would start it, and turn Requisite= into that (systemd #11422).
+    assert unit["Requisite"] == [server]
+    assert "Requires" not in unit
+    assert {server, "qtrade-postgres-migrate.service"} <= set(unit["After"])
+    assert not [wanted for wanted in unit.get("Wants", []) if "postgres" in wanted]
+
+
+def test_partitions_wait_a_second_for_a_lock_and_try_again() -> None:
+    assert "SET lock_timeout = '1s';" in (ROLE / "files/usr/share/qtrade/postgres/maintain.sql").read_text()
+    unit = read_unit("qtrade-postgres-maintain")
+    assert (unit["Restart"], unit["RestartSec"]) == (["on-failure"], ["1min"])
+    assert (unit["StartLimitBurst"], unit["StartLimitIntervalSec"]) == (["30"], ["1h"]), "it has to end at some time"
 
 
 # What a host may set
@@ -335,3 +468,10 @@ def test_secrets_and_slips_in_a_repository_are_refused_by_name(option: str) -> N
     with pytest.raises(BadInput) as caught:
         render({"postgres_backup_repository": {"type": "s3", option: "x"}})
     assert f"postgres_backup_repository.{option}" in str(caught.value.details)
+
+
+@pytest.mark.parametrize("repository", [{"type": "posix", "path": "/mnt/data/backups"}, {"path": "/backups"}])
+def test_a_folder_of_the_host_is_no_repository(repository: dict[str, str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        render({"postgres_backup_repository": repository})
+    assert "postgres_backup_repository.type" in str(caught.value.details)

@@ -9,6 +9,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,8 @@ SHARE = Path("/usr/share/qtrade/postgres")
 PSQL = ("/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
 # Who migrates holds it; the number means nothing.
 LOCK = 7172616465
+# A restore replays the WAL since its backup. The unit's own limit is above it.
+RECOVERY_LIMIT_S = 2 * 60 * 60
 # What would end the transaction that a migration runs in, or leave SQL for psql.
 _OWN_TRANSACTION = re.compile(r"^\s*(BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\s*;", re.IGNORECASE | re.MULTILINE)
 _OF_PSQL = re.compile(r"^\s*\\", re.MULTILINE)
@@ -80,9 +84,9 @@ COMMIT;
 SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS is_missing \\gset
 \\if :is_missing
 CREATE DATABASE :"database" OWNER qtrade_owner;
+\\endif
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database" TO qtrade_client, qtrade_readonly, qtrade_metrics;
-\\endif
 \\connect :"database"
 SET client_min_messages = warning;
 SELECT pg_advisory_lock({lock}) \\gset
@@ -146,12 +150,37 @@ SELECT to_regclass('partition_rules') IS NOT NULL AS has_rules \\gset
 """  # noqa: S608 - a number
 
 
+def ask_recovery(psql: tuple[str, ...] = PSQL) -> str:
+    """Return how far the server has recovered, or nothing when it takes writes."""
+    question = "SELECT coalesce(pg_last_xact_replay_timestamp()::text, 'no commit yet') WHERE pg_is_in_recovery()"
+    command = [*psql, "--dbname=postgres", f"--command={question}"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def wait_for_writes(ask: Callable[[], str], sleep: Callable[[float], None], *, limit_s: int = RECOVERY_LIMIT_S) -> None:
+    """Wait until recovery has ended: after a restore the server is ready, for reads, long before. Raises `TimeoutError`."""
+    waited_s = 0
+    while reached := ask():
+        if waited_s >= limit_s:
+            raise TimeoutError(
+                f"recovery goes on after {limit_s} s, at {reached}: start this unit again when it has ended"
+            )
+        if waited_s % 30 == 0:
+            sys.stderr.write(f"waiting for the end of recovery, which is at {reached}\n")
+        sleep(1)
+        waited_s += 1
+
+
 def main() -> None:
-    """Migrate, and exit with psql's code."""
+    """Wait until the server takes writes, migrate, and exit with psql's code."""
     server: dict[str, Any] = json.loads((SHARE / "server.json").read_text())
     try:
         migrations = read_migrations(SHARE / "migrations")
     except ValueError as error:
+        sys.exit(str(error))
+    try:
+        wait_for_writes(ask_recovery, time.sleep)
+    except (TimeoutError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
     settings = {"quotes": server["keep_quotes_days"], "opportunities": server["keep_opportunities_days"]}
     script = render_script(migrations, roles=(SHARE / "roles.sql").read_text(), settings=settings)
