@@ -10,6 +10,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from .errors import AgentError
 from .programs import run
 
+# A push waits so long for each unit.
+RESTART_TIMEOUT_S = 180
 _SETTLE_S = 2.0
 _KEY = "[a-z_][a-z0-9_-]{0,31}"
 _VERBS = {"restart": "restart", "reload": "reload-or-restart"}
@@ -76,7 +78,9 @@ def read_inputs(folder: Path) -> Inputs:
 
 def act(action: UnitAction) -> None:
     """Reload or restart a unit. Raises `AgentError`."""
-    run("systemctl", _VERBS[action.action], action.name, timeout_s=180)
+    # Starts that systemd counted against config that was rejected must not refuse this one. A unit that is not loaded (1) has no count.
+    run("systemctl", "reset-failed", action.name, allowed=1)
+    run("systemctl", _VERBS[action.action], action.name, timeout_s=RESTART_TIMEOUT_S)
 
 
 def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:
