@@ -84,10 +84,16 @@ def act(action: UnitAction) -> None:
 
 
 def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:
-    """Do all actions, then see that no unit has failed a moment later. Raises `AgentError`."""
+    """Do all actions, whatever becomes of one; then see that no unit has failed a moment later. Raises `AgentError`."""
     done = list(actions)
+    errors = []
     for action in done:
-        do(action)
+        try:
+            do(action)
+        except AgentError as error:
+            errors.append(error)
+    if errors:
+        raise AgentError(errors[0].code, "; ".join(error.message for error in errors), errors[0].remedy)
     if done and do is act:
         time.sleep(_SETTLE_S)
         failed = [action.name for action in done if is_failed(action.name)]
