@@ -308,6 +308,12 @@ def test_service_runs(host: Host, unit: str) -> None:
 
 
 @pytest.mark.booted
+def test_the_size_of_a_log_is_looked_at_every_hour(host: Host) -> None:
+    shown = host.check_output("systemctl show --property=TimersCalendar logrotate.timer").splitlines()
+    assert [line.split(" ; ")[0] for line in shown] == ["TimersCalendar={ OnCalendar=*-*-* *:00:00"]
+
+
+@pytest.mark.booted
 def test_journal_is_kept(host: Host) -> None:
     assert host.file("/var/log/journal").is_directory
 
