@@ -235,6 +235,13 @@ def test_docker_runs_where_it_is_installed_and_nobody_is_in_its_group(host: Host
 
 
 @pytest.mark.layer
+def test_a_drain_ends_with_all_on_disk(host: Host) -> None:
+    assert host.file("/usr/lib/qtrade/drain.d/90-sync").mode == 0o755
+    assert host.check_output("ls /usr/lib/qtrade/drain.d | tail -n 1") == "90-sync"
+    assert host.file("/usr/lib/qtrade/drain.d/90-sync").contains("^exec /usr/bin/sync$")
+
+
+@pytest.mark.layer
 def test_the_last_words_of_a_kernel_are_kept(host: Host) -> None:
     assert host.check_output("systemctl is-enabled systemd-pstore.service") == "enabled"
 
