@@ -13,9 +13,9 @@ from .units import Inputs, UnitAction
 def store_secret(
     store: Path, secret: Secret, inputs: Inputs, act: Callable[[UnitAction], None] = units.act
 ) -> List[str]:
-    """Store a declared secret and restart its units; returns their names, none for a value that is there already.
+    """Store a declared secret and restart its units; returns their names, none for a value that they have already.
 
-    Raises `AgentError`.
+    Raises `AgentError`; then the next time, with the same value too, all units act again.
     """
     if secret.name not in inputs.secrets:
         raise AgentError(
@@ -24,8 +24,21 @@ def store_secret(
             "declare it in the role's config/inputs.yml",
         )
     store.mkdir(mode=0o700, exist_ok=True)
-    if _is_stored(store / secret.name, secret):
+    # There while a stored value has not reached all units.
+    pending = store / f".{secret.name}.pending"
+    if not _is_stored(store / secret.name, secret):
+        durable.write_file(pending, b"", 0o600)
+        _write(store, secret)
+    elif not pending.exists():
         return []
+    actions = list(inputs.secrets[secret.name])
+    units.act_on_all(actions, act)
+    pending.unlink()
+    durable.sync_folder(store)
+    return [action.name for action in actions]
+
+
+def _write(store: Path, secret: Secret) -> None:
     fresh = store / f".{secret.name}.new"
     fresh.unlink(missing_ok=True)
     # The value goes by stdin: never in an argument, the environment or a plain file.
@@ -33,9 +46,6 @@ def store_secret(
     fresh.chmod(0o600)
     fresh.replace(store / secret.name)
     durable.sync_folder(store)
-    actions = list(inputs.secrets[secret.name])
-    units.act_on_all(actions, act)
-    return [action.name for action in actions]
 
 
 def _is_stored(path: Path, secret: Secret) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from .errors import AgentError
 from .programs import run
 
+# A push waits so long for each unit.
+RESTART_TIMEOUT_S = 180
 _SETTLE_S = 2.0
 _KEY = "[a-z_][a-z0-9_-]{0,31}"
 _VERBS = {"restart": "restart", "reload": "reload-or-restart"}
@@ -76,14 +78,22 @@ def read_inputs(folder: Path) -> Inputs:
 
 def act(action: UnitAction) -> None:
     """Reload or restart a unit. Raises `AgentError`."""
-    run("systemctl", _VERBS[action.action], action.name, timeout_s=180)
+    # Starts that systemd counted against config that was rejected must not refuse this one. A unit that is not loaded (1) has no count.
+    run("systemctl", "reset-failed", action.name, allowed=1)
+    run("systemctl", _VERBS[action.action], action.name, timeout_s=RESTART_TIMEOUT_S)
 
 
 def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:
-    """Do all actions, then see that no unit has failed a moment later. Raises `AgentError`."""
+    """Do all actions, whatever becomes of one; then see that no unit has failed a moment later. Raises `AgentError`."""
     done = list(actions)
+    errors = []
     for action in done:
-        do(action)
+        try:
+            do(action)
+        except AgentError as error:
+            errors.append(error)
+    if errors:
+        raise AgentError(errors[0].code, "; ".join(error.message for error in errors), errors[0].remedy)
     if done and do is act:
         time.sleep(_SETTLE_S)
         failed = [action.name for action in done if is_failed(action.name)]

@@ -92,15 +92,16 @@ def test_stop_asks_the_validator_and_ends_in_time(host: Host) -> None:
         next(x for x in unit if x.startswith("TimeoutStopSec=")),
     )
     assert asked is not None
-    # A push waits 180 s for a restart.
-    assert int(asked[1]) < int(whole.split("=")[1]) < 180
+    assert int(asked[1]) < int(whole.split("=")[1])
+    # A push waits 180 s for a restart; after an exit that hangs, as long again is for the end by a signal and the start.
+    assert int(asked[1]) * 2 <= 180
     assert any(re.fullmatch(r"ExecStopPost=/usr/lib/qtrade/agave/save_state.py [1-9]\d*", line) for line in unit)
 
 
 @pytest.mark.layer
 def test_the_agent_drains_by_the_unit(host: Host) -> None:
     assert host.file("/usr/lib/qtrade/drain.d/50-agave").contains(
-        "^exec /usr/bin/systemctl stop agave-validator.service$"
+        '^exec /usr/lib/qtrade/bare_metal/drain-unit agave-validator.service "$@"$'
     )
 
 

@@ -235,6 +235,20 @@ def test_docker_runs_where_it_is_installed_and_nobody_is_in_its_group(host: Host
 
 
 @pytest.mark.layer
+def test_the_program_that_drains_a_unit_parses(host: Host) -> None:
+    program = "/usr/lib/qtrade/bare_metal/drain-unit"
+    assert host.file(program).mode == 0o755
+    assert host.run(f"sh -n {program}").succeeded
+
+
+@pytest.mark.layer
+def test_a_drain_ends_with_all_on_disk(host: Host) -> None:
+    assert host.file("/usr/lib/qtrade/drain.d/90-sync").mode == 0o755
+    assert host.check_output("ls /usr/lib/qtrade/drain.d | tail -n 1") == "90-sync"
+    assert host.file("/usr/lib/qtrade/drain.d/90-sync").contains("^exec /usr/bin/sync$")
+
+
+@pytest.mark.layer
 def test_the_last_words_of_a_kernel_are_kept(host: Host) -> None:
     assert host.check_output("systemctl is-enabled systemd-pstore.service") == "enabled"
 
@@ -305,6 +319,12 @@ def test_system_runs_without_a_failed_unit(host: Host) -> None:
 @pytest.mark.parametrize("unit", ["ssh", "chrony", "systemd-networkd", "systemd-resolved", "systemd-journald"])
 def test_service_runs(host: Host, unit: str) -> None:
     assert host.service(unit).is_running
+
+
+@pytest.mark.booted
+def test_the_size_of_a_log_is_looked_at_every_hour(host: Host) -> None:
+    shown = host.check_output("systemctl show --property=TimersCalendar logrotate.timer").splitlines()
+    assert [line.split(" ; ")[0] for line in shown] == ["TimersCalendar={ OnCalendar=*-*-* *:00:00"]
 
 
 @pytest.mark.booted

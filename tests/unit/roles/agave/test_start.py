@@ -56,6 +56,20 @@ def test_what_cannot_be_loaded_does_not_count(name, start, tmp_path) -> None:
     assert start.newest_snapshot(tmp_path) == (100, 1000.0)
 
 
+def test_downloaded_snapshots_count(start, tmp_path) -> None:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    put(remote, f"snapshot-100-{HASH}.tar.zst", 1000)
+    assert start.newest_snapshot(tmp_path) == (100, 1000.0)
+    # What the validator makes on top of a downloaded one is its own.
+    put(tmp_path, f"incremental-snapshot-100-300-{HASH}.tar.zst", 2000)
+    assert start.newest_snapshot(tmp_path) == (300, 2000.0)
+    put(remote, f"incremental-snapshot-100-400-{HASH}.tar.zst", 2500)
+    assert start.newest_snapshot(tmp_path) == (400, 2500.0)
+    put(tmp_path, f"snapshot-500-{HASH}.tar.zst", 3000)
+    assert start.newest_snapshot(tmp_path) == (500, 3000.0)
+
+
 def test_without_a_folder_or_entrypoints_nothing_is_decided(start, tmp_path) -> None:
     assert start.newest_snapshot(tmp_path / "none") is None
     assert start.fetch_flags({"snapshot_max_age_s": 1800}, (1, 0.0), 0)[0] == []

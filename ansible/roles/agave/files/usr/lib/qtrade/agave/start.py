@@ -88,8 +88,12 @@ def xdp_flags(xdp: dict[str, Any], config: dict[str, Any], baked: list[str]) -> 
 
 
 def newest_snapshot(folder: Path) -> tuple[int, float] | None:
-    """Return slot and time of the newest archive that can be loaded: a full one, or an increment on a full one that is there."""
-    names = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    """Return slot and time of the newest archive that can be loaded: a full one, or an increment on a full one that is there.
+
+    The validator loads what it made itself from `folder`, and what it downloaded from `remote` in there.
+    """
+    folders = [place for place in (folder / "remote", folder) if place.is_dir()]
+    names = {path.name: path for place in folders for path in place.iterdir()}
     full = {match[1]: path for name, path in names.items() if (match := _FULL.fullmatch(name))}
     found = [(int(slot), path) for slot, path in full.items()]
     found += [
