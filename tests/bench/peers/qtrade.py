@@ -24,7 +24,7 @@ class Qtrade:
     is_emulated = False
 
     def __init__(self, bench: Bench, folder: Path) -> None:
-        self._bench, self._state = bench, folder / "state"
+        self._bench, self._folder, self._state = bench, folder, folder / "state"
         self._baked = 0
 
     def missing(self) -> str | None:
