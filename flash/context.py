@@ -24,7 +24,10 @@ _ANSWER_S = 90.0
 
 @dataclass
 class FlashContext:
-    """One flash under way. `clean_up` functions run when the flash ends, however it ends."""
+    """One flash under way.
+
+    `clean_up` functions run when the flash ends, however it ends. `was_powered_off` says that a door has ended the old system.
+    """
 
     settings: Settings
     host: Host
@@ -36,6 +39,7 @@ class FlashContext:
     journal: Journal
     allow_older: bool = False
     clean_up: list[Callable[[], None]] = field(default_factory=list)
+    was_powered_off: bool = False
 
     @property
     def jobs(self) -> JobBuilder:

@@ -88,7 +88,7 @@ class JobBuilder:
         return self._sign("secret", secret={"name": name, "value": base64.b64encode(value).decode()})
 
     def simple(self, kind: str) -> SignedJob:
-        """Return a job of kind `reboot` or `drain`."""
+        """Return a job of kind `reboot`, `drain` or `undrain`."""
         return self._sign(kind)
 
     def _sign(self, kind: str, **fields: Any) -> SignedJob:

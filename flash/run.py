@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flash.config import render_bundle
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, in_place, pxe
+from flash.draining import is_drained, undrain
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
@@ -146,8 +147,19 @@ def _fail(context: FlashContext, plan: FlashPlan, state: State, error: QtradeErr
         except QtradeError as worse:
             end = State.QUARANTINED
             evidence["fallback"] = worse.brief
+    if _runs_on(context, end, evidence) and is_drained(context.journal, plan.door, failed=state):
+        left = undrain(context, plan.door)
+        evidence["undrained"] = not left
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
     context.journal.write(end, evidence)
     context.reporter.say(f"{end}: {error.brief}")
+
+
+def _runs_on(context: FlashContext, end: State, evidence: Evidence) -> bool:
+    """Say whether the old version has never been left."""
+    if end is State.ROLLED_BACK:
+        return bool(evidence["boot_id"] == context.journal.evidence("armed_boot_id"))
+    return end is State.FAILED_SAFE and not context.was_powered_off
 
 
 def _resume(context: FlashContext, plan: FlashPlan) -> State:
@@ -156,7 +168,7 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     if before is None or not before.is_open:
         return State.PLANNED
     if before.evidence("plan") != plan.digest:
-        _give_up(before)
+        _give_up(context, before)
         return State.PLANNED
     context.journal = before
     current = before.state
@@ -167,13 +179,22 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     return order[order.index(current) + 1] if current else State.PLANNED
 
 
-def _give_up(before: Journal) -> None:
-    """Close the journal of a flash that another one replaces; nobody has proven that an old version came back."""
+def _give_up(context: FlashContext, before: Journal) -> None:
+    """Close the journal of a flash that another one replaces; nobody has proven that an old version came back.
+
+    The one that replaces it may fail before it drains, or takes long until then: what was drained starts again.
+    """
     state, door = before.state, before.evidence("door")
     end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
     if end is State.ROLLED_BACK:
         end = State.QUARANTINED
-    before.write(end, {"error": "given up for another flash"})
+    evidence: Evidence = {"error": "given up for another flash"}
+    if door and is_drained(before, Door(door)):
+        left = undrain(context, Door(door))
+        evidence["undrained"] = not left
+        if left:
+            context.reporter.say(f"warning: {left}")
+    before.write(end, evidence)
 
 
 def _choose_door(context: FlashContext) -> Door:

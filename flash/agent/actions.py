@@ -147,26 +147,27 @@ def reboot(_task: Task) -> Dict[str, Any]:
 def drain(task: Task) -> Dict[str, Any]:
     """Run the programs by which the image's roles hand their work over, in the order of their names."""
     done: List[str] = []
-    for program in sorted(DRAIN.glob("*")) if DRAIN.is_dir() else ():
+    for program in _drain_programs():
         task.reporter.progress("drain", program=program.name)
-        try:
-            code = subprocess.run(
-                [str(program)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                timeout=_DRAIN_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise AgentError(
-                "drain-timeout", f"{program.name} did not end within {_DRAIN_TIMEOUT_S} s", "see its journal"
-            ) from error
-        if code.returncode:
-            raise AgentError(
-                "drain-failed", f"{program.name} ended with {code.returncode}", "see its journal; nothing was switched"
-            )
+        _run_drain([str(program)], "nothing was switched")
         done.append(program.name)
     return {"drained": done}
+
+
+def undrain(task: Task) -> Dict[str, Any]:
+    """Take a drain back where no reboot follows it: the same programs, last to first. A fault of one keeps no other from its part."""
+    done: List[str] = []
+    faults: List[str] = []
+    for program in reversed(_drain_programs()):
+        task.reporter.progress("undrain", program=program.name)
+        try:
+            _run_drain([str(program), "undrain"], "start its service")
+            done.append(program.name)
+        except AgentError as error:
+            faults.append(error.message)
+    if faults:
+        raise AgentError("undrain-failed", "; ".join(faults), "see their journals, and start their services")
+    return {"undrained": done}
 
 
 ACTIONS: Dict[str, Action] = {
@@ -177,7 +178,26 @@ ACTIONS: Dict[str, Action] = {
     "secret": store_secret,
     "reboot": reboot,
     "drain": drain,
+    "undrain": undrain,
 }
+
+
+def _drain_programs() -> List[Path]:
+    return sorted(DRAIN.glob("*")) if DRAIN.is_dir() else []
+
+
+def _run_drain(command: List[str], remedy: str) -> None:
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=_DRAIN_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AgentError(
+            "drain-timeout", f"{name} did not end within {_DRAIN_TIMEOUT_S} s", "see its journal"
+        ) from error
+    if done.returncode:
+        raise AgentError("drain-failed", f"{name} ended with {done.returncode}", f"see its journal; {remedy}")
 
 
 def _require_image(job: Job) -> Image:

@@ -24,6 +24,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "secret": frozenset({"secret"}),
     "reboot": frozenset(),
     "drain": frozenset(),
+    "undrain": frozenset(),
 }
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {

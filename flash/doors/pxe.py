@@ -110,6 +110,7 @@ class _PxeRun:
         with driver_for(context.host.driver) as driver:
             override = driver.boot_once(BootSource.PXE)
             driver.power_cycle()
+            context.was_powered_off = True
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
         self._take(first)

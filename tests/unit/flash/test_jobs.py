@@ -78,7 +78,7 @@ def test_an_install_names_disks_layout_and_trust(jobs, key, keyring, image) -> N
     }
 
 
-@pytest.mark.parametrize("kind", ["install", "stage", "arm", "commit", "apply", "secret", "reboot", "drain"])
+@pytest.mark.parametrize("kind", ["install", "stage", "arm", "commit", "apply", "secret", "reboot", "drain", "undrain"])
 def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
     bundle = key.envelope("application/vnd.qtrade.bundle+json", {})
     made = {
@@ -90,6 +90,7 @@ def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
         "secret": lambda: jobs.secret("token", b"\x00secret"),
         "reboot": lambda: jobs.simple("reboot"),
         "drain": lambda: jobs.simple("drain"),
+        "undrain": lambda: jobs.simple("undrain"),
     }[kind]()
     payload = payload_of(made, key)
     assert payload["nonce"] == made.nonce

@@ -1,5 +1,6 @@
 """The loop of a flash: it journals, resumes, stops, fails safe, and holds the host alone."""
 
+import base64
 import json
 import threading
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flash.config import render_bundle
+from flash.context import Evidence
 from flash.journal import Journal, latest
 from flash.plan import FlashPlan, plan_flash
 from flash.run import FlashResult, flash, parse_door, parse_until, prepare
@@ -189,6 +191,99 @@ def test_a_host_that_does_not_come_back_is_quarantined(rig) -> None:
     failing_late(rig)
     assert rig.states()[-1] is State.QUARANTINED
     assert "the return of the old version" in latest(rig.folder).evidence("fallback")
+
+
+OLD = {"image": "old", "version": "0.0.9", "boot_id": "b1", "once": ""}
+DRAINED = {
+    State.PREFLIGHT: {"old_image": "old"},
+    State.DRAINED: {"drained": ["50-agave"]},
+    State.ARMED: {"armed_boot_id": "b1"},
+}
+
+
+def kinds(rig: Rig) -> list[str]:
+    return [json.loads(base64.b64decode(job.envelope["payload"]))["kind"] for job in rig.link.jobs]
+
+
+def fail_at(rig: Rig, door: Door, fake: FakeDoor, **changes: State) -> HostError:
+    with pytest.raises(HostError, match="it broke") as caught:
+        rig.flash(door, fake, **changes)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("door", "state", "sent"),
+    [
+        (Door.IN_PLACE, State.VERIFIED, []),
+        (Door.IN_PLACE, State.DRAINED, ["undrain"]),
+        (Door.IN_PLACE, State.ARMED, ["arm", "undrain"]),
+        # It never rebooted: its boot_id is that of the arming.
+        (Door.IN_PLACE, State.REBOOTING, ["undrain"]),
+        (Door.PXE, State.PREFLIGHT, []),
+        (Door.PXE, State.DRAINED, ["undrain"]),
+        (Door.PXE, State.STAGING, ["undrain"]),
+        (Door.PXE, State.WRITING, []),
+        (Door.PXE, State.ARMED, []),
+    ],
+)
+def test_what_was_drained_starts_again_where_the_old_version_runs_on(rig, door, state, sent) -> None:
+    rig.link.statuses = [OLD]
+    error = fail_at(rig, door, FakeDoor({state: HostError("it broke", resolution="mend it")}, DRAINED))
+    assert kinds(rig) == sent
+    assert latest(rig.folder).entries[-1].evidence.get("undrained") == (True if "undrain" in sent else None)
+    assert error.resolution == "mend it"
+
+
+def test_a_host_that_fell_back_by_a_reboot_is_not_undrained(rig) -> None:
+    rig.link.statuses = [{**OLD, "boot_id": "b2"}]
+    fail_at(rig, Door.IN_PLACE, FakeDoor({State.REBOOTING: HostError("it broke")}, DRAINED))
+    assert (rig.states()[-1], kinds(rig)) == (State.ROLLED_BACK, [])
+
+
+def test_a_host_that_was_powered_off_is_not_undrained(rig) -> None:
+    context = rig.context()
+
+    def staging(context: FakeContext, deadline_s: float) -> Evidence:
+        context.was_powered_off = True
+        raise HostError("it broke")
+
+    steps = {**FakeDoor(evidence=DRAINED).steps(), State.STAGING: staging}
+    with pytest.raises(HostError, match="it broke"):
+        flash(context, rig.plan(Door.PXE), steps=steps)
+    assert (rig.states()[-1], kinds(rig)) == (State.FAILED_SAFE, [])
+
+
+@pytest.mark.parametrize("drained", [[], "the host runs no agent that answers"])
+def test_where_nothing_was_drained_nothing_is_started(rig, drained) -> None:
+    evidence = {**DRAINED, State.DRAINED: {"drained": drained}}
+    fail_at(rig, Door.PXE, FakeDoor({State.STAGING: HostError("it broke")}, evidence))
+    assert kinds(rig) == []
+
+
+def test_an_undrain_that_fails_is_told(rig) -> None:
+    failure = HostError("it broke", resolution="mend it")
+    error = fail_at(rig, Door.PXE, FakeDoor({State.STAGING: failure}, DRAINED))
+    assert error.resolution.startswith("mend it; rpc-1 may run on with the services stopped")
+    assert "does not answer" in error.resolution
+    assert latest(rig.folder).evidence("undrained") is False
+
+
+@pytest.mark.parametrize(
+    ("door", "stop", "sent"),
+    [
+        (Door.IN_PLACE, State.VERIFIED, []),
+        (Door.IN_PLACE, State.DRAINED, ["undrain"]),
+        (Door.IN_PLACE, State.ARMED, ["undrain"]),
+        (Door.IN_PLACE, State.REBOOTING, []),
+        (Door.PXE, State.DRAINED, ["undrain"]),
+        (Door.PXE, State.STAGING, []),
+    ],
+)
+def test_a_drained_flash_that_is_given_up_is_undrained(rig, door, stop, sent) -> None:
+    rig.link.statuses = [OLD]
+    rig.flash(door, FakeDoor(evidence=DRAINED), until=stop)
+    rig.flash(door, FakeDoor(), until=State.LEASED, cmdline="debug")
+    assert kinds(rig) == sent
 
 
 def test_an_open_flash_of_another_image_is_given_up(rig) -> None:

@@ -101,7 +101,7 @@ def test_stop_asks_the_validator_and_ends_in_time(host: Host) -> None:
 @pytest.mark.layer
 def test_the_agent_drains_by_the_unit(host: Host) -> None:
     assert host.file("/usr/lib/qtrade/drain.d/50-agave").contains(
-        "^exec /usr/bin/systemctl stop agave-validator.service$"
+        '^exec /usr/lib/qtrade/bare_metal/drain-unit agave-validator.service "$@"$'
     )
 
 

@@ -235,6 +235,13 @@ def test_docker_runs_where_it_is_installed_and_nobody_is_in_its_group(host: Host
 
 
 @pytest.mark.layer
+def test_the_program_that_drains_a_unit_parses(host: Host) -> None:
+    program = "/usr/lib/qtrade/bare_metal/drain-unit"
+    assert host.file(program).mode == 0o755
+    assert host.run(f"sh -n {program}").succeeded
+
+
+@pytest.mark.layer
 def test_a_drain_ends_with_all_on_disk(host: Host) -> None:
     assert host.file("/usr/lib/qtrade/drain.d/90-sync").mode == 0o755
     assert host.check_output("ls /usr/lib/qtrade/drain.d | tail -n 1") == "90-sync"

@@ -126,7 +126,8 @@ def test_operator_acts_as_the_server_and_not_as_root(host: Host) -> None:
 def test_the_agent_drains_by_the_unit(host: Host) -> None:
     program = host.file("/usr/lib/qtrade/drain.d/60-postgres")
     assert program.mode == 0o755
-    assert program.contains(f"^exec /usr/bin/systemctl stop postgresql@{server(host)['major']}-main.service$")
+    unit = f"postgresql@{server(host)['major']}-main.service"
+    assert program.contains(f'^exec /usr/lib/qtrade/bare_metal/drain-unit {unit} "$@"$')
 
 
 @pytest.mark.layer

@@ -83,7 +83,7 @@ def test_no_secret_comes_by_the_environment(host: Host) -> None:
 def test_the_agent_drains_by_the_unit(host: Host) -> None:
     program = host.file("/usr/lib/qtrade/drain.d/40-qtrade-client")
     assert program.mode == 0o755
-    assert program.contains("^exec /usr/bin/systemctl stop qtrade-client.service$")
+    assert program.contains('^exec /usr/lib/qtrade/bare_metal/drain-unit qtrade-client.service "$@"$')
 
 
 @pytest.mark.layer
