@@ -43,12 +43,8 @@ cd {folder}
 case $1 in
 show) cat state ;;
 stop) echo inactive >state ;;
-<<<<<<< HEAD
-start) [ ! -e refuses ] && echo active >state ;;
-=======
 reset-failed) rm -f counted ;;
 start) [ ! -e refuses ] && [ ! -e counted ] && echo active >state ;;
->>>>>>> w-fixag
 esac
 """,
         )
@@ -87,8 +83,6 @@ def test_what_was_drained_starts_again_once(units, state) -> None:
     assert (units.run("undrain"), units.state) == (0, "inactive")
 
 
-<<<<<<< HEAD
-=======
 def test_starts_of_before_do_not_count(units) -> None:
     units.state = "active"
     units.run()
@@ -96,7 +90,6 @@ def test_starts_of_before_do_not_count(units) -> None:
     assert (units.run("undrain"), units.state) == (0, "active")
 
 
->>>>>>> w-fixag
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 def test_what_was_down_stays_down(units, state) -> None:
     units.state = state
