@@ -42,6 +42,7 @@ class Maker:
     built: list[str] = field(default_factory=list)
     done: dict[str, BlobRecord] = field(default_factory=dict)
     specs_run: int = 0
+    _checked: set[str] = field(default_factory=set)
     _tools_root: ToolsRoot | None = None
 
     def make(self, wanted: frozenset[str]) -> Base:
@@ -89,8 +90,7 @@ class Maker:
         checks: dict[Future[BlobRecord], str] = {}
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             try:
-                for name in self.done:
-                    self._start_check(pool, checks, name)
+                self._start_checks(pool, checks)
                 while order.is_active() or checks:
                     for name in order.get_ready() if order.is_active() else ():
                         running[pool.submit(self._make_step, name, keys[name], base)] = name
@@ -105,15 +105,20 @@ class Maker:
                         self.built.append(name)
                         remember_fields(self.settings, self.recipe, {name: fields[name]})
                         order.done(name)
-                        self._start_check(pool, checks, name)
+                        self._start_checks(pool, checks)
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 end_running()
                 raise
 
+    def _start_checks(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str]) -> None:
+        """Check each layer once, as soon as all that it stands on is there: a store may have lost the record of a lower one."""
+        for name in self.done.keys() - self._checked:
+            if kind_of(name) not in (INITRD, INSTALLER) and self.done.keys() >= set(self.recipe.ancestors(name)):
+                self._checked.add(name)
+                self._start_check(pool, checks, name)
+
     def _start_check(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str], name: str) -> None:
-        if kind_of(name) in (INITRD, INSTALLER):
-            return
         passed = self.store.find_record(check_key(self.settings, self.recipe, name, self.done))
         if passed:
             self.specs_run += int(passed.facts["ran"])
