@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bake.pack import sha256_file
 from bake.run import BakeResult
@@ -332,3 +333,20 @@ def loops(text: str) -> list[str]:
     """Return the loop devices whose file has `text` in its path."""
     backing = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     return [file for file in backing if text in file]
+
+
+def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny) -> None:
+    manifest = tiny.settings.project / "manifests/images/tiny.yaml"
+    text = manifest.read_text()
+    fields = yaml.safe_load(text)
+    fields["layers"][1]["needs"] = ["one"]
+    manifest.write_text(yaml.safe_dump(fields))
+    try:
+        first = tiny.bake("stacked")
+        lower = next(layer for layer in first.image.layers if layer.role == "one")
+        (tiny.settings.store / "records" / f"{lower.key}.json").unlink()
+        again = tiny.bake("stacked-again")
+    finally:
+        manifest.write_text(text)
+    assert again.built == ("one",)
+    assert again.image.id == first.image.id
