@@ -1,16 +1,19 @@
 """What the steps of a flash share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
 from flash.config import Bundle
+from flash.drivers import driver_for
 from flash.jobs import JobBuilder
 from flash.journal import Journal
+from flash.secrets import resolve
 from flash.ssh import known_hosts_path, target_for
 from flash.trust import VerifiedImage
-from qtrade.errors import QtradeError
+from qtrade.errors import QtradeError, Refused
 from qtrade.manifest import Environment, Host
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
@@ -18,6 +21,7 @@ from qtrade.store import Store
 from qtrade.trust.keyring import ensure_keyring
 
 Evidence = dict[str, Any]
+_Ability = TypeVar("_Ability")
 # One lost answer is no sign that nothing runs there.
 _ANSWER_S = 90.0
 
@@ -50,6 +54,19 @@ class FlashContext:
     def link(self) -> AgentLink:
         """Return the way to the agent of the running host."""
         return AgentLink(target_for(self.settings, self.host))
+
+    @contextmanager
+    def driver(self, ability: type[_Ability]) -> Iterator[_Ability]:
+        """Log in to the host's API for one ability of it. Raises `Refused` when the driver lacks it."""
+        where = f"host {self.host.name}: driver"
+        driver = driver_for(self.host.driver, lambda ref: resolve(self.settings, where, ref).decode())
+        if not isinstance(driver, ability):
+            raise Refused(
+                f"{where} {self.host.driver.kind} has no {ability.__name__}",
+                resolution="use another door, or switch the host by hand",
+            )
+        with driver:
+            yield driver
 
     @property
     def is_known(self) -> bool:

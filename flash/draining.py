@@ -4,17 +4,15 @@ from flash.context import FlashContext
 from flash.journal import Journal
 from flash.states import State, rules
 from qtrade.errors import QtradeError
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 
-# The first state that a drained host does not reach as it was.
-_LEAVES = {Door.IN_PLACE: State.REBOOTING, Door.PXE: State.STAGING}
 # One lost answer is no sign that nothing runs there.
 _ANSWER_S = 90.0
 
 
 def is_drained(journal: Journal, door: Door, *, failed: State | None = None) -> bool:
     """Say whether the old version may run on without its services; `failed` is the state that was not reached."""
-    if _LEAVES[door] in [entry.state for entry in journal.entries]:
+    if _leaves(door) in [entry.state for entry in journal.entries]:
         return False
     stopped = journal.evidence("drained")
     return failed is State.DRAINED or (isinstance(stopped, list) and bool(stopped))
@@ -35,3 +33,8 @@ def undrain(context: FlashContext, door: Door) -> str:
             " and start them, unless the host was rebooted since"
         )
     return ""
+
+
+def _leaves(door: Door) -> State:
+    """Return the first state that a drained host does not reach as it was."""
+    return State.REBOOTING if door is Door.IN_PLACE else State.STAGING

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from flash.config import Bundle
 from flash.states import State, rules, sequence
 from qtrade.manifest import Host, Image
-from qtrade.manifest.host import DiskIdentity, Door
+from qtrade.manifest.driver import Door
+from qtrade.manifest.host import DiskIdentity
 from qtrade.manifest.image import canonical_json, image_id
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flash.config import render_bundle
 from flash.context import Evidence, FlashContext
-from flash.doors import Steps, in_place, pxe
+from flash.doors import Steps, in_place
+from flash.doors.table import steps_for
 from flash.draining import is_drained, undrain
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
@@ -18,7 +19,7 @@ from flash.states import ENDS, State, check_move, rules, sequence
 from flash.trust import load_allowed
 from qtrade.errors import HostError, QtradeError, Refused, UsageError
 from qtrade.manifest import Environment, Host
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
@@ -96,7 +97,7 @@ def flash(
     with lease(context.settings, context.host.name):
         begin = _resume(context, plan)
         try:
-            _run(context, plan, steps or _steps(plan.door), begin=begin, until=until)
+            _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
         finally:
             for action in reversed(context.clean_up):
                 with suppress(OSError, QtradeError):
@@ -212,14 +213,6 @@ def _choose_door(context: FlashContext) -> Door:
         details=f"doors: {', '.join(context.host.doors)}",
         resolution="start the host, or add a door to its manifest",
     )
-
-
-def _steps(door: Door) -> Steps:
-    match door:
-        case Door.IN_PLACE:
-            return in_place.steps()
-        case Door.PXE:
-            return pxe.steps()
 
 
 def _choose_version(store: Store, host: Host, environment: Environment) -> str:

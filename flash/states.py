@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qtrade.errors import QtradeError
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 
 
 class State(StrEnum):

@@ -7,15 +7,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState, RedfishAccess
+from flash.drivers.abilities import BootOverride, BootSource, OverrideEnabled, PowerState
 from qtrade.errors import BadInput, HostError
 from qtrade.redaction import redact, register_secret
 
 if TYPE_CHECKING:
     import sushy
+
+
+class RedfishAccess(Protocol):
+    """How to reach a host's BMC; the `driver` of a host manifest is one."""
+
+    @property
+    def url(self) -> str:
+        """Where the BMC listens, without a path."""
+        ...
+
+    @property
+    def system(self) -> str:
+        """Path of the system, such as /redfish/v1/Systems/1."""
+        ...
+
+    @property
+    def username(self) -> str:
+        """Who logs in."""
+        ...
+
+    @property
+    def password_file(self) -> Path:
+        """File that holds nothing but the password."""
+        ...
+
+    @property
+    def verify_tls(self) -> bool:
+        """Whether the BMC's certificate must be valid."""
+        ...
+
 
 Connect = Callable[[RedfishAccess], "tuple[Any, Callable[[], None]]"]
 _Word = TypeVar("_Word", bound=StrEnum)

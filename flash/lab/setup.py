@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from flash.drivers import driver_for
+from flash.drivers.redfish import RedfishDriver
 from flash.lab import host as lab
 from flash.lab.facts import replace_file
 from flash.lab.host import LabHost
@@ -42,7 +42,7 @@ def up(settings: Settings, name: str, *, firmware: str, memory_mib: int, owner_p
 
 def power_on(made: LabHost) -> None:
     """Switch a lab host on, through its BMC."""
-    with driver_for(made.access) as driver:
+    with RedfishDriver(made.access) as driver:
         driver.power_on()
 
 

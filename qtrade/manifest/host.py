@@ -1,19 +1,12 @@
 """A host: who runs an image, on which disks, behind which doors."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from qtrade.manifest.base import Model, Name
-
-
-class Door(StrEnum):
-    """A way to get the agent running on a host."""
-
-    IN_PLACE = "in_place"
-    PXE = "pxe"
+from qtrade.manifest.driver import OPENS, Door, Driver, wipes
 
 
 class DiskIdentity(Model):
@@ -57,17 +50,6 @@ class DataDisk(ProtectedDisk):
     mount: str = Field(pattern=r"^/[A-Za-z0-9/_-]+$")
 
 
-class RedfishDriver(Model):
-    """A BMC with Redfish. The password is read from a file that only its owner may read."""
-
-    kind: Literal["redfish"]
-    url: str = Field(pattern=r"^https?://")
-    system: str
-    username: str
-    password_file: Path
-    verify_tls: bool = True
-
-
 class Ssh(Model):
     """How to log in for deploys."""
 
@@ -87,6 +69,15 @@ class Netboot(Model):
     trusted_network: bool = False
 
 
+class Rescue(Model):
+    """The provider's rescue system. Its SSH host key comes from the provider's API, or stands here, or is trusted when first seen."""
+
+    user: str = "root"
+    port: int = Field(default=22, gt=0, lt=65536)
+    host_key: str | None = Field(default=None, pattern=r"^(ssh-|ecdsa-)[a-z0-9-]+ [A-Za-z0-9+/=]+$")
+    trust_first_key: bool = False
+
+
 class Host(Model):
     """One host manifest. Holds references to secrets, never secrets."""
 
@@ -97,9 +88,11 @@ class Host(Model):
     recipe: Name
     address: str
     ssh: Ssh = Ssh()
-    driver: RedfishDriver
+    driver: Driver
     doors: tuple[Door, ...] = Field(min_length=1)
     netboot: Netboot | None = None
+    rescue: Rescue = Rescue()
+    data_policy: Literal["keep", "disposable"] = "keep"
     os_disk: OsDisk
     protected_disks: tuple[ProtectedDisk, ...] = ()
     data_disks: tuple[DataDisk, ...] = ()
@@ -110,10 +103,25 @@ class Host(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Host":
-        if Door.PXE in self.doors and self.netboot is None:
-            raise ValueError("door pxe needs netboot")
+        for door in self.doors:
+            self._check_door(door)
         for name in ("serial", "wwid"):
             kept = {getattr(disk, name) for disk in (*self.protected_disks, *self.data_disks)} - {None}
             if getattr(self.os_disk, name) in kept:
                 raise ValueError(f"os_disk.{name} {getattr(self.os_disk, name)} is also a protected or data disk")
         return self
+
+    def _check_door(self, door: Door) -> None:
+        kind = self.driver.kind
+        if door not in OPENS[kind]:
+            raise ValueError(f"driver {kind} does not open door {door}; it opens {', '.join(sorted(OPENS[kind]))}")
+        if door not in (Door.IN_PLACE, Door.RESCUE) and self.netboot is None:
+            raise ValueError(f"door {door} needs netboot")
+        if not wipes(kind, door):
+            return
+        if self.data_policy != "disposable":
+            raise ValueError(f"through door {door}, {kind} erases all disks; it needs data_policy: disposable")
+        if self.protected_disks:
+            raise ValueError(
+                f"through door {door}, {kind} erases all disks; a host with protected_disks cannot have it"
+            )

@@ -5,7 +5,7 @@ import struct
 import time
 from pathlib import Path
 
-from flash.drivers import driver_for
+from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
 from qtrade.toolsroot import open_tools
 from tests.e2e.conftest import LabRig, qtrade
@@ -24,7 +24,7 @@ def arm(rig: LabRig, version: str) -> str:
 def expect_fallback(rig: LabRig, version: str, image_010: str, boot_id: str) -> None:
     """Let the armed flash go on, and see it end with 0.1.0 healthy."""
     begin = rig.host.console.offset()
-    with driver_for(load_host(rig.settings, rig.name).driver) as driver:
+    with RedfishDriver(load_host(rig.settings, rig.name).driver) as driver:
         driver.power_on()
     done = qtrade("flash", "--host", rig.name, "--version", version, "--yes", check=False)
     assert done.returncode == 9, done.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flash.drivers import driver_for
+from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
 from flash.lab import host as lab
 from flash.lab.tap import attach_tap, make_tap, remove_tap
@@ -180,12 +180,12 @@ def namespace(bios: LabRig) -> Iterator[str]:
     access = load_host(bios.settings, bios.name).driver
     tap = make_tap(netns)
     try:
-        with driver_for(access) as driver:
+        with RedfishDriver(access) as driver:
             driver.power_off()
             attach_tap(bios.host, tap)
             driver.power_on()
         yield netns
-        with driver_for(access) as driver:
+        with RedfishDriver(access) as driver:
             driver.power_off()
             attach_tap(bios.host, None)
     finally:

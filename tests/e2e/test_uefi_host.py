@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flash.drivers import driver_for
+from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
 from flash.jobs import JobBuilder, SignedJob
 from flash.lab import host as lab
@@ -53,7 +53,7 @@ def test_a_reinstall_keeps_what_the_data_disk_holds(uefi: LabRig, image_010: str
     """The OS disk is written anew from the network; the host adopts the cluster that its first boot made."""
     before = uefi.rows()
     assert before, "the first boot wrote no rows"
-    with driver_for(load_host(uefi.settings, uefi.name).driver) as driver:
+    with RedfishDriver(load_host(uefi.settings, uefi.name).driver) as driver:
         driver.power_off()
     result = qtrade_json("flash", "--host", uefi.name, "--version", "0.1.0", "--yes")
     assert (result["state"], result["image"], result["evidence"]["door"]) == ("COMMITTED", image_010, "pxe")

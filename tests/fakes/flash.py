@@ -9,7 +9,7 @@ from flash.doors import Steps
 from flash.jobs import SignedJob
 from flash.states import State, sequence
 from qtrade.errors import HostError
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 
 
 @dataclass

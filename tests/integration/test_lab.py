@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sushy
 
-from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState, driver_for
+from flash.drivers import BootOverride, BootSource, OverrideEnabled, PowerState
 from flash.drivers.redfish import RedfishDriver
 from flash.lab import host as lab
 from flash.lab.disks import digest_disk
@@ -116,7 +116,7 @@ def host(settings: Settings, tools: ToolsRoot) -> Iterator[LabHost]:
 
 @pytest.fixture
 def driver(host: LabHost) -> Iterator[RedfishDriver]:
-    driver = driver_for(host.access)
+    driver = RedfishDriver(host.access)
     yield driver
     driver.close()
     driver.clear_boot_override()
@@ -221,7 +221,7 @@ def test_plain_sushy_agrees(host: LabHost, driver: RedfishDriver, plain: sushy.S
 def test_wrong_password_is_refused(host: LabHost, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("not-the-password")
     with pytest.raises(HostError, match="not logged in"):
-        driver_for(replace(host.access, password_file=tmp_path / "password")).power_state()
+        RedfishDriver(replace(host.access, password_file=tmp_path / "password")).power_state()
 
 
 def test_virtual_media_boots_once(host: LabHost, driver: RedfishDriver, tools: ToolsRoot, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_whatever_is_killed_up_mends_it(
     assert lab.status(settings).bmc_pid is None
     host.paths.bmc_pid.unlink(missing_ok=True)
     assert lab.up(settings, tools, memory_mib=256, owner_pid=os.getpid()).facts == host.facts
-    with driver_for(host.access) as fresh:
+    with RedfishDriver(host.access) as fresh:
         assert fresh.power_state() is PowerState.OFF
         assert fresh.boot_override().target is BootSource.PXE
     assert digest_disk(host.paths.ledger) == ledger
@@ -299,7 +299,7 @@ def test_a_lab_whose_owner_is_gone_ends(settings: Settings, tools: ToolsRoot) ->
     if owner == 0:
         time.sleep(3600)
     host = lab.up(settings, tools, "lab-2", memory_mib=256, owner_pid=owner)
-    with driver_for(host.access) as driver:
+    with RedfishDriver(host.access) as driver:
         driver.power_on()
     assert lab.status(settings, "lab-2").qemu_pid is not None
     os.kill(owner, signal.SIGKILL)

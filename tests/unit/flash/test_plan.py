@@ -6,7 +6,7 @@ import pytest
 
 from flash.plan import FlashPlan, PlanStep, plan_flash, render_plan
 from flash.states import State
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_image
 
 pytestmark = pytest.mark.unit

@@ -15,7 +15,7 @@ from flash.run import FlashResult, flash, parse_door, parse_until, prepare
 from flash.states import ENDS, State, rules, sequence
 from flash.trust import VerifiedImage
 from qtrade.errors import ConflictError, HostError, QtradeError, Refused, TrustError, UsageError
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 from qtrade.settings import Settings
 from qtrade.store import LocalStore
 from tests.fakes.examples import make_environment, make_host, make_image, make_settings

@@ -6,10 +6,11 @@ import pytest
 
 from flash.states import ENDS, State, check_move, rules, sequence
 from qtrade.errors import QtradeError
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 
 pytestmark = pytest.mark.unit
 
+# All doors but in place lead where PXE does.
 # Where a failure may lead from a state: the failure of that state's own work, or of the next one's, is journalled there.
 FAILURES = {
     Door.IN_PLACE: {
@@ -45,7 +46,7 @@ FAILURES = {
 
 def legal_moves(door: Door) -> set[tuple[State | None, State]]:
     forward = set(pairwise(sequence(door)))
-    failures = {(state, end) for state, ends in FAILURES[door].items() for end in ends}
+    failures = {(state, end) for state, ends in FAILURES.get(door, FAILURES[Door.PXE]).items() for end in ends}
     return {(None, State.PLANNED), *forward, *failures}
 
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from qtrade.manifest.host import Door
+from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,209 @@
+"""All doors that put an agent on a host that then does nothing else: how it is made to run is an `Entry`, the rest is the same.
+
+The agent gets a signed job, writes the OS disk, and tells of it; the new version boots next.
+"""
+
+import json
+import queue
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from flash.context import Evidence, FlashContext
+from flash.doors import Steps, shared
+from flash.doors.in_place import prove_boot
+from flash.drivers import PowerControl
+from flash.generations import next_generation
+from flash.jobs import check_report
+from flash.netboot.delivery import Delivery, OpenDelivery
+from flash.netboot.ipxe import BootPlan
+from flash.netboot.server import FlashServer
+from flash.ssh import pin_host_key
+from flash.states import State
+from qtrade.errors import HostError
+from qtrade.manifest.host import Netboot
+
+INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
+
+
+@dataclass(frozen=True)
+class Installer:
+    """What an entry may use to get the agent running.
+
+    `served` is the delivery of this flash: at its URL the host finds kernel, initrd, job and blobs. `tell` takes events
+    that come another way than by HTTP. `boot` is None for entries that need no boot from the network.
+    """
+
+    server: FlashServer
+    served: OpenDelivery
+    boot: BootPlan | None
+    tell: Callable[[Mapping[str, Any]], None]
+
+
+class Entry(Protocol):
+    """One way to get the agent running on a host."""
+
+    def check(self, context: FlashContext) -> Evidence:
+        """Check what needs no change of the host (PREFLIGHT). Raises `Refused`, `HostError`."""
+        ...
+
+    def address(self, context: FlashContext) -> Netboot:
+        """Return where the flash serves, and how the host reaches it."""
+        ...
+
+    def enter(self, context: FlashContext, installer: Installer) -> Evidence:
+        """Make the agent run (STAGING); return what was done. What must be undone goes to `context.clean_up`."""
+        ...
+
+    def leave(self, context: FlashContext) -> None:
+        """See that the host boots from its disk next (REBOOTING). Called once the disk is written; may be called twice."""
+        ...
+
+
+def steps(entry: Entry) -> Steps:
+    """Return one function per state. They share the server of the flash and the agent's events."""
+    run = _InstallerRun(entry)
+    return {
+        State.LEASED: shared.enter_leased,
+        State.PREFLIGHT: run.preflight,
+        State.DRAINED: _drained,
+        State.STAGING: run.staging,
+        State.WRITING: run.writing,
+        State.VERIFIED: run.verified,
+        State.ARMED: run.armed,
+        State.REBOOTING: run.rebooting,
+        State.CONFIGURED: shared.enter_configured,
+        State.HEALTHY: shared.enter_healthy,
+        State.SOAKING: shared.enter_soaking,
+        State.COMMITTED: shared.enter_committed,
+    }
+
+
+def efi_loader(context: FlashContext) -> Path | None:
+    """Return iPXE as a UEFI program, for firmware that boots from HTTP by itself and has no iPXE in its network card."""
+    path = context.settings.tools_dir / "usr/lib/ipxe/snponly.efi"
+    return path if path.is_file() else None
+
+
+def read_power(context: FlashContext) -> Evidence:
+    """Return the power state as the driver says, nothing where it cannot say."""
+    with context.driver(PowerControl) as driver:
+        return {"power": driver.power_state()}
+
+
+def _drained(context: FlashContext, deadline_s: float) -> Evidence:
+    if context.status_or_none() is None:
+        return {"drained": "the host runs no agent that answers"}
+    return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
+
+
+class _InstallerRun:
+    """The server of a flash and what the agent told so far."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._events: queue.Queue[Mapping[str, Any]] = queue.Queue()
+        self._report: Mapping[str, Any] | None = None
+        self._nonce = ""
+
+    def preflight(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Check the way in, the image and the secrets."""
+        del deadline_s
+        return {**self._entry.check(context), **shared.verify_image(context)}
+
+    def staging(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Serve image and job, make the agent run, and wait for its first word."""
+        address = self._entry.address(context)
+        generation = next_generation(context.settings, context.host.name)
+        stack = ExitStack()
+        context.clean_up.append(stack.close)
+        server = stack.enter_context(
+            FlashServer(address.listen, address.port, url=address.url, efi_loader=efi_loader(context))
+        )
+        bundle = context.bundle.envelope(generation, context.jobs.key)
+
+        def make_job(url: str) -> bytes:
+            job = context.jobs.install(context.image, source=url, report=f"{url}/report", bundle=bundle)
+            self._nonce = job.nonce
+            return json.dumps(job.envelope).encode()
+
+        image = context.image.image
+        boot = BootPlan(
+            mac=address.mac,
+            kernel=context.store.open_blob(image.kernel.digest),
+            initrd=context.store.open_blob(image.installer.digest),
+            root_id=context.jobs.root_id,
+            arguments=INSTALLER_ARGUMENTS,
+        )
+        served = stack.enter_context(
+            server.serving(Delivery(context.store.open_blob, self._events.put, make_job=make_job, boot=boot))
+        )
+        entered = self._entry.enter(context, Installer(server, served, boot, self._events.put))
+        context.was_powered_off = True
+        with context.reporter.step("boot of the installer"):
+            first = self._next(deadline_s)
+        self._take(first)
+        return {**entered, "nonce": self._nonce, "generation": generation, "first_event": first.get("step", "report")}
+
+    def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Follow the agent until all bytes are written."""
+        total = sum(context.image.image.blobs().values())
+        deadline = time.monotonic() + deadline_s
+        with context.reporter.transfer("write the OS disk", total) as advance:
+            while self._report is None:
+                event = self._next(deadline - time.monotonic())
+                self._take(event)
+                if "done_bytes" in event:
+                    advance(event["done_bytes"])
+                if event.get("step") in ("state", "boot"):
+                    break
+        return {"written_bytes": total}
+
+    def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Check the agent's report: it read everything back and compared the protected disks."""
+        report = self._await_report(context, deadline_s)
+        touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
+        if touched:
+            raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
+        return {"protected": report["protected"], "bytes_fetched": report["bytes_fetched"]}
+
+    def armed(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Pin the SSH host key that came with the report; the boot entry is written."""
+        report = self._await_report(context, deadline_s)
+        pin_host_key(context.settings, context.host.name, report["ssh_host_key"])
+        return {"armed_boot_id": report["boot_id"], "ssh_host_key": report["ssh_host_key"]}
+
+    def _await_report(self, context: FlashContext, deadline_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + deadline_s
+        while self._report is None:
+            self._take(self._next(deadline - time.monotonic()))
+        return check_report(dict(self._report), self._nonce, context.host.name)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "report":
+            self._report = event
+
+    def _next(self, within_s: float) -> Mapping[str, Any]:
+        try:
+            return self._events.get(timeout=max(within_s, 0.01))
+        except queue.Empty as error:
+            raise HostError(
+                f"the agent said nothing for {within_s:.0f} s",
+                resolution="look at the host's console: did it boot from the network?",
+            ) from error
+
+    def rebooting(self, context: FlashContext, deadline_s: float) -> Evidence:
+        """Wait until the new version answers."""
+        self._entry.leave(context)
+        installer = context.journal.evidence("armed_boot_id")
+        nonce = context.journal.evidence("nonce")
+        with context.reporter.step("boot of the new version"):
+            status = context.wait_for_status(
+                lambda now: now["boot_id"] != installer and now["nonce"] == nonce,
+                within_s=deadline_s,
+                what="the boot of the new version",
+            )
+        return prove_boot(context, status)
