@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl
 
-.PHONY: help setup standins tools demo test lint unit integration e2e bench bench-bake schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -62,6 +62,10 @@ integration: standins tools ## real tools; root
 
 e2e: standins tools ## boots machines; root
 	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=25 tests/e2e
+
+torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to pytest: ARGS='--seed 7 -k cut'
+	mkdir -p $(STATE)/torture
+	$(RUN) $(BIN)/pytest --durations=0 $(ARGS) tests/torture 2>&1 | tee -a $(STATE)/torture/torture.log
 
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools

@@ -8,7 +8,7 @@ from pathlib import Path
 from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
 from qtrade.toolsroot import open_tools
-from tests.e2e.conftest import LabRig, qtrade
+from tests.rigs import LabRig, qtrade
 
 PARTITION_3 = 2  # index in the partition table
 

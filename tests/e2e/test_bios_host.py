@@ -16,15 +16,13 @@ import yaml
 
 from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
-from flash.lab import host as lab
 from flash.lab.tap import attach_tap, make_tap, remove_tap
 from qtrade import process
 from qtrade.errors import HostError
 from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
 from qtrade.settings import Settings
-from tests.e2e.conftest import QTRADE, SECRET, LabRig, bake, qtrade, qtrade_json
-from tests.e2e.faults import arm, edit_system, expect_fallback, flip_byte
-from tests.e2e.images import changed_project, extra_layer, other_kernel, publish_variant
+from tests.e2e.images import changed_project
+from tests.rigs import QTRADE, SECRET, LabRig, bake, qtrade, qtrade_json
 
 pytestmark = pytest.mark.e2e
 
@@ -124,43 +122,6 @@ def test_rollback_downloads_nothing(bios: LabRig, image_010: str) -> None:
     assert (status["image"], status["default"]) == (image_010, image_010)
     assert before
     assert bios.rows() == before
-
-
-def test_init_that_exits_falls_back(bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
-    layer = extra_layer(settings, tmp_path, {"usr/sbin/init": "#!/bin/sh\nexit 1\n"})
-    publish_variant(settings, "0.2.0", top=layer)
-    begin = bios.host.console.offset()
-    boot_id = arm(bios, "0.2.0")
-    expect_fallback(bios, "0.2.0", image_010, boot_id)
-    assert "Kernel panic" in bios.host.console.read(begin)
-
-
-@pytest.mark.parametrize("fault", ["missing", "altered"])
-def test_blob_fault_falls_back(fault: str, bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
-    layer = extra_layer(settings, tmp_path, {f"usr/share/{fault}": fault})
-    version = f"0.2.1-{fault}"
-    publish_variant(settings, version, top=layer)
-    begin = bios.host.console.offset()
-    boot_id = arm(bios, version)
-    lab.cut_power(settings, bios.name)
-    path = f"/layers/{layer.digest}.erofs"
-    if fault == "missing":
-        edit_system(bios, tmp_path, f"rm {path}")
-    else:
-        flip_byte(bios, tmp_path, path)
-    expect_fallback(bios, version, image_010, boot_id)
-    assert "qtrade: FAIL" in bios.host.console.read(begin)
-
-
-def test_missing_kernel_falls_back(bios: LabRig, settings: Settings, image_010: str, tmp_path: Path) -> None:
-    kernel = other_kernel(settings, tmp_path)
-    publish_variant(settings, "0.2.3", kernel=kernel)
-    begin = bios.host.console.offset()
-    boot_id = arm(bios, "0.2.3")
-    lab.cut_power(settings, bios.name)
-    edit_system(bios, tmp_path, f"rm /boot/{kernel.digest}")
-    expect_fallback(bios, "0.2.3", image_010, boot_id)
-    assert "FAIL grub cannot load the once image" in bios.host.console.read(begin)
 
 
 def remove_stale_namespaces() -> None:

@@ -1,8 +1,6 @@
 """The lab image as a whole disk: it boots by itself on BIOS and UEFI, and the boot test proves it or fails aloud."""
 
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from qtrade.machine import pids
 from qtrade.machine.machine import find_qemu, running_machine
 from qtrade.machine.spec import Disk, Firmware, MachineSpec
 from qtrade.settings import Settings
 from qtrade.toolsroot import ToolsRoot, open_tools
-from tests.e2e.conftest import QTRADE, qtrade, qtrade_json
-from tests.e2e.images import extra_layer, publish_variant
+from tests.rigs import qtrade, qtrade_json
 
 pytestmark = pytest.mark.e2e
 
@@ -94,43 +90,3 @@ def test_boot_test_runs_the_specs_of_all_roles(firmware: Firmware, image_010: st
     assert (predicate["kind"], predicate["passed"], predicate["firmware"]) == ("boot", True, firmware)
     assert predicate["ran"] > 60
     assert result["envelope"]["payloadType"] == "application/vnd.in-toto+json"
-
-
-def test_image_that_does_not_boot_fails_with_its_console(settings: Settings, image_010: str, tmp_path: Path) -> None:
-    layer = extra_layer(settings, tmp_path, {"usr/sbin/init": "#!/bin/sh\nexit 1\n"})
-    publish_variant(settings, "0.3.0", top=layer)
-    done = qtrade("images", "test", "0.3.0", check=False)
-    assert done.returncode == 9
-    assert "Kernel panic" in done.stderr
-    assert "the end of the console" in done.stderr
-    assert leftovers(settings) == []
-
-
-def test_image_whose_spec_fails_is_refused(settings: Settings, image_010: str, tmp_path: Path) -> None:
-    """A sysctl that only holds once the machine runs is changed; the layers' specs could not see it."""
-    layer = extra_layer(settings, tmp_path, {"etc/sysctl.d/99-spoilt.conf": "vm.max_map_count = 65530\n"})
-    publish_variant(settings, "0.3.1", top=layer)
-    done = qtrade("images", "test", "0.3.1", check=False)
-    assert done.returncode == 9
-    assert "test_sysctl_holds_at_run_time" in done.stderr
-    assert "vm.max_map_count" in done.stderr
-    assert leftovers(settings) == []
-
-
-def test_killed_boot_test_leaves_nothing_running(settings: Settings, image_010: str) -> None:
-    child = subprocess.Popen([QTRADE, "images", "test", "0.1.0"], stderr=subprocess.DEVNULL, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while not leftovers(settings):
-        assert time.monotonic() < deadline, "the machine never ran, so nothing is proven"
-        time.sleep(0.2)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    deadline = time.monotonic() + 20
-    while leftovers(settings):
-        assert time.monotonic() < deadline, f"still running: {leftovers(settings)}"
-        time.sleep(0.2)
-
-
-def leftovers(settings: Settings) -> list[int]:
-    """Return the machines of boot tests that run."""
-    return pids.find_processes(("qemu-system-x86_64", f"{settings.state_dir / 'boot-test'}/"))

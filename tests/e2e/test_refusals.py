@@ -8,7 +8,7 @@ import yaml
 from flash.lab import host as lab
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
-from tests.e2e.conftest import LabRig, make_rig, qtrade
+from tests.rigs import LabRig, make_rig, qtrade
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from qtrade.settings import Settings
-from tests.e2e.conftest import bake
+from tests.rigs import bake
 
 pytestmark = pytest.mark.e2e
 

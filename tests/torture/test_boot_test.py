@@ -1,0 +1,56 @@
+"""The boot test itself: images that must fail it, and a killed one that leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from qtrade.machine import pids
+from qtrade.settings import Settings
+from tests.e2e.images import extra_layer, publish_variant
+from tests.rigs import QTRADE, qtrade
+
+pytestmark = pytest.mark.torture
+
+
+def test_image_that_does_not_boot_fails_with_its_console(settings: Settings, image_010: str, tmp_path: Path) -> None:
+    layer = extra_layer(settings, tmp_path, {"usr/sbin/init": "#!/bin/sh\nexit 1\n"})
+    publish_variant(settings, "0.3.0", top=layer)
+    done = qtrade("images", "test", "0.3.0", check=False)
+    assert done.returncode == 9
+    assert "Kernel panic" in done.stderr
+    assert "the end of the console" in done.stderr
+    assert leftovers(settings) == []
+
+
+def test_image_whose_spec_fails_is_refused(settings: Settings, image_010: str, tmp_path: Path) -> None:
+    """A sysctl that only holds once the machine runs is changed; the layers' specs could not see it."""
+    layer = extra_layer(settings, tmp_path, {"etc/sysctl.d/99-spoilt.conf": "vm.max_map_count = 65530\n"})
+    publish_variant(settings, "0.3.1", top=layer)
+    done = qtrade("images", "test", "0.3.1", check=False)
+    assert done.returncode == 9
+    assert "test_sysctl_holds_at_run_time" in done.stderr
+    assert "vm.max_map_count" in done.stderr
+    assert leftovers(settings) == []
+
+
+def test_killed_boot_test_leaves_nothing_running(settings: Settings, image_010: str) -> None:
+    child = subprocess.Popen([QTRADE, "images", "test", "0.1.0"], stderr=subprocess.DEVNULL, env=dict(os.environ))
+    deadline = time.monotonic() + 120
+    while not leftovers(settings):
+        assert time.monotonic() < deadline, "the machine never ran, so nothing is proven"
+        time.sleep(0.2)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    deadline = time.monotonic() + 20
+    while leftovers(settings):
+        assert time.monotonic() < deadline, f"still running: {leftovers(settings)}"
+        time.sleep(0.2)
+
+
+def leftovers(settings: Settings) -> list[int]:
+    """Return the machines of boot tests that run."""
+    return pids.find_processes(("qemu-system-x86_64", f"{settings.state_dir / 'boot-test'}/"))
