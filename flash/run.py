@@ -2,10 +2,10 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flash.config import render_bundle
-from flash.context import Evidence, FlashContext
+from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
 from flash.doors import Steps, in_place
 from flash.doors.table import steps_for
 from flash.draining import is_drained, undrain
@@ -42,7 +42,7 @@ class FlashResult:
     evidence: Evidence
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what a flash may be asked for
     settings: Settings,
     host_name: str,
     version: str | None,
@@ -50,6 +50,7 @@ def prepare(
     *,
     door: Door | None = None,
     allow_older: bool = False,
+    reimage: Reimage = Reimage(),  # noqa: B008 - frozen
 ) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
@@ -63,8 +64,12 @@ def prepare(
     target_for(settings, host)
     resolve_secrets(settings, host, image.image)
     journal = _new_journal(settings, host)
-    context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older)
-    return context, plan_flash(host, image.image, door or _choose_door(context), config=config_digest(host, bundle))
+    if host.data_policy == "disposable":
+        reimage = replace(reimage, adopt=ADOPT_ANY)
+    context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older, reimage)
+    chosen_door = door or _choose_door(context)
+    config = config_digest(host, bundle, reimage)
+    return context, plan_flash(host, image.image, chosen_door, config=config, reimage=reimage)
 
 
 def parse_door(name: str | None) -> Door | None:
@@ -204,6 +209,8 @@ def _choose_door(context: FlashContext) -> Door:
     if before is not None and before.is_open and before.evidence("image") == context.image.image.id:
         return Door(before.evidence("door"))
     for door in context.host.doors:
+        if door is Door.IN_PLACE and context.reimage.is_asked:
+            continue
         if door is Door.IN_PLACE and context.status_or_none() is None:
             context.reporter.say("door in_place is closed: the host runs no agent that answers")
             continue

@@ -25,11 +25,13 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "reboot": frozenset(),
     "drain": frozenset(),
     "undrain": frozenset(),
+    "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
+    "decommission": frozenset({"report", "os_disk", "trust"}),
 }
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older",
+    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -99,6 +101,9 @@ class Job:
     cmdline: str
     environment: str
     allow_older: bool
+    adopt: str
+    remake_system: bool
+    wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
 
@@ -144,6 +149,9 @@ def parse_job(payload: bytes) -> Job:
         cmdline=check_cmdline(_text(fields, "cmdline", default="")),
         environment=_parse_environment(fields),
         allow_older=_flag(fields, "allow_older", default=False),
+        adopt=_text(fields, "adopt", default=""),
+        remake_system=_flag(fields, "remake_system", default=False),
+        wipe_state=_flag(fields, "wipe_state", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
     )
