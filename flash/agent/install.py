@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import admission, adopt, bios, boot, config, disks, durable, images, layers, mounts, partition, protect, survey
 from .errors import AgentError
@@ -93,19 +93,10 @@ def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
 
 def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
     """Write the disk; the boot choice is the last write. Returns facts for the report. Raises `AgentError`."""
-    disk, image, job = plan.disk, plan.image, plan.job
-    reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
-    if plan.keeps_layout:
-        partition.mend_table(disk)
-    else:
-        partition.write_table(disk, plan.layout)
-    disk = _reread(disk)
-    partition.check_tables(disk)
-    keeps_system = _make_filesystems(disk, plan)
-    bios.install_bios(
-        disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
-    )
+    image, job = plan.image, plan.job
     with contextlib.ExitStack() as stack:
+        stack.enter_context(disks.held(plan.disk))
+        disk, keeps_system = _lay_out(plan, reporter)
         esp = stack.enter_context(
             mounts.mounted(disk.partition_path("qtrade-esp"), host.run / "esp", "vfat", "rw", "umask=0077", "quiet")
         )
@@ -146,6 +137,23 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
             "ssh_host_key": host.ssh_host_key(),
             "protected": protected,
         }
+
+
+def _lay_out(plan: Plan, reporter: Reporter) -> Tuple[disks.Disk, bool]:
+    """Make or mend table, filesystems and boot code; returns the disk as it is now, and whether its system partition was kept."""
+    disk = plan.disk
+    reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
+    if plan.keeps_layout:
+        partition.mend_table(disk)
+    else:
+        partition.write_table(disk, plan.layout)
+    disk = _reread(disk)
+    partition.check_tables(disk)
+    keeps_system = _make_filesystems(disk, plan)
+    bios.install_bios(
+        disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
+    )
+    return disk, keeps_system
 
 
 def _fingerprints(guarded: List[disks.Disk]) -> Dict[str, str]:
