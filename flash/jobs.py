@@ -109,6 +109,20 @@ class JobBuilder:
         """Return the job that stores a secret. It goes over SSH stdin and nowhere else."""
         return self._sign("secret", secret={"name": name, "value": base64.b64encode(value).decode()})
 
+    def kexec(self, image: VerifiedImage, install: SignedJob, *, source: str, cmdline: str) -> SignedJob:
+        """Return the job that starts the image's installer by kexec, with the job `install` in its memory."""
+        kernel, initrd = image.image.kernel, image.image.installer
+        return self._sign(
+            "kexec",
+            source=source,
+            boot={
+                "kernel": {"sha256": kernel.digest, "size_bytes": kernel.size},
+                "initrd": {"sha256": initrd.digest, "size_bytes": initrd.size},
+                "cmdline": cmdline,
+                "job": install.envelope,
+            },
+        )
+
     def simple(self, kind: str) -> SignedJob:
         """Return a job of kind `reboot`, `drain` or `undrain`."""
         return self._sign(kind)

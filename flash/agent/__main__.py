@@ -7,7 +7,7 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, confine, errands, install, programs, trust
+from . import adopt, boot, confine, errands, install, kexec, programs, trust
 from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host, locked
@@ -21,8 +21,9 @@ _MAX_JOB_BYTES = 64 * 1024 * 1024
 
 def main() -> int:
     """Run the verb of the command line; the exit code is 0 when it succeeded, 1 when it failed, 2 for a wrong verb."""
-    verbs = {"install": run_install, "run": run_job, "status": show_status, "boot-ok": note_boot}
-    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+    verbs = {"install": run_install, "kexec": run_kexec, "run": run_job, "status": show_status, "boot-ok": note_boot}
+    takes_words = sys.argv[1:2] in (["install"], ["kexec"])
+    if sys.argv[1:2] == [] or sys.argv[1] not in verbs or (len(sys.argv) != 2 and not takes_words):
         print(f"usage: python3 -m agent {'|'.join(verbs)}", file=sys.stderr)
         return 2
     try:
@@ -34,9 +35,9 @@ def main() -> int:
 
 
 def run_install() -> int:
-    """Install this machine with the job that the kernel command line names."""
+    """Install this machine with the job that the kernel command line names; in a rescue system, words of ours take its place."""
     host = Host()
-    parameters = install.read_parameters((host.proc / "cmdline").read_text())
+    parameters = install.read_parameters(" ".join(sys.argv[2:]) or (host.proc / "cmdline").read_text())
     envelope = install.get_job(parameters["qtrade.job"])
     current = trust.open_pinned(trust.offered_set(envelope, PAYLOAD_TYPE), parameters["qtrade.root"])
     job = open_job(envelope, current.job)
@@ -59,6 +60,20 @@ def run_install() -> int:
     if not facts["ok"]:
         print(f"agent: {facts['error']['message']}; {facts['error']['remedy']}", file=sys.stderr)
     return 0 if facts["ok"] else 1
+
+
+def run_kexec() -> int:
+    """On a system that is not ours: start the installer by kexec, with the job that the words of the command line name."""
+    parameters = install.read_parameters(" ".join(sys.argv[2:]))
+    envelope = install.get_job(parameters["qtrade.job"])
+    current = trust.open_pinned(trust.offered_set(envelope, PAYLOAD_TYPE), parameters["qtrade.root"])
+    job = open_job(envelope, current.job)
+    if job.kind != "kexec" or job.boot is None:
+        raise AgentError("job-invalid", f"kexec got a job of kind {job.kind}", "start the flash again")
+    facts = kexec.load(job.boot, job.source, Reporter(stream=sys.stderr))
+    kexec.start_now()
+    Reporter().report({"ok": True, "nonce": job.nonce, "boot_id": Host().boot_id, "error": None, **facts}, job.nonce)
+    return 0
 
 
 def run_job() -> int:
@@ -146,6 +161,8 @@ def _reboot_if_asked(job: Job) -> None:
     if job.kind == "reboot":
         # With a delay, so that the answer gets out before the network goes down.
         programs.run("systemd-run", "--on-active=1", "--collect", "--quiet", "systemctl", "reboot")
+    if job.kind == "kexec":
+        kexec.start_cleanly()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import admission, adopt, boot, config, credentials, disks, durable, images, layers, mounts, protect, units
+from . import admission, adopt, boot, config, credentials, disks, durable, images, kexec, layers, mounts, protect, units
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
@@ -144,6 +144,14 @@ def reboot(_task: Task) -> Dict[str, Any]:
     return {"rebooting": True}
 
 
+def load_installer(task: Task) -> Dict[str, Any]:
+    """Load the installer for a kexec, which follows the report."""
+    job = task.job
+    if job.boot is None:
+        raise AgentError("job-invalid", "a job of kind kexec needs boot")
+    return kexec.load(job.boot, job.source, task.reporter)
+
+
 def drain(task: Task) -> Dict[str, Any]:
     """Run the programs by which the image's roles hand their work over, in the order of their names."""
     done: List[str] = []
@@ -179,6 +187,7 @@ ACTIONS: Dict[str, Action] = {
     "reboot": reboot,
     "drain": drain,
     "undrain": undrain,
+    "kexec": load_installer,
 }
 
 

@@ -152,7 +152,9 @@ def held(disk: Disk) -> Iterator[None]:
 def read_mounts(proc: Path = Path("/proc")) -> Dict[str, str]:
     """Return device name -> where it is mounted or used as swap."""
     found = {}
-    for line in (proc / "mounts").read_text().splitlines():
+    # In a chroot of a rescue system, one's own table lacks what is mounted outside.
+    table = proc / "1/mounts"
+    for line in (table if table.exists() else proc / "mounts").read_text().splitlines():
         device, target = line.split()[:2]
         if device.startswith("/dev/"):
             found[Path(device).resolve().name] = target

@@ -27,11 +27,12 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "undrain": frozenset(),
     "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
     "decommission": frozenset({"report", "os_disk", "trust"}),
+    "kexec": frozenset({"source", "boot"}),
 }
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state",
+    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "boot",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -106,6 +107,7 @@ class Job:
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
+    boot: Optional[Mapping[str, Any]] = None
 
 
 def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
@@ -154,6 +156,7 @@ def parse_job(payload: bytes) -> Job:
         wipe_state=_flag(fields, "wipe_state", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
+        boot=_object(fields, "boot") if "boot" in fields else None,
     )
 
 

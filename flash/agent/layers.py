@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
+from .errors import AgentError
 from .imagelist import ImageList
 from .names import Names, parse_names
 from .programs import run
@@ -30,11 +31,22 @@ def read_image(system: Path, image: ImageList) -> Tuple[Names, Inputs]:
 @contextlib.contextmanager
 def _mounted(layer: Path) -> Iterator[Path]:
     target = Path(tempfile.mkdtemp(prefix="qtrade-layer-", dir="/run"))
-    # In the installer klibc's mount stands beside: it needs no loop device for a file.
-    program = ("kmount", "-o", "ro") if shutil.which("kmount") else ("mount", "-o", "ro,loop")
-    run(*program, "-t", "erofs", str(layer), str(target))
+    _mount(layer, target)
     try:
         yield target
     finally:
         run("umount", str(target))
         target.rmdir()
+
+
+def _mount(layer: Path, target: Path) -> None:
+    with_loop = ("mount", "-o", "ro,loop", "-t", "erofs", str(layer), str(target))
+    if not shutil.which("kmount"):
+        run(*with_loop)
+        return
+    try:
+        # In the installer klibc's mount stands beside: it needs no loop device for a file.
+        run("kmount", "-o", "ro", "-t", "erofs", str(layer), str(target))
+    except AgentError:
+        # The kernel of a rescue system may be too old for that.
+        run(*with_loop)

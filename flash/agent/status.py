@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Any, Dict, List
 
-from . import admission, boot, images
+from . import admission, boot, images, kexec
 from .config import assigned_generations, current_generation
 from .errors import AgentError
 from .host import Host
@@ -32,6 +32,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "ssh_host_key": host.ssh_host_key(),
         "upper_entries": len(changed),
         "upper": changed[:_SHOWN],
+        "kexec_refusal": kexec.refusal(),
         **_read_trust(host),
         **_read_boot(host),
     }

@@ -17,14 +17,13 @@ from flash.doors import Steps, shared
 from flash.doors.in_place import prove_boot
 from flash.drivers import PowerControl
 from flash.generations import next_generation
-from flash.jobs import SignedJob, check_report
+from flash.jobs import SignedJob, check_report, failure
 from flash.netboot.delivery import Delivery, OpenDelivery
 from flash.netboot.ipxe import BootPlan
 from flash.netboot.server import FlashServer
 from flash.ssh import pin_host_key
 from flash.states import State
 from qtrade.errors import HostError
-from qtrade.manifest.host import Netboot
 
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
@@ -32,16 +31,34 @@ INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a flash serves (port 0: any), and how the host reaches it; without a `url` it is where it listens.
+
+    `mac` is of the card that the installer uses, None for any. With `shows_job` the job is there for whoever knows the path; without it,
+    the job goes to the agent another way, and nobody else ever sees its nonce. With `asks_by_mac` a MAC is enough to get the installer.
+    """
+
+    listen: str
+    port: int
+    url: str | None = None
+    mac: str | None = None
+    ip: str = "dhcp"
+    shows_job: bool = True
+    asks_by_mac: bool = False
+
+
+@dataclass(frozen=True)
 class Installer:
     """What an entry may use to get the agent running.
 
-    `served` is the delivery of this flash: at its URL the host finds kernel, initrd, job and blobs. `tell` takes events
-    that come another way than by HTTP. `boot` is None for entries that need no boot from the network.
+    `served` is the delivery of this flash: at its URL the host finds the blobs, and if the place shows them also kernel, initrd and job.
+    `tell` takes events that come another way than by HTTP.
     """
 
     server: FlashServer
     served: OpenDelivery
-    boot: BootPlan | None
+    boot: BootPlan
+    job: SignedJob
     tell: Callable[[Mapping[str, Any]], None]
 
 
@@ -52,7 +69,7 @@ class Entry(Protocol):
         """Check what needs no change of the host (PREFLIGHT). Raises `Refused`, `HostError`."""
         ...
 
-    def address(self, context: FlashContext) -> Netboot:
+    def place(self, context: FlashContext) -> Place:
         """Return where the flash serves, and how the host reaches it."""
         ...
 
@@ -128,31 +145,29 @@ class InstallerRun:
 
     def staging(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Serve image and job, make the agent run, and wait for its first word."""
-        address = self._entry.address(context)
+        place = self._entry.place(context)
         generation = next_generation(context.settings, context.host.name)
         stack = ExitStack()
         context.clean_up.append(stack.close)
         server = stack.enter_context(
-            FlashServer(address.listen, address.port, url=address.url, efi_loader=efi_loader(context))
+            FlashServer(place.listen, place.port, url=place.url, efi_loader=efi_loader(context))
         )
-
-        def make_job(url: str) -> bytes:
-            job = self._make_job(context, url, generation)
-            self._nonce = job.nonce
-            return json.dumps(job.envelope).encode()
-
         image = context.image.image
         boot = BootPlan(
-            mac=address.mac,
+            mac=place.mac,
             kernel=context.store.open_blob(image.kernel.digest),
             initrd=context.store.open_blob(image.installer.digest),
             root_id=context.jobs.root_id,
-            arguments=INSTALLER_ARGUMENTS,
+            arguments=f"{INSTALLER_ARGUMENTS} ip={place.ip}",
+            asks_by_mac=place.asks_by_mac,
         )
-        served = stack.enter_context(
-            server.serving(Delivery(context.store.open_blob, self._events.put, make_job=make_job, boot=boot))
-        )
-        entered = self._entry.enter(context, Installer(server, served, boot, self._events.put))
+        delivery = Delivery(context.store.open_blob, self._events.put, boot=boot if place.shows_job else None)
+        served = stack.enter_context(server.serving(delivery))
+        job = self._make_job(context, served.url, generation)
+        self._nonce = job.nonce
+        if place.shows_job:
+            served.job = json.dumps(job.envelope).encode()
+        entered = self._entry.enter(context, Installer(server, served, boot, job, self._events.put))
         context.was_powered_off = True
         with context.reporter.step("boot of the installer"):
             first = self._next(deadline_s)
@@ -176,6 +191,8 @@ class InstallerRun:
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Check the agent's report: it read everything back and compared the protected disks."""
         report = self.await_report(context, deadline_s)
+        if report["boot_id"] == context.journal.evidence("old_boot_id"):
+            raise HostError(f"{context.host.name}: the agent answered from the system that ran before")
         touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
         if touched:
             raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
@@ -197,6 +214,9 @@ class InstallerRun:
     def _take(self, event: Mapping[str, Any]) -> None:
         if event.get("event") == "report":
             self._report = event
+        if event.get("event") == "error":
+            error = event.get("error")
+            raise failure("the agent", error if isinstance(error, dict) else {})
 
     def _next(self, within_s: float) -> Mapping[str, Any]:
         try:
@@ -204,7 +224,7 @@ class InstallerRun:
         except queue.Empty as error:
             raise HostError(
                 f"the agent said nothing for {within_s:.0f} s",
-                resolution="look at the host's console: did it boot from the network?",
+                resolution="look at the host's console: did it boot the installer?",
             ) from error
 
     def rebooting(self, context: FlashContext, deadline_s: float) -> Evidence:

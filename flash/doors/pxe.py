@@ -1,7 +1,7 @@
 """The PXE door: the BMC boots the host from the network once, our netboot server hands it the installer once."""
 
 from flash.context import Evidence, FlashContext
-from flash.doors.installer import Installer, read_power
+from flash.doors.installer import Installer, Place, read_power
 from flash.drivers import BootControl, BootSource, PowerControl
 from qtrade.errors import QtradeError, Refused
 from qtrade.manifest.host import Netboot
@@ -15,9 +15,9 @@ class PxeEntry:
         trusted_netboot(context)
         return read_power(context)
 
-    def address(self, context: FlashContext) -> Netboot:
-        """Return the host's netboot settings."""
-        return trusted_netboot(context)
+    def place(self, context: FlashContext) -> Place:
+        """Serve as the host's netboot settings say; the card's firmware knows nothing but its MAC."""
+        return netboot_place(trusted_netboot(context), asks_by_mac=True)
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         """Boot from the network once."""
@@ -34,13 +34,18 @@ class PxeEntry:
         clear_override(context)
 
 
+def netboot_place(netboot: Netboot, *, asks_by_mac: bool = False, shows_job: bool = True) -> Place:
+    """Return the place that a host's netboot settings name."""
+    return Place(netboot.listen, netboot.port, netboot.url, netboot.mac, netboot.ip, shows_job, asks_by_mac)
+
+
 def trusted_netboot(context: FlashContext) -> Netboot:
     """Return the host's netboot settings. Raises `Refused` for a network that nobody declared trusted."""
     netboot = context.host.netboot
     if netboot is None or not netboot.trusted_network:
         raise Refused(
             f"host {context.host.name}: the network that it boots from is not declared trusted",
-            details="over plain PXE whoever is on that network can give the host another installer",
+            details="over plain HTTP whoever is on that network can give the host another installer",
             resolution="set netboot.trusted_network: true if only your own servers answer there, or use another door",
         )
     return netboot

@@ -42,6 +42,7 @@ def _render(facts: LabFacts, paths: LabPaths) -> dict[str, object]:
             "listen": "127.0.0.1",
             "port": ports.netboot,
             "url": facts.guest_netboot_url,
+            "bmc_url": f"http://127.0.0.1:{ports.netboot}",
             "trusted_network": True,
             "mac": facts.mac,
         },

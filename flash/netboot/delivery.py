@@ -43,12 +43,13 @@ class Delivery:
 
 @dataclass
 class OpenDelivery:
-    """A delivery while it is served. `served` counts the bytes sent of each blob."""
+    """A delivery while it is served. `files` are more files by name; `served` counts the bytes sent of each blob."""
 
     delivery: Delivery
     url: str
     job: bytes | None = None
     is_armed: bool = True
+    files: dict[str, Path] = field(default_factory=dict)
     served: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -81,7 +82,8 @@ class Deliveries:
         url = f"{self._base_url}/{secrets.token_hex(_TOKEN_BYTES)}"
         entry = OpenDelivery(delivery, url, delivery.make_job(url) if delivery.make_job else None)
         with self._lock:
-            if delivery.boot is not None and self._find_mac(normalise_mac(delivery.boot.mac)) is not None:
+            mac = _asked_by(delivery)
+            if delivery.boot is not None and mac is not None and self._find_mac(mac) is not None:
                 raise ConflictError(f"another flash waits for {delivery.boot.mac} to boot")
             self._open[entry.token] = entry
         return entry
@@ -110,17 +112,30 @@ class Deliveries:
             return EXIT_SCRIPT
         with self._lock:
             entry = self._find_mac(wanted)
-            if entry is None or entry.delivery.boot is None or not entry.is_armed:
-                return EXIT_SCRIPT
-            entry.is_armed = False
-            return render_ipxe_script(entry.delivery.boot, entry.url)
+            return EXIT_SCRIPT if entry is None else _take(entry)
+
+    def take_script(self, token: str) -> str:
+        """Return the installer's script of a delivery to the first who asks, `exit` to all others."""
+        with self._lock:
+            entry = self._open.get(token)
+            return EXIT_SCRIPT if entry is None else _take(entry)
 
     def _find_mac(self, mac: str) -> OpenDelivery | None:
-        for entry in self._open.values():
-            boot = entry.delivery.boot
-            if boot is not None and normalise_mac(boot.mac) == mac:
-                return entry
-        return None
+        return next((entry for entry in self._open.values() if _asked_by(entry.delivery) == mac), None)
+
+
+def _take(entry: OpenDelivery) -> str:
+    boot = entry.delivery.boot
+    if boot is None or not entry.is_armed:
+        return EXIT_SCRIPT
+    entry.is_armed = False
+    return render_ipxe_script(boot, entry.url)
+
+
+def _asked_by(delivery: Delivery) -> str | None:
+    """Return the MAC for which whoever asks gets the installer."""
+    boot = delivery.boot
+    return normalise_mac(boot.mac) if boot is not None and boot.mac is not None and boot.asks_by_mac else None
 
 
 def parse_report(body: bytes) -> list[dict[str, object]]:

@@ -12,13 +12,22 @@ _MAC_DIGITS = 12
 
 @dataclass(frozen=True)
 class BootPlan:
-    """The installer that a netbooting host gets. `arguments` are kernel arguments beyond qtrade's own."""
+    """The installer that a host boots. `arguments` are kernel arguments beyond qtrade's own.
 
-    mac: str
+    `mac` is of the card that it is to use, None for any; with `asks_by_mac` whoever asks for that MAC gets the script.
+    """
+
+    mac: str | None
     kernel: Path
     initrd: Path
     root_id: str
     arguments: str = ""
+    asks_by_mac: bool = True
+
+    def command_line(self, job_url: str) -> str:
+        """Return the installer's kernel command line; it finds its job at `job_url`."""
+        words = [*self.arguments.split(), f"qtrade.job={job_url}", f"qtrade.root={self.root_id}"]
+        return " ".join([*words, f"qtrade.mac={normalise_mac(self.mac)}"] if self.mac else words)
 
 
 def render_chain_script(base_url: str) -> str:
@@ -31,19 +40,18 @@ def render_chain_script(base_url: str) -> str:
     )
 
 
+def render_own_chain_script(job_url: str) -> str:
+    """Return the first script of one flash, for hosts that were given its path: it asks for the installer's script, which is there once."""
+    return f"#!ipxe\nisset ${{netX/ip}} || dhcp || exit\nchain --replace {job_url}/installer.ipxe || exit\n"
+
+
 def render_ipxe_script(plan: BootPlan, job_url: str) -> str:
     """Return the script that boots the installer. `job_url` is the unguessable folder of this flash's files.
 
     Raises `BadInput` when a value would break the kernel's command line or the script.
     """
-    arguments = [
-        *plan.arguments.split(),
-        f"qtrade.job={job_url}/job",
-        f"qtrade.root={plan.root_id}",
-        f"qtrade.mac={normalise_mac(plan.mac)}",
-        # UEFI kernels find the initrd by the name that `initrd --name` gives it.
-        "initrd=initrd",
-    ]
+    # UEFI kernels find the initrd by the name that `initrd --name` gives it.
+    arguments = [*plan.command_line(f"{job_url}/job").split(), "initrd=initrd"]
     for word in arguments:
         if not word.isascii() or not word.isprintable() or set(word) & set("${}&|"):
             raise BadInput(f"kernel argument {word!r} has no place in a boot script")

@@ -3,6 +3,7 @@
 GET  /ipxe.efi                  iPXE, for UEFI             GET  /<token>/kernel, initrd, job
 GET  /boot.ipxe, autoexec.ipxe  the first script           GET  /<token>/blobs/<sha256>      ranges
 GET  /boot/<mac>.ipxe           the installer's, once      POST /<token>/report              JSON lines
+GET  /<token>/ipxe.efi, boot.ipxe, installer.ipxe          the same for hosts that were given the path; and files that a door adds
 """
 
 import re
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from flash.netboot.delivery import MAX_REPORT_BYTES, Deliveries, Delivery, OpenDelivery, parse_report
-from flash.netboot.ipxe import render_chain_script
+from flash.netboot.ipxe import render_chain_script, render_own_chain_script
 from qtrade.errors import BadInput, ConflictError
 
 _FIRST_SCRIPT = ("boot.ipxe", "autoexec.ipxe")
@@ -141,6 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
         blob = _BLOB.fullmatch(part)
         if blob is not None and (path := delivery.blobs(blob.group(1))) is not None:
             self._send_file(path, entry, blob.group(1))
+        elif part in entry.files:
+            self._send_file(entry.files[part], entry, part)
+        elif part in _FIRST_SCRIPT:
+            self._send(render_own_chain_script(entry.url).encode())
+        elif part == "installer.ipxe":
+            armed = self.command == "GET"
+            self._send(self.server.owner.deliveries.take_script(entry.token if armed else "").encode())
+        elif part == "ipxe.efi" and self.server.owner.efi_loader is not None:
+            self._send(self.server.owner.efi_loader.read_bytes(), "application/efi")
         elif part == "job" and entry.job is not None:
             self._send(entry.job, "application/json")
         elif part == "kernel" and delivery.boot is not None:

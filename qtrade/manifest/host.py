@@ -1,5 +1,6 @@
 """A host: who runs an image, on which disks, behind which doors."""
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,18 +60,45 @@ class Ssh(Model):
     identity_file: Path | None = None
 
 
+class Dhcp(Model):
+    """qtrade's own DHCP and TFTP server during a PXE flash. With `range` it gives addresses, else it answers beside the network's own.
+
+    `subnet` (10.0.0.0) is the network beside whose server it answers (proxyDHCP).
+    """
+
+    interface: str = Field(pattern=r"^[a-zA-Z0-9_.-]{1,15}$")
+    subnet: IPv4Address | None = None
+    range: tuple[IPv4Address, IPv4Address] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Dhcp":
+        if (self.subnet is None) == (self.range is None):
+            raise ValueError("exactly one of subnet and range is required")
+        return self
+
+
 class Netboot(Model):
-    """Where the netboot server listens during a flash, and how the host reaches it."""
+    """Where the netboot server listens during a flash, and how the host reaches it.
+
+    `bmc_url` is how its BMC does, where that differs; `ip` is the installer's address as the kernel reads it (`ip=`); `dhcp` is for
+    networks where nobody else tells hosts where to boot from.
+    """
 
     listen: str = "127.0.0.1"
     port: int = Field(gt=0, lt=65536)
     url: str = Field(pattern=r"^http://")
+    bmc_url: str | None = Field(default=None, pattern=r"^http://")
     mac: str = Field(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+    ip: str = Field(default="dhcp", pattern=r"^[A-Za-z0-9.:-]+$")
     trusted_network: bool = False
+    dhcp: Dhcp | None = None
 
 
 class Rescue(Model):
-    """The provider's rescue system. Its SSH host key comes from the provider's API, or stands here, or is trusted when first seen."""
+    """How to log in to a Linux that is not ours: the provider's rescue system, or what ran on the host before.
+
+    Its SSH host key comes from the provider's API, or stands here, or is trusted when first seen.
+    """
 
     user: str = "root"
     port: int = Field(default=22, gt=0, lt=65536)
