@@ -36,6 +36,8 @@ class FlashServer:
 
     def __init__(self, listen: str, port: int, *, url: str | None = None, efi_loader: Path | None = None) -> None:
         self.efi_loader = efi_loader
+        # Where a client on this very machine reaches it.
+        self.listens_on = "127.0.0.1" if listen in ("", "0.0.0.0") else listen  # noqa: S104 - a comparison
         try:
             self._server = _Server((listen, port), self)
         except OSError as error:

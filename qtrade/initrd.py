@@ -1,0 +1,76 @@
+"""Reads initial RAM filesystems as mkinitramfs makes them: plain archives (cpio, "newc"), then one under zstd."""
+
+import tarfile
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
+
+from qtrade.errors import TrustError
+from qtrade.toolsroot import ToolsRoot
+
+_MAGIC = b"070701"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_HEADER_BYTES = 110
+_TRAILER = "TRAILER!!!"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, folder or link; `mode` holds its kind too, `data` a link's target."""
+
+    name: str
+    mode: int
+    data: bytes
+
+
+def read_initrd(tools: ToolsRoot, initrd: Path, work: Path) -> Iterator[Entry]:
+    """Yield what an initrd holds; `work` is a folder for scratch files. Raises `TrustError` for another format."""
+    data = initrd.read_bytes()
+    while data:
+        if data.startswith(_ZSTD_MAGIC):
+            packed, plain = work / "initrd.zst", work / "initrd.cpio"
+            packed.write_bytes(data)
+            tools.run("zstd", "-q", "-d", "-f", packed, "-o", plain)
+            packed.unlink()
+            data = plain.read_bytes()
+            plain.unlink()
+        end = yield from _read_archive(data)
+        data = data[end:].lstrip(b"\0")
+
+
+def write_tar(entries: Iterator[Entry], target: Path) -> None:
+    """Write files, folders and links as a tar, for systems that have no cpio. What is there twice counts as it comes last."""
+    unique = {entry.name: entry for entry in entries}
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, entry in sorted(unique.items()):
+            info = tarfile.TarInfo(name)
+            info.mode = entry.mode & ~S_IFMT(entry.mode)
+            if S_ISDIR(entry.mode):
+                info.type = tarfile.DIRTYPE
+            elif S_ISLNK(entry.mode):
+                info.type, info.linkname = tarfile.SYMTYPE, entry.data.decode()
+            elif S_ISREG(entry.mode):
+                info.size = len(entry.data)
+            else:
+                continue
+            archive.addfile(info, BytesIO(entry.data) if info.size else None)
+
+
+def _read_archive(data: bytes) -> Generator[Entry, None, int]:
+    """Yield what one archive holds; return where it ends."""
+    at = 0
+    while data[at : at + 6] == _MAGIC:
+        mode, size, name_size = (int(data[at + offset : at + offset + 8], 16) for offset in (14, 54, 94))
+        start = _align(at + _HEADER_BYTES + name_size)
+        name = data[at + _HEADER_BYTES : at + _HEADER_BYTES + name_size - 1].decode(errors="replace")
+        at = _align(start + size)
+        if name == _TRAILER:
+            return at
+        yield Entry(name.removeprefix("./"), mode, data[start : start + size])
+    raise TrustError("the installer is no archive that mkinitramfs makes", resolution="bake the version again")
+
+
+def _align(offset: int) -> int:
+    return -(-offset // 4) * 4
