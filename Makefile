@@ -12,8 +12,8 @@ VERSION ?= 0.1.0
 
 # For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), the .debs and the signed repository of the stand-ins
 # (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
-# (bmap-tools) and of gRPC by another client (curl). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
-PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl
+# (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
+PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
 .PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake schemas
 

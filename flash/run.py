@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from flash.config import render_bundle
 from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
 from flash.doors import Steps, in_place
+from flash.doors.order import next_door
 from flash.doors.table import steps_for
 from flash.draining import is_drained, undrain
 from flash.inventory import check_allowed, load_environment, load_host
@@ -112,6 +113,24 @@ def flash(
     for entry in entries:
         evidence.update(entry.evidence)
     return FlashResult(plan.host, plan.version, plan.image, entries[-1].state, str(context.journal.path), evidence)
+
+
+def flash_in_order(
+    context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED, may_wipe: bool = False
+) -> FlashResult:
+    """As `flash`; where a door fails before anything was written, go on through the host's next one."""
+    while True:
+        try:
+            return flash(context, plan, until=until)
+        except QtradeError as error:
+            failed = context.journal.evidence("failed")
+            door = next_door(context.host, plan.door, State(failed), error, may_wipe=may_wipe) if failed else None
+            if door is None:
+                raise
+            context.reporter.say(f"door {plan.door} is closed: {error.brief}; going on through {door}")
+            journal = _new_journal(context.settings, context.host)
+            context = replace(context, journal=journal, clean_up=[], was_powered_off=False)
+            plan = plan_flash(context.host, context.image.image, door, config=plan.config)
 
 
 def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:

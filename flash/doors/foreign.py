@@ -15,11 +15,12 @@ from typing import Any
 
 from flash.agent.kexec import JOB_PATH
 from flash.context import FlashContext
+from flash.doors import DoorClosed
 from flash.doors.tunnel import Tunnel
 from flash.jobs import SignedJob, check_report, failure
 from flash.ssh import known_hosts_path
 from qtrade import process
-from qtrade.errors import HostError, QtradeError, Refused, TrustError
+from qtrade.errors import HostError, QtradeError, TrustError
 from qtrade.initrd import read_initrd, write_tar
 from qtrade.redaction import redact
 from qtrade.ssh import SshTarget
@@ -84,9 +85,9 @@ class ForeignLinux:
         return LinuxFacts(found["boot_id"], found.get("root", ""), found.get("release", ""), "ours" in found, kinds)
 
     def refuse_ours(self, facts: LinuxFacts) -> None:
-        """Raise `Refused` where an image of qtrade runs: there, the agent has to be asked."""
+        """Raise `DoorClosed` where an image of qtrade runs: there, the agent has to be asked."""
         if facts.is_ours:
-            raise Refused(
+            raise DoorClosed(
                 f"{self.target.host} runs an image of qtrade, but its agent was not asked or did not answer",
                 resolution="use the in_place or kexec door with the host's pinned key, or a rescue system",
             )
@@ -162,19 +163,21 @@ class ForeignLinux:
 
 
 def reach_before(context: FlashContext) -> ForeignLinux:
-    """Return the Linux that runs on the host before qtrade, as its `rescue` settings say. Raises `Refused` without a host key."""
+    """Return the Linux that runs on the host before qtrade, as its `rescue` settings say. Raises `DoorClosed` without a host key."""
     return reach(context, user=context.host.rescue.user, host_keys=())
 
 
 def reach(context: FlashContext, *, user: str, host_keys: tuple[str, ...]) -> ForeignLinux:
     """Return how to log in, with the host key pinned: one that the provider's API told, the manifest's, or the first that is seen.
 
-    Raises `Refused` when there is none and the manifest does not trust the first one.
+    Raises `DoorClosed` when there is none and the manifest does not trust the first one.
     """
     settings, host = context.settings, context.host
     identity = host.ssh.identity_file
     if identity is None:
-        raise Refused(f"host {host.name}: ssh.identity_file is missing", resolution="name the key that logs in there")
+        raise DoorClosed(
+            f"host {host.name}: ssh.identity_file is missing", resolution="name the key that logs in there"
+        )
     path = known_hosts_path(settings, f"{host.name}.rescue")
     path.parent.mkdir(parents=True, exist_ok=True)
     target = SshTarget(host.name, host.address, host.rescue.port, user, identity, path)
@@ -187,9 +190,9 @@ def reach(context: FlashContext, *, user: str, host_keys: tuple[str, ...]) -> Fo
 
 
 def refuse_unknown_key(context: FlashContext) -> None:
-    """Raise `Refused` unless the manifest trusts the first host key that is seen."""
+    """Raise `DoorClosed` unless the manifest trusts the first host key that is seen."""
     if not context.host.rescue.trust_first_key:
-        raise Refused(
+        raise DoorClosed(
             f"host {context.host.name}: nobody has told the SSH host key of the system that is to be logged in to",
             details="whoever is between could be that system, and would be given the job",
             resolution="set rescue.host_key, or rescue.trust_first_key: true if that network is your own",

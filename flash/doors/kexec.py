@@ -5,12 +5,13 @@ The job goes along in memory: neither it nor its nonce crosses the network that 
 
 from flash.agent.kexec import JOB_PATH
 from flash.context import Evidence, FlashContext
+from flash.doors import DoorClosed
 from flash.doors.foreign import ForeignLinux, reach_before
 from flash.doors.installer import Installer, Place
 from flash.doors.pxe import netboot_place
 from flash.doors.tunnel import tunnel_to
 from flash.jobs import SignedJob
-from qtrade.errors import HostError, Refused
+from qtrade.errors import HostError
 
 _JOB_URL = f"file:///{JOB_PATH}"
 _TIMEOUT_S = 600.0
@@ -32,7 +33,7 @@ class KexecEntry:
             return {"old_boot_id": facts.boot_id, "way": "ssh"}
         reason = status.get("kexec_refusal", "its agent is of an older version and does not know kexec")
         if reason:
-            raise Refused(
+            raise DoorClosed(
                 f"{context.host.name} cannot start the installer by kexec: {reason}",
                 resolution="use another door; nothing was stopped",
             )
@@ -41,7 +42,7 @@ class KexecEntry:
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say, but not the job."""
         if context.host.netboot is None:
-            raise Refused(f"host {context.host.name}: door kexec needs netboot")
+            raise DoorClosed(f"host {context.host.name}: door kexec needs netboot")
         return netboot_place(context.host.netboot, shows_job=False)
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:

@@ -3,6 +3,7 @@
 from flash.context import Evidence, FlashContext
 from flash.doors.installer import Installer, Place, read_power
 from flash.drivers import BootControl, BootSource, PowerControl
+from flash.netboot.dnsmasq import Dnsmasq
 from qtrade.errors import QtradeError, Refused
 from qtrade.manifest.host import Netboot
 
@@ -20,8 +21,13 @@ class PxeEntry:
         return netboot_place(trusted_netboot(context), asks_by_mac=True)
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
-        """Boot from the network once."""
+        """Boot from the network once; where nobody else tells the host where to boot from, a DHCP server of our own does."""
         del installer
+        netboot = trusted_netboot(context)
+        if netboot.dhcp is not None:
+            loaders = context.settings.tools_dir / "usr/lib/ipxe"
+            server = Dnsmasq(netboot.dhcp, mac=netboot.mac, url=netboot.url, loaders=loaders)
+            context.clean_up.append(server.stop)
         context.clean_up.append(lambda: clear_override(context))
         with context.driver(BootControl) as driver:
             override = driver.boot_once(BootSource.PXE)

@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 from flash.context import Evidence, FlashContext
+from flash.doors import DoorClosed
 from flash.doors.foreign import ForeignLinux, LinuxFacts, reach, reach_before, refuse_unknown_key
 from flash.doors.installer import Installer, Place
 from flash.doors.tunnel import Tunnel, pick_port, tunnel_to
 from flash.drivers import RescueLogin, RescueMode
-from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.errors import HostError, QtradeError
 from qtrade.redaction import redact
 
 # A system that runs from memory or from the network, so that the disks are nobody's.
@@ -77,23 +78,23 @@ class RescueEntry:
 
 
 def reach_rescue(context: FlashContext, login: RescueLogin) -> ForeignLinux:
-    """Return how to log in to the rescue system that the provider has booted. Raises `Refused` when its host key is unknown."""
+    """Return how to log in to the rescue system that the provider has booted. Raises `DoorClosed` when its host key is unknown."""
     if not login.host_keys and context.host.rescue.host_key is None:
         refuse_unknown_key(context)
     return reach(context, user=login.user, host_keys=login.host_keys)
 
 
 def prove_rescue(facts: LinuxFacts, context: FlashContext, old_boot_id: str | None) -> LinuxFacts:
-    """Return the facts of a system that runs from memory and not from the host's disks. Raises `Refused` for any other."""
+    """Return the facts of a system that runs from memory and not from the host's disks. Raises `DoorClosed` for any other."""
     name = context.host.name
     if not _is_rescue(facts) or facts.boot_id == old_boot_id:
         what = "an image of qtrade" if facts.is_ours else f"a system whose root is on {facts.root or 'nothing known'}"
-        raise Refused(
+        raise DoorClosed(
             f"{name} does not run a rescue system: SSH answers, but from {what}",
             resolution="boot the rescue system, or use the kexec door",
         )
     if facts.lacks:
-        raise Refused(
+        raise DoorClosed(
             f"the rescue system of {name} (Linux {facts.release}) knows no {', '.join(facts.lacks)}",
             details="the agent could not write the OS disk or read the image there",
             resolution="use the kexec door, which starts our own installer from it, or choose a newer rescue system",
@@ -143,11 +144,11 @@ def leave_rescue(context: FlashContext) -> None:
 
 
 def read_public_key(context: FlashContext) -> str:
-    """Return the public half of the key that deploys log in with. Raises `Refused` when it is not beside the private one."""
+    """Return the public half of the key that deploys log in with. Raises `DoorClosed` when it is not beside the private one."""
     identity = context.host.ssh.identity_file
     path = identity.with_name(f"{identity.name}.pub") if identity else None
     if path is None or not path.is_file():
-        raise Refused(
+        raise DoorClosed(
             f"host {context.host.name}: the public key beside ssh.identity_file is missing",
             details=str(path),
             resolution="write it with `ssh-keygen -y`",

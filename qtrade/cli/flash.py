@@ -1,13 +1,14 @@
 """`qtrade flash`, `push`, `rollback`, `hosts`."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from qtrade.cli import maintenance
 from qtrade.cli.bake import AsJson
-from qtrade.cli.prompts import HostName, Yes, confirm, console
+from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
 from qtrade.reporter import print_json
 from qtrade.settings import load_settings
@@ -33,7 +34,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")
     ] = None,
     door: Annotated[
-        str | None, typer.Option("--door", help="in_place or pxe; else the host's first open door.")
+        str | None, typer.Option("--door", help="This door and no other; else the host's first open one.")
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", help="Stop after this state, such as ARMED; the same command goes on.")
@@ -50,6 +51,9 @@ def flash(  # noqa: PLR0913 - one parameter per option
     adopt: Annotated[
         str, typer.Option("--adopt", help="Overwrite what the OS disk holds: the digits that a refused flash showed.")
     ] = "",
+    disposable: Annotated[
+        str | None, typer.Option("--disposable", help="The host's name: the provider may erase all of its disks.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -72,8 +76,10 @@ def flash(  # noqa: PLR0913 - one parameter per option
             typer.echo(render_plan(plan))
         return
     reporter.say(render_plan(plan))
-    confirm(f"flash {host} ({plan.environment})", host, yes=yes)
-    result = run.flash(context, plan, until=run.parse_until(until))
+    may_wipe = confirm_erasure(context.host, plan.door, disposable=disposable)
+    confirm(f"flash {host} ({plan.environment})", host, yes=yes or may_wipe)
+    begin = run.flash if door else partial(run.flash_in_order, may_wipe=may_wipe)
+    result = begin(context, plan, until=run.parse_until(until))
     if as_json:
         print_json(asdict(result))
     else:

@@ -1,13 +1,17 @@
 """What commands on hosts share: their options, their reporter, and the question before something is done to a host."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import ConsoleReporter, Timings
 from qtrade.settings import Settings
+
+if TYPE_CHECKING:
+    from qtrade.manifest import Host
+    from qtrade.manifest.driver import Door
 
 HostName = Annotated[str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -26,3 +30,21 @@ def confirm(what: str, host: str, *, yes: bool) -> None:
         raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what}, type the host's name", err=True) != host:
         raise Refused("that is not the host's name; nothing was done")
+
+
+def confirm_erasure(host: "Host", door: "Door", *, disposable: str | None) -> bool:
+    """Say whether the provider may erase the host's disks: its name was given, or is typed now where the door needs that.
+
+    `--yes` does not cover it. Raises `Refused`, or `UsageError` where nobody can be asked.
+    """
+    from qtrade.manifest.driver import wipes  # noqa: PLC0415 - keeps `qtrade --help` quick
+
+    if disposable is not None and disposable != host.name:
+        raise Refused(f"--disposable {disposable} is not this host's name; nothing was done")
+    if disposable is not None or not wipes(host.driver.kind, door):
+        return disposable is not None
+    what = f"have {host.driver.kind} ERASE ALL DISKS of {host.name} and flash it"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}: nobody can be asked", resolution=f"add --disposable {host.name}")
+    confirm(what, host.name, yes=False)
+    return True

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ from bake.output import outputs
 from bake.output.bmap import hash_ranges, render_bmap
 from bake.output.disk import DiskLayout, _check_room, _complement, _join
 from bake.output.ext4 import parse_free
-from bake.output.installer import _read_archive
-from qtrade.errors import BadInput, ConflictError, TrustError
+from qtrade.errors import BadInput, ConflictError
 from qtrade.signing import SigningKey
 from tests.fakes.examples import make_image
 
@@ -56,30 +54,6 @@ def test_used_blocks_are_what_is_not_free() -> None:
     assert _complement((range(3, 4), range(5, 13)), 20) == [range(3), range(4, 5), range(13, 20)]
     assert _complement((range(10),), 10) == []
     assert _join((range(3), range(3, 5), range(7, 8))) == (range(5), range(7, 8))
-
-
-def entry(name: str, data: bytes) -> bytes:
-    """Return a member of a cpio archive in the format newc."""
-    fields = [0] * 13
-    fields[6], fields[11] = len(data), len(name) + 1
-    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
-    return head.ljust(-(-len(head) // 4) * 4, b"\0") + data.ljust(-(-len(data) // 4) * 4, b"\0")
-
-
-def test_archive_is_read_to_its_end() -> None:
-    data = entry("usr/a", b"12345") + entry("./usr/b", b"") + entry("TRAILER!!!", b"")
-    ends = []
-
-    def read() -> Iterator[tuple[str, bytes]]:
-        ends.append((yield from _read_archive(data + b"what follows")))
-
-    assert list(read()) == [("usr/a", b"12345"), ("usr/b", b"")]
-    assert ends == [len(data)]
-
-
-def test_truncated_archive_is_refused() -> None:
-    with pytest.raises(TrustError):
-        list(_read_archive(entry("usr/a", b"12345")))
 
 
 def test_layout_must_hold_two_images() -> None:

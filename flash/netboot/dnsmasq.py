@@ -1,0 +1,83 @@
+"""dnsmasq for the length of a flash: DHCP (or proxyDHCP) and TFTP for one MAC, on networks where nobody else does it.
+
+The card's own PXE gets iPXE over TFTP (BIOS undionly.kpxe, UEFI snponly.efi), UEFI's HTTP boot gets it over HTTP, and iPXE gets our
+script. Option shapes: dnsmasq(8); each was seen to work with QEMU's cards and OVMF.
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from qtrade import process
+from qtrade.errors import HostError, ToolError
+from qtrade.manifest.host import Dhcp
+
+_LOADERS = ("undionly.kpxe", "snponly.efi")
+_START_S = 1.0
+_X86_UEFI, _X86_UEFI_HTTP = 7, 16
+
+
+class Dnsmasq:
+    """One running dnsmasq; `stop` ends it."""
+
+    def __init__(self, dhcp: Dhcp, *, mac: str, url: str, loaders: Path) -> None:
+        """Start it. `url` is the netboot server's; `loaders` is the folder with iPXE's programs. Raises `ToolError`, `HostError`."""
+        missing = [name for name in _LOADERS if not (loaders / name).is_file()]
+        if missing:
+            raise ToolError(f"iPXE's {', '.join(missing)} are missing in {loaders}", resolution="run `qtrade tools`")
+        self._folder = Path(tempfile.mkdtemp(prefix="qtrade-dhcp-"))
+        # The server drops its privileges, and its user has to read what it serves.
+        self._folder.chmod(0o755)
+        for name in _LOADERS:
+            shutil.copyfile(loaders / name, self._folder / name)
+        self.log = self._folder / "log"
+        program = shutil.which("dnsmasq", path=process.CLEAN_PATH) or "dnsmasq"
+        self._child = process.spawn(
+            [program, *render_arguments(dhcp, mac=mac, url=url, folder=self._folder)], log=self.log
+        )
+        time.sleep(_START_S)
+        if self._child.poll() is not None:
+            said = self.log.read_text()[-500:]
+            self.stop()
+            raise HostError(
+                f"dnsmasq did not start on {dhcp.interface}",
+                details=said,
+                resolution="correct netboot.dhcp, or end the other DHCP server of this machine",
+            )
+
+    def stop(self) -> None:
+        """Answer nobody any more; nothing happens when it has ended."""
+        process.kill_group(self._child)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[str]:
+    """Return dnsmasq's options: no DNS, this MAC only, the leases forgotten in the end."""
+    script = f"{url}/boot.ipxe"
+    common = [
+        "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root",
+        f"--interface={dhcp.interface}", "--bind-interfaces", "--no-ping", f"--dhcp-leasefile={folder}/leases",
+        f"--dhcp-host={mac}", "--dhcp-ignore=tag:!known",
+        "--enable-tftp", f"--tftp-root={folder}", "--tftp-no-blocksize",
+        "--dhcp-userclass=set:ipxe,iPXE",
+        f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI}",
+        f"--dhcp-match=set:http,option:client-arch,{_X86_UEFI_HTTP}",
+        f"--dhcp-boot=tag:ipxe,{script}",
+    ]  # fmt: skip
+    if dhcp.range is None:
+        return [
+            *common,
+            f"--dhcp-range={dhcp.subnet},proxy",
+            "--pxe-service=tag:!ipxe,x86PC,qtrade,undionly.kpxe",
+            "--pxe-service=tag:!ipxe,X86-64_EFI,qtrade,snponly.efi",
+        ]
+    return [
+        *common,
+        f"--dhcp-range={dhcp.range[0]},{dhcp.range[1]},10m",
+        "--dhcp-authoritative",
+        "--dhcp-option-force=tag:http,60,HTTPClient",
+        f"--dhcp-boot=tag:http,tag:!ipxe,{url}/ipxe.efi",
+        "--dhcp-boot=tag:efi,tag:!ipxe,snponly.efi",
+        "--dhcp-boot=tag:!efi,tag:!http,tag:!ipxe,undionly.kpxe",
+    ]
