@@ -2,7 +2,7 @@
 
 import tarfile
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
@@ -41,8 +41,9 @@ def read_initrd(tools: ToolsRoot, initrd: Path, work: Path) -> Iterator[Entry]:
 
 
 def write_tar(entries: Iterator[Entry], target: Path) -> None:
-    """Write files, folders and links as a tar, for systems that have no cpio. What is there twice counts as it comes last."""
+    """Write files, folders and links as a tar, for systems that have no cpio. What is there twice counts as it comes last; one content is sent once."""
     unique = {entry.name: entry for entry in entries}
+    first: dict[bytes, str] = {}
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:
         for name, entry in sorted(unique.items()):
             info = tarfile.TarInfo(name)
@@ -51,6 +52,8 @@ def write_tar(entries: Iterator[Entry], target: Path) -> None:
                 info.type = tarfile.DIRTYPE
             elif S_ISLNK(entry.mode):
                 info.type, info.linkname = tarfile.SYMTYPE, entry.data.decode()
+            elif entry.data and (linked := first.setdefault(entry.data, name)) != name:
+                info.type, info.linkname = tarfile.LNKTYPE, linked
             elif S_ISREG(entry.mode):
                 info.size = len(entry.data)
             else:
@@ -61,14 +64,23 @@ def write_tar(entries: Iterator[Entry], target: Path) -> None:
 def _read_archive(data: bytes) -> Generator[Entry, None, int]:
     """Yield what one archive holds; return where it ends."""
     at = 0
+    # Of names with one content, only the last one carries it.
+    waiting: dict[int, list[Entry]] = {}
     while data[at : at + 6] == _MAGIC:
-        mode, size, name_size = (int(data[at + offset : at + offset + 8], 16) for offset in (14, 54, 94))
+        inode, mode, size, name_size = (int(data[at + offset : at + offset + 8], 16) for offset in (6, 14, 54, 94))
         start = _align(at + _HEADER_BYTES + name_size)
         name = data[at + _HEADER_BYTES : at + _HEADER_BYTES + name_size - 1].decode(errors="replace")
         at = _align(start + size)
         if name == _TRAILER:
+            yield from (entry for linked in waiting.values() for entry in linked)
             return at
-        yield Entry(name.removeprefix("./"), mode, data[start : start + size])
+        entry = Entry(name.removeprefix("./"), mode, data[start : start + size])
+        if S_ISREG(mode) and size == 0:
+            waiting.setdefault(inode, []).append(entry)
+            continue
+        if S_ISREG(mode):
+            yield from (replace(linked, data=entry.data) for linked in waiting.pop(inode, []))
+        yield entry
     raise TrustError("the installer is no archive that mkinitramfs makes", resolution="bake the version again")
 
 

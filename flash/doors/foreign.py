@@ -10,17 +10,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flash.agent.kexec import JOB_PATH
 from flash.context import FlashContext
 from flash.doors import DoorClosed
+from flash.doors.login import first_keys, log_in_once, write_known_keys
 from flash.doors.tunnel import Tunnel
+from flash.drivers import RescueLogin
 from flash.jobs import SignedJob, check_report, failure
 from flash.ssh import known_hosts_path
-from qtrade import process
-from qtrade.errors import HostError, QtradeError, TrustError
+from qtrade.errors import HostError, QtradeError
 from qtrade.initrd import read_initrd, write_tar
 from qtrade.redaction import redact
 from qtrade.ssh import SshTarget
@@ -70,13 +72,19 @@ class LinuxFacts:
 
 
 class ForeignLinux:
-    """A shell on it, with a pinned host key."""
+    """A shell on it. Without `trusts_first` its host key is pinned already; `let_in` makes our key one that logs in."""
 
-    def __init__(self, target: SshTarget) -> None:
+    def __init__(
+        self, target: SshTarget, *, trusts_first: bool = False, let_in: Callable[[SshTarget], None] | None = None
+    ) -> None:
         self.target = target
+        self._trusts_first = trusts_first
+        self._let_in = let_in
+        self._is_ready = False
 
     def read_facts(self) -> LinuxFacts:
-        """Ask what it is. Raises `HostError`."""
+        """Ask what it is. Raises `HostError`, `TrustError`."""
+        self._get_ready()
         lines = self.run(_FACTS, timeout_s=60).splitlines()
         found = dict(line.split("=", 1) for line in lines if "=" in line)
         kinds = frozenset(name.removeprefix("filesystem.") for name in found if name.startswith("filesystem."))
@@ -96,6 +104,8 @@ class ForeignLinux:
         """Ask again and again until the answer fits. Raises `HostError` when it does not in time."""
         deadline, last = time.monotonic() + within_s, "no answer yet"
         while time.monotonic() < deadline:
+            # What answers first may still be the system that goes down, with keys of its own.
+            self._is_ready = False
             try:
                 facts = self.read_facts()
             except QtradeError as error:
@@ -110,6 +120,15 @@ class ForeignLinux:
             details=f"last seen: {last}",
             resolution="look at the host's console; the provider may have started the installed system instead",
         )
+
+    def _get_ready(self) -> None:
+        if self._is_ready:
+            return
+        if self._trusts_first:
+            write_known_keys(self.target, first_keys(self.target))
+        if self._let_in is not None:
+            self._let_in(self.target)
+        self._is_ready = True
 
     def upload(self, context: FlashContext, job: SignedJob) -> None:
         """Put the installer's files with the job in them into its memory. The job crosses no other network."""
@@ -164,10 +183,10 @@ class ForeignLinux:
 
 def reach_before(context: FlashContext) -> ForeignLinux:
     """Return the Linux that runs on the host before qtrade, as its `rescue` settings say. Raises `DoorClosed` without a host key."""
-    return reach(context, user=context.host.rescue.user, host_keys=())
+    return reach(context, RescueLogin(context.host.rescue.user))
 
 
-def reach(context: FlashContext, *, user: str, host_keys: tuple[str, ...]) -> ForeignLinux:
+def reach(context: FlashContext, login: RescueLogin) -> ForeignLinux:
     """Return how to log in, with the host key pinned: one that the provider's API told, the manifest's, or the first that is seen.
 
     Raises `DoorClosed` when there is none and the manifest does not trust the first one.
@@ -180,13 +199,15 @@ def reach(context: FlashContext, *, user: str, host_keys: tuple[str, ...]) -> Fo
         )
     path = known_hosts_path(settings, f"{host.name}.rescue")
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = SshTarget(host.name, host.address, host.rescue.port, user, identity, path)
-    keys = host_keys or ((host.rescue.host_key,) if host.rescue.host_key else ())
-    if not keys:
+    target = SshTarget(host.name, host.address, host.rescue.port, login.user, identity, path)
+    keys = login.host_keys or ((host.rescue.host_key,) if host.rescue.host_key else ())
+    if keys:
+        write_known_keys(target, keys)
+    else:
         refuse_unknown_key(context)
-        keys = _first_keys(target)
-    path.write_text("".join(f"{host.name} {' '.join(key.split()[:2])}\n" for key in keys))
-    return ForeignLinux(target)
+    password = login.password
+    let_in = partial(log_in_once, password=password, public_key=read_public_key(context)) if password else None
+    return ForeignLinux(target, trusts_first=not keys, let_in=let_in)
 
 
 def refuse_unknown_key(context: FlashContext) -> None:
@@ -199,17 +220,17 @@ def refuse_unknown_key(context: FlashContext) -> None:
         )
 
 
-def _first_keys(target: SshTarget) -> tuple[str, ...]:
-    """Return the host keys that the system shows now; none while it does not answer."""
-    deadline = time.monotonic() + _TIMEOUT_S
-    while time.monotonic() < deadline:
-        argv = ["ssh-keyscan", "-T", "10", "-p", str(target.port), target.address]
-        done = process.run(argv, timeout_s=60, check=False)
-        lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line and not line.startswith("#")]
-        if lines:
-            return tuple(line[1] for line in lines if len(line) > 1)
-        time.sleep(_POLL_S)
-    raise TrustError(f"{target.host} shows no SSH host key at {target.address}:{target.port}")
+def read_public_key(context: FlashContext) -> str:
+    """Return the public half of the key that deploys log in with. Raises `DoorClosed` when it is not beside the private one."""
+    identity = context.host.ssh.identity_file
+    path = identity.with_name(f"{identity.name}.pub") if identity else None
+    if path is None or not path.is_file():
+        raise DoorClosed(
+            f"host {context.host.name}: the public key beside ssh.identity_file is missing",
+            details=str(path),
+            resolution="write it with `ssh-keygen -y`",
+        )
+    return path.read_text().strip()
 
 
 def _failed(host: str, events: list[dict[str, Any]], code: int, said: str) -> HostError:

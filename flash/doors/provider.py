@@ -1,12 +1,11 @@
 """The doors that a provider opens by installing the host: its custom iPXE boot, and its own stock system."""
 
 from flash.context import Evidence, FlashContext
-from flash.doors.foreign import reach, refuse_unknown_key
+from flash.doors.foreign import reach, read_public_key, refuse_unknown_key
 from flash.doors.installer import Installer, Place
 from flash.doors.kexec import start_from
 from flash.doors.pxe import netboot_place, trusted_netboot
-from flash.doors.rescue import read_public_key
-from flash.drivers import IpxeBoot, Reinstall
+from flash.drivers import IpxeBoot, Reinstall, RescueLogin
 from qtrade.errors import Refused
 from qtrade.manifest.driver import Door, wipes
 
@@ -60,7 +59,7 @@ class ProviderReinstallEntry:
         with context.reporter.step("the provider's installation"), context.driver(Reinstall) as driver:
             user = driver.reinstall(hostname=host.name, public_key=read_public_key(context))
         context.was_powered_off = True
-        system = reach(context, user=user, host_keys=())
+        system = reach(context, RescueLogin(user))
         facts = system.wait_until(lambda now: not now.is_ours, within_s=_BOOT_S, what="the provider's system")
         started = start_from(system, context, installer)
         return {"stock_boot_id": facts.boot_id, "stock_release": facts.release, **started}

@@ -7,10 +7,10 @@ from typing import Any
 
 from flash.context import Evidence, FlashContext
 from flash.doors import DoorClosed
-from flash.doors.foreign import ForeignLinux, LinuxFacts, reach, reach_before, refuse_unknown_key
+from flash.doors.foreign import ForeignLinux, LinuxFacts, reach, reach_before, read_public_key
 from flash.doors.installer import Installer, Place
 from flash.doors.tunnel import Tunnel, pick_port, tunnel_to
-from flash.drivers import RescueLogin, RescueMode
+from flash.drivers import RescueMode
 from qtrade.errors import HostError, QtradeError
 from qtrade.redaction import redact
 
@@ -69,19 +69,12 @@ class RescueEntry:
         with context.reporter.step("boot of the rescue system"):
             with context.driver(RescueMode) as driver:
                 login = driver.enter_rescue(public_key)
-            system = reach_rescue(context, login)
+            system = reach(context, login)
             old = context.journal.evidence("old_boot_id")
             facts = system.wait_until(
                 lambda now: now.boot_id != old and _is_rescue(now), within_s=_BOOT_S, what="the rescue system"
             )
         return system, prove_rescue(facts, context, old)
-
-
-def reach_rescue(context: FlashContext, login: RescueLogin) -> ForeignLinux:
-    """Return how to log in to the rescue system that the provider has booted. Raises `DoorClosed` when its host key is unknown."""
-    if not login.host_keys and context.host.rescue.host_key is None:
-        refuse_unknown_key(context)
-    return reach(context, user=login.user, host_keys=login.host_keys)
 
 
 def prove_rescue(facts: LinuxFacts, context: FlashContext, old_boot_id: str | None) -> LinuxFacts:
@@ -141,16 +134,3 @@ def leave_rescue(context: FlashContext) -> None:
             driver.leave_rescue()
     except QtradeError as error:
         context.reporter.say(f"warning: {error.brief}")
-
-
-def read_public_key(context: FlashContext) -> str:
-    """Return the public half of the key that deploys log in with. Raises `DoorClosed` when it is not beside the private one."""
-    identity = context.host.ssh.identity_file
-    path = identity.with_name(f"{identity.name}.pub") if identity else None
-    if path is None or not path.is_file():
-        raise DoorClosed(
-            f"host {context.host.name}: the public key beside ssh.identity_file is missing",
-            details=str(path),
-            resolution="write it with `ssh-keygen -y`",
-        )
-    return path.read_text().strip()

@@ -1,6 +1,7 @@
 """The disc that boots the installer, from BIOS and UEFI: the same bytes for the same installer and command line."""
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -37,9 +38,12 @@ def make_disc(tools: ToolsRoot, boot: BootPlan, job_url: str, target: Path) -> s
         (tree / "boot/grub/grub.cfg").write_text(render_config(boot.command_line(job_url)))
         _make_bios(tools, work, tree / "boot/grub/bios.img")
         _make_uefi(tools, work, tree / "boot/grub/efi.img")
-        # The boot catalogue, dates and ids of a disc would otherwise be of the moment.
+        for path in (*tree.rglob("*"), tree):
+            os.utime(path, (int(_EPOCH), int(_EPOCH)))
+        # Dates and ids of a disc would otherwise be of the moment.
         tools.run(
             "xorriso", "-as", "mkisofs", "-quiet", "-R", "-J", "-V", _LABEL, "-o", target, "--modification-date=2025112300000000",
+            "--set_all_file_dates", "set_to_mtime",
             "-b", "boot/grub/bios.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table",
             "-eltorito-alt-boot", "-e", "boot/grub/efi.img", "-no-emul-boot", tree,
             env={"SOURCE_DATE_EPOCH": _EPOCH},
