@@ -41,7 +41,7 @@ def read_initrd(tools: ToolsRoot, initrd: Path, work: Path) -> Iterator[Entry]:
 
 
 def write_tar(entries: Iterator[Entry], target: Path) -> None:
-    """Write files, folders and links as a tar, for systems that have no cpio. What is there twice counts as it comes last; one content is sent once."""
+    """Write files, folders and links as a tar, for systems without cpio. Of two with one name the last counts."""
     unique = {entry.name: entry for entry in entries}
     first: dict[bytes, str] = {}
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:

@@ -93,11 +93,15 @@ def load(fields: Mapping[str, Any], source: str, reporter: Reporter, work: Path 
 
 def pack_job(envelope: bytes) -> bytes:
     """Return an archive (cpio, "newc") that holds the job and nothing else."""
-    folder, _, name = JOB_PATH.rpartition("/")
-    return (
-        _cpio_entry(folder, _CPIO_FOLDER, b"") + _cpio_entry(f"{folder}/{name}", _CPIO_FILE, envelope)
-        + _cpio_entry("TRAILER!!!", 0, b"")
-    )  # fmt: skip
+    return pack_files({JOB_PATH: envelope})
+
+
+def pack_files(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive (cpio, "newc") of files for root only, each in one folder."""
+    folders = sorted({name.rpartition("/")[0] for name in files})
+    parts = [_cpio_entry(folder, _CPIO_FOLDER, b"") for folder in folders]
+    parts += [_cpio_entry(name, _CPIO_FILE, data) for name, data in files.items()]
+    return b"".join([*parts, _cpio_entry("TRAILER!!!", 0, b"")])
 
 
 def start_cleanly() -> None:

@@ -1,0 +1,117 @@
+"""Every door of a BIOS host that has a BMC or a shell, one after another; the ledger disk stays as it is."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flash.drivers import BootSource
+from flash.drivers.redfish import RedfishDriver
+from flash.lab import host as lab
+from flash.lab.boot import load_state
+from qtrade.machine.spec import Firmware
+from qtrade.settings import Settings
+from tests.fakes.lab_machine import open_netboot
+from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
+
+pytestmark = pytest.mark.torture
+
+
+@pytest.fixture(scope="module")
+def rig(settings: Settings, image_010: str) -> Iterator[LabRig]:
+    """A blank host whose manifest names the doors of its BMC and of its own system."""
+    assert image_010
+    rig = make_rig(settings, "doors-1", Firmware.BIOS)
+    with changed(rig, doors=["in_place", "kexec", "virtual_media", "pxe"]):
+        before = rig.ledger_sha256()
+        rig_flash(rig, "virtual_media")
+        yield rig
+        assert rig.ledger_sha256() == before
+    lab.down(settings, rig.name, wipe=True)
+
+
+@contextmanager
+def changed(rig: LabRig, **fields: Any) -> Iterator[None]:
+    """Change top-level fields of the host's manifest for a while."""
+    manifest = rig.host.paths.manifest
+    before = manifest.read_text()
+    manifest.write_text(yaml.safe_dump({**yaml.safe_load(before), **fields}, sort_keys=False))
+    try:
+        yield
+    finally:
+        manifest.write_text(before)
+
+
+def rig_flash(rig: LabRig, door: str, *options: str) -> dict[str, Any]:
+    """Flash 0.1.0 through a door, and return the evidence."""
+    ledger = rig.ledger_sha256()
+    result = qtrade_json("flash", "--host", rig.name, "--version", "0.1.0", "--door", door, "--yes", *options)
+    evidence = result["evidence"]
+    assert isinstance(evidence, dict)
+    assert (result["state"], evidence["door"]) == ("COMMITTED", door)
+    assert all(disk["before"] == disk["after"] for disk in evidence["protected"])
+    assert rig.ledger_sha256() == ledger
+    return evidence
+
+
+def journal(rig: LabRig, door: str) -> dict[str, Any]:
+    """Return the evidence of the newest flash through a door."""
+    for path in sorted((rig.settings.state_dir / "flashes" / rig.name).glob("*.jsonl"), reverse=True):
+        merged: dict[str, Any] = {}
+        for line in path.read_text().splitlines():
+            merged |= json.loads(line)["evidence"]
+        if merged["door"] == door:
+            return merged
+    raise AssertionError(f"no flash through {door}")
+
+
+def test_virtual_media_boots_the_disc_once(rig: LabRig) -> None:
+    evidence = journal(rig, "virtual_media")
+    assert len(evidence["disc"]) == 64
+    state = load_state(rig.host.paths)
+    assert (state.medium_url, state.override.is_set) == (None, False), "the disc or the override was left behind"
+    assert rig.link.status()["upper"] == []
+
+
+def test_kexec_starts_the_installer_with_the_job_in_memory(rig: LabRig) -> None:
+    old, begin = rig.link.status(), rig.host.console.offset()
+    evidence = rig_flash(rig, "kexec")
+    assert (evidence["way"], evidence["old_boot_id"]) == ("agent", old["boot_id"])
+    assert evidence["armed_boot_id"] not in {old["boot_id"], rig.link.status()["boot_id"]}
+    console = rig.host.console.read(begin)
+    assert "qtrade.job=file:///qtrade/job.json" in console, "the installer got its job from the network"
+    # The layout was kept, and so the blobs that were there.
+    assert evidence["bytes_fetched"] < 1 << 20
+
+
+def test_kexec_that_the_kernel_forbids_is_refused_before_the_drain(rig: LabRig) -> None:
+    active = rig.sh("systemctl show -P ActiveEnterTimestampMonotonic agave-validator.service")
+    rig.sh("sudo -n /usr/sbin/sysctl -q kernel.kexec_load_disabled=1")
+    done = qtrade("flash", "--host", rig.name, "--version", "0.1.0", "--door", "kexec", "--yes", check=False)
+    assert done.returncode == 7
+    assert "kexec is disabled" in done.stderr
+    assert rig.sh("systemctl show -P ActiveEnterTimestampMonotonic agave-validator.service") == active
+
+
+def test_rescue_installs_from_a_stock_debian_that_somebody_booted(rig: LabRig) -> None:
+    host, begin = rig.host, rig.host.console.offset()
+    public_key = Path(f"{rig.operator.identity_file}.pub").read_text().strip()
+    rescue = {"port": host.facts.ports.ssh, "trust_first_key": True}
+    with changed(rig, driver={"kind": "ssh"}, doors=["rescue"], rescue=rescue):
+        # What runs now is our own image: SSH answers, and that proves nothing.
+        done = qtrade("flash", "--host", rig.name, "--version", "0.1.0", "--yes", check=False)
+        assert done.returncode != 0
+        with open_netboot(rig.settings, host) as netboot:
+            netboot.rescue(keys=(public_key,), password=None)
+            with RedfishDriver(host.access) as driver:
+                driver.boot_once(BootSource.PXE)
+                driver.power_cycle()
+            assert host.console.wait_for("rescue login:", offset=begin, timeout_s=240)
+            evidence = rig_flash(rig, "rescue")
+    assert evidence["rescue_root"] in ("rootfs", "tmpfs")
+    assert evidence["armed_boot_id"] == evidence["rescue_boot_id"] != rig.link.status()["boot_id"]
+    assert netboot.asked.count("kernel") == 1
