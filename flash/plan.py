@@ -10,6 +10,17 @@ from qtrade.manifest.driver import Door
 from qtrade.manifest.host import DiskIdentity
 from qtrade.manifest.image import canonical_json, image_id
 
+_ENTERING = {
+    Door.IN_PLACE: "start the agent on the running host",
+    Door.KEXEC: "start the installer from the running system, without its firmware",
+    Door.RESCUE: "boot the provider's rescue system, and start the agent in it",
+    Door.VIRTUAL_MEDIA: "boot the installer from a disc that the BMC shows, once",
+    Door.UEFI_HTTP: "boot the installer by the firmware's own HTTP, once",
+    Door.PXE: "boot the installer from the network, once",
+    Door.PROVIDER_IPXE: "have the provider boot our script, once",
+    Door.PROVIDER_REINSTALL: "have the provider ERASE ALL DISKS and install its system; start the installer from that",
+}
+
 
 @dataclass(frozen=True)
 class PlanStep:
@@ -111,9 +122,7 @@ def _step(door: Door, state: State, image: Image) -> PlanStep:
         State.LEASED: "hold the host, so that nobody else flashes it",
         State.PREFLIGHT: "verify signatures and every blob; check that the host can be reached",
         State.DRAINED: "stop the services" if in_place else "stop the services, if the host runs any",
-        State.STAGING: "start the agent on the running host"
-        if in_place
-        else "boot the installer from the network, once",
+        State.STAGING: _ENTERING[door],
         State.WRITING: "add the layers that are missing" if in_place else "partition the OS disk and write all layers",
         State.VERIFIED: "read every byte back; compare the protected disks",
         State.ARMED: "make the next boot the new version, once" if in_place else "write the boot entry, last of all",

@@ -4,7 +4,7 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,35 @@ def test_installer_is_handed_out_once_to_the_right_mac(server: FlashServer, deli
         assert ask(server, f"/boot/{MAC}.ipxe").body == EXIT_SCRIPT.encode()
         server.deliveries.rearm(entry.token)
         assert b"kernel" in ask(server, f"/boot/{MAC}.ipxe").body
+
+
+def test_whoever_has_the_path_gets_the_installer_once(server: FlashServer, delivery: Delivery) -> None:
+    with server.serving(delivery) as entry:
+        assert f"chain --replace {entry.url}/installer.ipxe".encode() in ask(server, f"/{entry.token}/boot.ipxe").body
+        assert ask(server, f"/{entry.token}/installer.ipxe", method="HEAD").status == 200
+        assert f"kernel {entry.url}/kernel ".encode() in ask(server, f"/{entry.token}/installer.ipxe").body
+        assert ask(server, f"/{entry.token}/installer.ipxe").body == EXIT_SCRIPT.encode()
+        assert ask(server, f"/boot/{MAC}.ipxe").body == EXIT_SCRIPT.encode(), "one boot, whichever way"
+
+
+def test_a_flash_with_an_unguessable_path_answers_no_mac(
+    server: FlashServer, delivery: Delivery, tmp_path: Path
+) -> None:
+    assert delivery.boot is not None
+    with server.serving(replace(delivery, boot=replace(delivery.boot, asks_by_mac=False))) as entry:
+        assert ask(server, f"/boot/{MAC}.ipxe").body == EXIT_SCRIPT.encode()
+        assert b"kernel" in ask(server, f"/{entry.token}/installer.ipxe").body
+        entry.files["installer.iso"] = tmp_path / "kernel"
+        assert ask(server, f"/{entry.token}/installer.iso").body == b"KERNEL"
+        assert ask(server, f"/{entry.token}/other.iso").status == 404
+
+
+def test_a_private_flash_shows_its_blobs_only(server: FlashServer, delivery: Delivery) -> None:
+    with server.serving(replace(delivery, make_job=None, boot=None)) as entry:
+        assert ask(server, f"/{entry.token}/blobs/{DIGEST}").status == 200
+        for name in ("job", "kernel", "initrd"):
+            assert ask(server, f"/{entry.token}/{name}").status == 404
+        assert ask(server, f"/{entry.token}/installer.ipxe").body == EXIT_SCRIPT.encode()
 
 
 def test_uefi_hosts_get_ipxe_itself(server: FlashServer, tmp_path: Path) -> None:
