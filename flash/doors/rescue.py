@@ -11,7 +11,7 @@ from flash.doors.foreign import ForeignLinux, LinuxFacts, reach, reach_before, r
 from flash.doors.installer import Installer, Place
 from flash.doors.tunnel import Tunnel, pick_port, tunnel_to
 from flash.drivers import RescueMode
-from qtrade.errors import HostError, QtradeError
+from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
 # A system that runs from memory or from the network, so that the disks are nobody's.
@@ -52,11 +52,11 @@ class RescueEntry:
         return {"rescue_boot_id": facts.boot_id, "rescue_root": facts.root}
 
     def leave(self, context: FlashContext) -> None:
-        """Let the host boot from its disk, and restart it."""
+        """Let the host boot from its disk, and restart it; providers do so by themselves when rescue mode ends."""
         leave_rescue(context)
         if self._system is None:
             self._system = reach_before(context)
-        with suppress(HostError):
+        with suppress(QtradeError):
             if self._system.read_facts().boot_id == context.journal.evidence("rescue_boot_id"):
                 self._system.reboot()
 

@@ -1,6 +1,7 @@
 """Every door of a BIOS host that has a BMC or a shell, one after another; the ledger disk stays as it is."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,14 @@ from flash.drivers import BootSource
 from flash.drivers.redfish import RedfishDriver
 from flash.lab import host as lab
 from flash.lab.boot import load_state
+from flash.lab.tap import attach_tap, make_tap, remove_tap
+from qtrade import process
+from qtrade.machine.argv import GATEWAY, GUEST_ADDRESS
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.fakes.lab_machine import open_netboot
-from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
+from tests.fakes.relay import relay_into
+from tests.rigs import QTRADE, LabRig, make_rig, qtrade, qtrade_json
 
 pytestmark = pytest.mark.torture
 
@@ -115,3 +120,36 @@ def test_rescue_installs_from_a_stock_debian_that_somebody_booted(rig: LabRig) -
     assert evidence["rescue_root"] in ("rootfs", "tmpfs")
     assert evidence["armed_boot_id"] == evidence["rescue_boot_id"] != rig.link.status()["boot_id"]
     assert netboot.asked.count("kernel") == 1
+
+
+def test_pxe_with_our_own_dhcp_in_a_network_where_nobody_else_has_one(rig: LabRig) -> None:
+    """The controller runs in the namespace of the tap, as a machine in the host's rack does."""
+    facts, netns = rig.host.facts, f"qt-doors-{os.getpid()}"
+    port, begin = facts.ports.netboot, rig.host.console.offset()
+    document = yaml.safe_load(rig.host.paths.manifest.read_text())
+    netboot = {
+        **document["netboot"], "listen": GATEWAY, "port": port, "url": f"http://{GATEWAY}:{port}",
+        "dhcp": {"interface": "tap0", "range": [GUEST_ADDRESS, GUEST_ADDRESS]},
+    }  # fmt: skip
+    ledger = rig.ledger_sha256()
+    tap = make_tap(netns)
+    try:
+        with RedfishDriver(rig.host.access) as driver:
+            driver.power_off()
+        attach_tap(rig.host, tap)
+        ssh = {**document["ssh"], "port": 22}
+        with (
+            relay_into(netns, facts.ports.bmc),
+            changed(rig, address=GUEST_ADDRESS, ssh=ssh, netboot=netboot, doors=["pxe"]),
+        ):
+            argv = [str(QTRADE), "flash", "--host", rig.name, "--version", "0.1.0", "--yes", "--json"]
+            done = process.run(["ip", "netns", "exec", netns, *argv], env=dict(os.environ), timeout_s=500)
+        result = json.loads(done.stdout)
+    finally:
+        with RedfishDriver(rig.host.access) as driver:
+            driver.power_off()
+        attach_tap(rig.host, None)
+        remove_tap(netns)
+    assert (result["state"], result["evidence"]["door"]) == ("COMMITTED", "pxe")
+    assert rig.ledger_sha256() == ledger
+    assert f"qtrade.job=http://{GATEWAY}:{port}/" in rig.host.console.read(begin)
