@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from flash.agent_link import AgentLink
 from flash.inventory import load_host
@@ -113,6 +116,24 @@ def make_rig(settings: Settings, name: str, firmware: Firmware) -> LabRig:
             path.unlink()
     setup.up(settings, name, firmware=firmware, memory_mib=2048, owner_pid=os.getpid())
     return LabRig(settings, name)
+
+
+def read_manifest(rig: LabRig) -> dict[str, Any]:
+    """Return the host's manifest."""
+    document: dict[str, Any] = yaml.safe_load(rig.host.paths.manifest.read_text())
+    return document
+
+
+@contextmanager
+def changed_manifest(rig: LabRig, **fields: Any) -> Iterator[None]:
+    """Change top-level fields of the host's manifest for a while."""
+    manifest = rig.host.paths.manifest
+    before = manifest.read_text()
+    manifest.write_text(yaml.safe_dump({**yaml.safe_load(before), **fields}, sort_keys=False))
+    try:
+        yield
+    finally:
+        manifest.write_text(before)
 
 
 @pytest.fixture(scope="session")

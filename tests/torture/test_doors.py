@@ -3,12 +3,10 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from flash.drivers import BootSource
 from flash.drivers.redfish import RedfishDriver
@@ -21,7 +19,7 @@ from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.fakes.lab_machine import open_netboot
 from tests.fakes.relay import relay_into
-from tests.rigs import QTRADE, LabRig, make_rig, qtrade, qtrade_json
+from tests.rigs import QTRADE, LabRig, changed_manifest, make_rig, qtrade, qtrade_json, read_manifest
 
 pytestmark = pytest.mark.torture
 
@@ -31,24 +29,12 @@ def rig(settings: Settings, image_010: str) -> Iterator[LabRig]:
     """A blank host whose manifest names the doors of its BMC and of its own system."""
     assert image_010
     rig = make_rig(settings, "doors-1", Firmware.BIOS)
-    with changed(rig, doors=["in_place", "kexec", "virtual_media", "pxe"]):
+    with changed_manifest(rig, doors=["in_place", "kexec", "virtual_media", "pxe"]):
         before = rig.ledger_sha256()
         rig_flash(rig, "virtual_media")
         yield rig
         assert rig.ledger_sha256() == before
     lab.down(settings, rig.name, wipe=True)
-
-
-@contextmanager
-def changed(rig: LabRig, **fields: Any) -> Iterator[None]:
-    """Change top-level fields of the host's manifest for a while."""
-    manifest = rig.host.paths.manifest
-    before = manifest.read_text()
-    manifest.write_text(yaml.safe_dump({**yaml.safe_load(before), **fields}, sort_keys=False))
-    try:
-        yield
-    finally:
-        manifest.write_text(before)
 
 
 def rig_flash(rig: LabRig, door: str, *options: str) -> dict[str, Any]:
@@ -106,7 +92,7 @@ def test_rescue_installs_from_a_stock_debian_that_somebody_booted(rig: LabRig) -
     host, begin = rig.host, rig.host.console.offset()
     public_key = Path(f"{rig.operator.identity_file}.pub").read_text().strip()
     rescue = {"port": host.facts.ports.ssh, "trust_first_key": True}
-    with changed(rig, driver={"kind": "ssh"}, doors=["rescue"], rescue=rescue):
+    with changed_manifest(rig, driver={"kind": "ssh"}, doors=["rescue"], rescue=rescue):
         # What runs now is our own image: SSH answers, and that proves nothing.
         done = qtrade("flash", "--host", rig.name, "--version", "0.1.0", "--yes", check=False)
         assert done.returncode != 0
@@ -126,7 +112,7 @@ def test_pxe_with_our_own_dhcp_in_a_network_where_nobody_else_has_one(rig: LabRi
     """The controller runs in the namespace of the tap, as a machine in the host's rack does."""
     facts, netns = rig.host.facts, f"qt-doors-{os.getpid()}"
     port, begin = facts.ports.netboot, rig.host.console.offset()
-    document = yaml.safe_load(rig.host.paths.manifest.read_text())
+    document = read_manifest(rig)
     netboot = {
         **document["netboot"], "listen": GATEWAY, "port": port, "url": f"http://{GATEWAY}:{port}",
         "dhcp": {"interface": "tap0", "range": [GUEST_ADDRESS, GUEST_ADDRESS]},
@@ -140,7 +126,7 @@ def test_pxe_with_our_own_dhcp_in_a_network_where_nobody_else_has_one(rig: LabRi
         ssh = {**document["ssh"], "port": 22}
         with (
             relay_into(netns, facts.ports.bmc),
-            changed(rig, address=GUEST_ADDRESS, ssh=ssh, netboot=netboot, doors=["pxe"]),
+            changed_manifest(rig, address=GUEST_ADDRESS, ssh=ssh, netboot=netboot, doors=["pxe"]),
         ):
             argv = [str(QTRADE), "flash", "--host", rig.name, "--version", "0.1.0", "--yes", "--json"]
             done = process.run(["ip", "netns", "exec", netns, *argv], env=dict(os.environ), timeout_s=500)
