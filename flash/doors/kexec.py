@@ -30,7 +30,7 @@ class KexecEntry:
             self._foreign = reach_before(context)
             facts = self._foreign.read_facts()
             self._foreign.refuse_ours(facts)
-            return {"old_boot_id": facts.boot_id, "way": "ssh"}
+            return {"runs": f"another Linux ({facts.release})", "old_boot_id": facts.boot_id, "way": "ssh"}
         reason = status.get("kexec_refusal", "its agent is of an older version and does not know kexec")
         if reason:
             raise DoorClosed(

@@ -28,13 +28,12 @@ class RescueEntry:
 
     def check(self, context: FlashContext) -> Evidence:
         """Check the way in. A rescue system that runs already must prove that it is one, and refuse nothing later."""
-        status = context.status_or_none()
-        old = {"old_boot_id": status["boot_id"]} if status else {}
         if context.host.driver.kind != "ssh":
             with context.driver(RescueMode):
-                return old
+                status = context.status_or_none()
+                return {"old_boot_id": status["boot_id"]} if status else {}
         facts = prove_rescue(reach_before(context).read_facts(), context, None)
-        return {"rescue_boot_id": facts.boot_id, "rescue_root": facts.root}
+        return {"runs": "a rescue system", "rescue_boot_id": facts.boot_id, "rescue_root": facts.root}
 
     def place(self, context: FlashContext) -> Place:
         """Serve on this machine only: the host reaches it through the SSH connection."""

@@ -88,7 +88,7 @@ def test_kexec_that_the_kernel_forbids_is_refused_before_the_drain(rig: LabRig) 
     assert rig.sh("systemctl show -P ActiveEnterTimestampMonotonic agave-validator.service") == active
 
 
-def test_rescue_installs_from_a_stock_debian_that_somebody_booted(rig: LabRig) -> None:
+def test_rescue_installs_from_a_stock_debian_where_kexec_was_refused(rig: LabRig) -> None:
     host, begin = rig.host, rig.host.console.offset()
     public_key = Path(f"{rig.operator.identity_file}.pub").read_text().strip()
     rescue = {"port": host.facts.ports.ssh, "trust_first_key": True}
