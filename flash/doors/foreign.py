@@ -165,7 +165,7 @@ class ForeignLinux:
         words = f"qtrade.job=file:///{JOB_PATH} qtrade.root={root_id}"
         inside = f"cd /usr/lib/qtrade && exec python3 -B -m agent {verb} {words}"
         path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHON_COLORS=0"
-        command = self._as_root(f"{path} chroot {_ROOT} /bin/sh -c {shlex.quote(inside)}")
+        command = self._as_root(f"env {path} chroot {_ROOT} /bin/sh -c {shlex.quote(inside)}")
         extra = ("-R", tunnel.forward, "-o", "ExitOnForwardFailure=yes")
         return self.target.stream(command, stdin=b"", extra=extra, on_line=take, timeout_s=2 * 3600)
 

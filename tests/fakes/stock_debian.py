@@ -13,7 +13,7 @@ from qtrade import process
 from qtrade.settings import Settings
 from qtrade.toolsroot import SUITE, ToolsRoot, debootstrap, open_tools
 
-_PACKAGES = ("systemd-sysv", "udev", "kmod", "openssh-server", "iproute2", "linux-image-amd64")
+_PACKAGES = ("systemd-sysv", "udev", "kmod", "openssh-server", "sudo", "iproute2", "linux-image-amd64")
 _MODULES = (
     "arch", "crypto", "lib", "net/core", "net/packet", "drivers/virtio", "drivers/block/virtio_blk*", "drivers/block/loop*",
     "drivers/net/virtio_net*", "drivers/net/net_failover*",
@@ -28,7 +28,10 @@ _SETUP_UNIT = (
 )
 _SETUP = (
     "#!/bin/sh\nssh-keygen -A\n[ ! -e /setup/password ] || chpasswd </setup/password\n"
-    "mkdir -p /root/.ssh\n[ ! -e /setup/keys ] || cp /setup/keys /root/.ssh/authorized_keys\nchmod -R go= /root/.ssh\n"
+    "for user in root debian; do\n"
+    "  home=$(getent passwd $user | cut -d: -f6)\n  mkdir -p $home/.ssh\n"
+    "  [ ! -e /setup/keys ] || cp /setup/keys $home/.ssh/authorized_keys\n"
+    "  chmod -R go= $home/.ssh\n  chown -R $user: $home/.ssh\ndone\n"
 )
 # Live, the archive is the root; with stock=disk it mounts the one on the disk, as any Debian's initrd does.
 _INIT = """#!/bin/sh
@@ -147,6 +150,7 @@ def _settle(root: Path) -> None:
         "usr/local/sbin/setup": (_SETUP, 0o755),
         "etc/ssh/sshd_config.d/10-root.conf": ("PermitRootLogin yes\nUseDNS no\n", 0o644),
         "etc/hostname": ("rescue\n", 0o644),
+        "etc/sudoers.d/debian": ("debian ALL=(ALL) NOPASSWD: ALL\n", 0o440),
         "init": (_INIT, 0o755),
     }
     for name, (text, mode) in files.items():
@@ -154,6 +158,7 @@ def _settle(root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(mode)
+    process.run(["chroot", root, "useradd", "-m", "-s", "/bin/sh", "debian"])
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     for unit in _MASKED:
