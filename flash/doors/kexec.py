@@ -22,9 +22,14 @@ class KexecEntry:
 
     def __init__(self) -> None:
         self._foreign: ForeignLinux | None = None
+        self._checked: Evidence = {}
 
     def check(self, context: FlashContext) -> Evidence:
         """Ask the running system whether it can: locked down kernels and Secure Boot cannot, and nothing has been stopped yet."""
+        self._checked = self._check(context)
+        return self._checked
+
+    def _check(self, context: FlashContext) -> Evidence:
         status = context.status_or_none()
         if status is None:
             self._foreign = reach_before(context)
@@ -47,14 +52,16 @@ class KexecEntry:
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         """Load the installer, and let the running system go down."""
-        if context.journal.evidence("way") == "ssh":
+        # A flash that was taken up again has it in its journal only.
+        before = self._checked or {name: context.journal.evidence(name) for name in ("way", "old_boot_id")}
+        if before["way"] == "ssh":
             foreign = self._foreign or reach_before(context)
             return start_from(foreign, context, installer)
         tunnel = tunnel_to(installer.server)
         job = make_kexec_job(context, installer, f"{tunnel.url}/{installer.served.token}")
         with context.reporter.step("load the installer"):
             report = context.link.run(job, timeout_s=_TIMEOUT_S, forward=tunnel.forward)
-        if report["boot_id"] != context.journal.evidence("old_boot_id"):
+        if report["boot_id"] != before["old_boot_id"]:
             raise HostError(f"{context.host.name} was rebooted since it was asked whether it can start the installer")
         return {"loaded": report["loaded"]}
 
