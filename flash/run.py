@@ -130,7 +130,7 @@ def flash_in_order(
             context.reporter.say(f"door {plan.door} is closed: {error.brief}; going on through {door}")
             journal = _new_journal(context.settings, context.host)
             context = replace(context, journal=journal, clean_up=[], was_powered_off=False)
-            plan = plan_flash(context.host, context.image.image, door, config=plan.config)
+            plan = plan_flash(context.host, context.image.image, door, config=plan.config, reimage=context.reimage)
 
 
 def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:

@@ -1,8 +1,6 @@
 """The doors that a provider opens by installing the host: its custom iPXE boot, and its own stock system."""
 
-from dataclasses import replace
-
-from flash.context import ADOPT_ANY, Evidence, FlashContext
+from flash.context import Evidence, FlashContext
 from flash.doors.foreign import reach, read_public_key, refuse_unknown_key
 from flash.doors.installer import Installer, Place
 from flash.doors.kexec import start_from
@@ -53,8 +51,6 @@ class ProviderReinstallEntry:
         """Serve as the host's netboot settings say, but not the job, which goes over SSH."""
         if context.host.netboot is None:
             raise Refused(f"host {context.host.name}: door provider_reinstall needs netboot")
-        # What the provider has just installed is nobody's: all disks were erased, on the typed name.
-        context.reimage = replace(context.reimage, adopt=ADOPT_ANY)
         return netboot_place(context.host.netboot, shows_job=False)
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:

@@ -12,13 +12,12 @@ import pytest
 from flash import maintenance
 from flash.agent.report import sign_report
 from flash.context import FlashContext
-from flash.doors.installer import Installer
+from flash.doors.installer import Installer, Place
 from flash.journal import Journal
 from flash.ssh import known_hosts_path, pin_host_key
 from flash.trust import VerifiedImage
 from qtrade.errors import BadInput, HostError, Refused
 from qtrade.manifest.driver import Door
-from qtrade.manifest.host import Netboot
 from qtrade.store import LocalStore
 from tests.fakes.examples import blob_bytes, make_environment, make_host, make_image, make_settings
 from tests.fakes.flash import FakeContext, FakeLink
@@ -41,10 +40,10 @@ class FakeEntry:
     def check(self, context: FlashContext) -> dict:
         return {}
 
-    def address(self, context: FlashContext) -> Netboot:
+    def place(self, context: FlashContext) -> Place:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        return Netboot(port=port, url=f"http://127.0.0.1:{port}", mac="52:54:00:00:00:01", trusted_network=True)
+        return Place("127.0.0.1", port)
 
     def enter(self, context: FlashContext, installer: Installer) -> dict:
         threading.Thread(target=self._work, args=(installer.served.url,)).start()
