@@ -119,7 +119,7 @@ def replay_cuts(
     check: DiskCheck,
     points: dict[State, int],
     rng: random.Random,
-    on_point: Callable[[Replay, Point], None],
+    on_point: Callable[[Point], None],
 ) -> Counter[State]:
     """Cut the power at so many moments of each state, after writes chosen by `rng`; judge each disk that is left.
 
@@ -131,7 +131,7 @@ def replay_cuts(
         cut = replay.choose(index, rng)
         with replay.cut(cut):
             verdict = check.check(recording.base, replay.signature(cut))
-            on_point(replay, Point(mark.state, mark.old, mark.new, cut, verdict))
+            on_point(Point(mark.state, mark.old, mark.new, cut, verdict))
         done[mark.state] += 1
     replay.close()
     return done

@@ -3,61 +3,27 @@
 What each test proves, and what it does not, is in docs/torture.md.
 """
 
-import json
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flash.lab.disks import digest_disk
 from flash.states import State
 from qtrade.settings import Settings
-from qtrade.toolsroot import open_tools
-from tests.torture.disk_check import DiskCheck
 from tests.torture.kills import Timing, kill_in, kill_installer
-from tests.torture.power_cuts import (
-    STATES,
-    Point,
-    Recording,
-    boot_cut,
-    check_health,
-    judge,
-    record_reinstall,
-    record_walks,
-    replay_cuts,
-    walk,
-)
+from tests.torture.power_cuts import STATES, check_health, record_reinstall, record_walks, walk
+from tests.torture.proof import Log, prove_cuts
 from tests.torture.tiny_guest import TinyGuest, tiny_guest
 from tests.torture.tiny_image import TinyImages, make_images
-from tests.torture.write_log import Replay
 
 pytestmark = pytest.mark.torture
 
-# Of each state, unless --points says another number; what a replay left is booted for every fiftieth.
+# Of each state, unless --points says another number; of the replayed, what every fiftieth left is booted.
 REPLAYED, KILLED, BOOT_EVERY = 100, 10, 50
-
-
-@dataclass
-class Log:
-    """What a test saw, point by point, in a file that stays."""
-
-    path: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, **row: Any) -> None:
-        self.rows.append(row)
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def close(self, **summary: Any) -> None:
-        """Write the summary, and show it."""
-        self.path.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n")
-        print(f"{self.path.stem}: {json.dumps(summary)}")
 
 
 @pytest.fixture(scope="module")
@@ -79,45 +45,14 @@ def points(request: pytest.FixtureRequest) -> int | None:
     return request.config.getoption("points", None)
 
 
-def replay_and_boot(
-    guest: TinyGuest, settings: Settings, recording: Recording, wanted: dict[State, int], rng: random.Random, log: Log
-) -> None:
-    """Judge so many cuts of each state, boot what some of them left, and see that none is bad."""
-    tools, begin = open_tools(settings), time.monotonic()
-    work = guest.folder / "check"
-    work.mkdir()
-    check = DiskCheck(tools, guest.images, work)
-    ledger = digest_disk(guest.ledger)
-    booted: Counter[str] = Counter()
-    bad: list[dict[str, Any]] = []
-    boots_due: Counter[State] = Counter()
-
-    def look(_: Replay, point: Point) -> None:
-        row, faults = point.row, judge(point)
-        boots_due[point.state] += 1
-        if not faults and boots_due[point.state] % min(BOOT_EVERY, wanted[point.state]) == 0:
-            row["booted"], row["boot_s"] = boot_cut(guest, tools, point, recording.base, work)
-            booted["new" if row["booted"] == point.new else "old"] += 1
-            assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
-        log.add(**row)
-        if faults:
-            bad.append({**row, "faults": faults})
-
-    done = replay_cuts(recording, check, wanted, rng, look)
-    lossy = sum(1 for row in log.rows if row["kept"] < row["loose"])
-    log.close(points=done, lossy=lossy, booted=booted, bad=len(bad), seconds=round(time.monotonic() - begin))
-    assert not bad, f"{len(bad)} of {done.total()} cuts left a host that may not boot: {bad[:5]}"
-    assert done == wanted
-    assert lossy, "no cut lost a write, so nothing is proven"
-
-
 def test_cuts_that_lose_unflushed_writes(
     guest: TinyGuest, settings: Settings, seed: int, logs: Path, points: int | None
 ) -> None:
     """Three flashes in place, one after the other, cut at seeded writes; what was not flushed is lost in part."""
     recording = record_walks(guest, "ABCD", guest.folder)
     wanted = dict.fromkeys(STATES, points or REPLAYED)
-    replay_and_boot(guest, settings, recording, wanted, random.Random(f"{seed} replay"), Log(logs / "replayed.jsonl"))
+    log = Log(logs / "replayed.jsonl")
+    prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} replay"), log, boot_every=BOOT_EVERY)
 
 
 def test_cuts_of_the_installer_that_lose_unflushed_writes(
@@ -129,7 +64,8 @@ def test_cuts_of_the_installer_that_lose_unflushed_writes(
     guest.kill()
     recording = record_reinstall(guest, "A", "B", guest.folder)
     wanted = {State.WRITING: (points or REPLAYED) * 2}
-    replay_and_boot(guest, settings, recording, wanted, random.Random(f"{seed} install"), Log(logs / "installer.jsonl"))
+    log = Log(logs / "installer.jsonl")
+    prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} install"), log, boot_every=BOOT_EVERY)
 
 
 def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, points: int | None) -> None:
