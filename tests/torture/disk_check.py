@@ -190,7 +190,8 @@ class DiskCheck:
     def _digests(self, filesystem: str, paths: list[str], work: Path) -> dict[str, str]:
         script = work / "script"
         script.write_text("".join(f"dump {path} {work}/{number}\n" for number, path in enumerate(paths)))
-        self.tools.run("debugfs", "-f", script, filesystem, check=False)
+        # -n: GRUB looks at no checksum of the metadata; in a replayed copy they were checked before.
+        self.tools.run("debugfs", "-n", "-f", script, filesystem, check=False)
         found = {}
         for number, path in enumerate(paths):
             out = work / str(number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flash.agent import ondisk
 from flash.states import State
 from qtrade.toolsroot import ToolsRoot
 from tests.torture.disk_check import DiskCheck, Verdict, copy_range
@@ -126,9 +127,14 @@ def replay_cuts(
     `on_point` gets each point while its disk is at `recording.base`. Returns how many points were judged, by state.
     """
     replay = Replay(recording.base, recording.log)
+    # The boot state is made for disks that write nothing but single sectors whole. An ext4 needs more: its superblock has two.
+    with recording.base.open("rb") as disk:
+        gpt = ondisk.read_gpt(disk)
+    assert gpt is not None
+    esp = gpt.partitions[1]
     done: Counter[State] = Counter()
     for index, mark in _choose(recording, replay, points, rng):
-        cut = replay.choose(index, rng)
+        cut = replay.choose(index, rng, range(esp.start, esp.start + esp.size))
         with replay.cut(cut):
             verdict = check.check(recording.base, replay.signature(cut))
             on_point(Point(mark.state, mark.old, mark.new, cut, verdict))

@@ -2,7 +2,7 @@
 
 QEMU's driver blklogwrites writes the kernel's dm-log-writes format: a superblock, then one entry per request, in the order in which they
 were done. A disk with a volatile cache keeps what was written before the last flush that it confirmed; of what came after, it may
-keep any part, in any order, down to single sectors of a request.
+keep any part: whole requests, pages or sectors of them.
 """
 
 import json
@@ -105,17 +105,19 @@ class Replay:
         self._disk.close()
         self._log.close()
 
-    def choose(self, index: int, rng: random.Random) -> Cut:
-        """Return a cut after entry `index`: nothing, all or a part of what was loose then is kept, now and then out of order."""
+    def choose(self, index: int, rng: random.Random, by_sector: range = range(0)) -> Cut:
+        """Return a cut after entry `index`: nothing, all or a part of what was loose then is kept, each piece by itself.
+
+        A piece has 4 KiB, and a sector where the offset is in `by_sector`.
+        """
         pieces = []
         for number in range(self._last_flush(index) + 1, index + 1):
             entry = self.entries[number]
-            if entry.is_write:
-                pieces += [(number, at, min(SECTOR * 8, entry.size - at)) for at in range(0, entry.size, SECTOR * 8)]
+            unit = SECTOR if entry.offset in by_sector else 8 * SECTOR
+            pieces += [(number, at, min(unit, entry.size - at)) for at in range(0, entry.size, unit)]
         share = rng.choice((0.0, 0.3, 0.6, 0.9, 1.0))
-        kept = [self._tear(piece, rng) for piece in pieces if rng.random() < share]
-        # The sectors of one place stay in order: a cache holds each once.
-        return Cut(index, tuple(kept), len(pieces))
+        kept = tuple(piece for piece in pieces if rng.random() < share)
+        return Cut(index, kept, len(pieces))
 
     def advance(self, index: int) -> None:
         """Put on the disk all that was flushed when entry `index` was done."""
@@ -158,12 +160,6 @@ class Replay:
         while index >= 0 and not self.entries[index].flags & Flag.FLUSH:
             index -= 1
         return index
-
-    @staticmethod
-    def _tear(piece: tuple[int, int, int], rng: random.Random) -> tuple[int, int, int]:
-        """Return the piece, now and then only its first sectors: a disk writes sectors whole, but not requests."""
-        number, at, size = piece
-        return (number, at, rng.randrange(SECTOR, size + 1, SECTOR)) if rng.random() < 0.1 else piece
 
     def _data(self, entry: Entry, at: int, size: int) -> bytes:
         if entry.flags & Flag.DISCARD:
