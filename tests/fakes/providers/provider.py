@@ -80,6 +80,7 @@ class FakeProvider:
         self.transition_s = transition_s
         self.stale_s = stale_s
         self.calls: list[Call] = []
+        self.exchanges: list[tuple[Call, Reply]] = []
         self.faults: deque[Fault] = deque()
         self.errors: list[BaseException] = []
         self.resting: str | None = None
@@ -233,9 +234,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.provider.lock:
             allowed = self.provider.is_authorised(call)
             try:
-                return self.provider.answer(call) if allowed else self.provider.denied()
+                reply = self.provider.answer(call) if allowed else self.provider.denied()
             except (KeyError, TypeError, ValueError) as error:
-                return Reply(400, {"message": f"the request has no {error}"})
+                reply = Reply(400, {"message": f"the request has no {error}"})
+            self.provider.exchanges.append((call, reply))
+            return reply
 
     def _send(self, reply: Reply, *, cut_at: int | None = None) -> None:
         is_text = isinstance(reply.body, str)
