@@ -75,7 +75,9 @@ class Document:
 
     def _example(self, schema: dict[str, Any], depth: int = 0) -> Any:
         schema = self._resolve(schema)
-        given = [schema[name] for name in ("example", "default") if schema.get(name) is not None]
+        # Examples of whole objects show what is only ever written, so objects are made field by field.
+        shown = () if "properties" in schema else ("example", "default")
+        given = [schema[name] for name in shown if schema.get(name) is not None]
         given += schema.get("enum", [])[:1]
         if given or schema.get("nullable"):
             return given[0] if given else None
@@ -92,7 +94,8 @@ class Document:
 
     def _is_shown(self, schema: dict[str, Any]) -> bool:
         # Enums without values (TeraSwitch's Status) allow nothing, so an example cannot have them.
-        return self._resolve(schema).get("enum") != []
+        schema = self._resolve(schema)
+        return schema.get("enum") != [] and not schema.get("writeOnly")
 
 
 @cache
