@@ -79,7 +79,12 @@ class FlashContext:
     def driver(self, ability: type[_Ability]) -> Iterator[_Ability]:
         """Log in to the host's API for one ability of it. Raises `Refused` when the driver lacks it."""
         where = f"host {self.host.name}: driver"
-        driver = driver_for(self.host.driver, lambda ref: resolve(self.settings, where, ref).decode())
+        driver = driver_for(
+            self.host.driver,
+            lambda ref: resolve(self.settings, where, ref).decode(),
+            folder=self.settings.state_dir / "api",
+            say=self.reporter.say,
+        )
         if not isinstance(driver, ability):
             raise Refused(
                 f"{where} {self.host.driver.kind} has no {ability.__name__}",

@@ -1,6 +1,7 @@
 """Drivers: clients of providers' and BMCs' APIs, one module each, and the one place that picks one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -19,7 +20,6 @@ from flash.drivers.abilities import (
     RescueMode,
     VirtualMedia,
 )
-from qtrade.errors import QtradeError
 from qtrade.manifest import driver as manifest
 
 __all__ = [
@@ -54,12 +54,28 @@ class Driver(Protocol):
     ) -> None: ...
 
 
-def driver_for(access: manifest.Driver, read_secret: ReadSecret) -> Driver:
-    """Return the driver for a host. `read_secret` gives the value behind a reference; it is asked at the first call only."""
+def driver_for(
+    access: manifest.Driver,
+    read_secret: ReadSecret,
+    *,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Driver:
+    """Return the driver for a host. `read_secret` gives the value behind a reference; it is asked at the first call only.
+
+    `folder` keeps what processes share, so that together they respect a provider's limits; `say` is told of progress.
+    """
     match access:
         case manifest.RedfishDriver():
             from flash.drivers.redfish import RedfishDriver  # noqa: PLC0415 - keeps the clients out of other commands
 
             return RedfishDriver(access)
+        case manifest.SshDriver():
+            from flash.drivers.ssh import SshDriver  # noqa: PLC0415
+
+            return SshDriver()
         case _:
-            raise QtradeError(f"driver {access.kind} is not built yet ({read_secret})")
+            from flash.drivers.connect import Surroundings, connect_provider  # noqa: PLC0415
+            from flash.drivers.waiting import Waiting  # noqa: PLC0415
+
+            return connect_provider(access, read_secret, Surroundings(folder, Waiting(say=say)))

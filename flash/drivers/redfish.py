@@ -1,6 +1,7 @@
-"""Redfish BMCs, through sushy, which knows the vendors' differences.
+"""Redfish BMCs, through sushy, which knows most of the vendors' differences.
 
-Two rules of ours on top: what was set is read back, and a power state counts only once its change was seen.
+Rules of ours on top: what was set is read back, a power state counts only once its change was seen, and what sushy leaves to
+its callers is done here (an override that a BMC calls by another name, keeps as pending, or does not let go).
 """
 
 import time
@@ -57,7 +58,7 @@ _READ_TIMEOUT_S = 60
 
 
 class RedfishDriver:
-    """Power, boot override and virtual media of one system. Connects at the first call; a context manager logs out.
+    """Power, boot override, virtual media and HTTP boot of one system. Connects at the first call; a context manager logs out.
 
     `connect` logs in and returns sushy's System and what logs out again; `clock` and `sleep` are for tests.
     """
@@ -123,36 +124,51 @@ class RedfishDriver:
 
         with self._asking(f"make the next boot use {source}"):
             self._system().set_system_boot_options(Source(source.value), Enabled.ONCE)
-        override = self.boot_override()
-        if override.target is not source or override.enabled is OverrideEnabled.DISABLED:
-            raise HostError(
-                f"the BMC at {self._access.url} took the boot override {source} but did not keep it",
-                details=f"it says {override.target}, {override.enabled}",
-                resolution="use another door for this host, such as pxe, and report the BMC's firmware to its vendor",
-            )
-        return override
+        return self._kept(BootOverride(source, OverrideEnabled.ONCE))
+
+    def boot_http_once(self, url: str) -> BootOverride:
+        """Make the firmware fetch `url` at the next boot; return the override as it was read back.
+
+        Raises `HostError` where the BMC cannot take a URL: Dell's have no Boot.HttpBootUri but a BIOS attribute, HttpDev1Uri,
+        which needs a BIOS configuration job (and is read-only on some), and the lists of others lack UefiHttp.
+        """
+        from sushy import BootSource as Source  # noqa: PLC0415 - slow to import
+        from sushy import BootSourceOverrideEnabled as Enabled  # noqa: PLC0415
+        from sushy import BootSourceOverrideMode as Mode  # noqa: PLC0415
+        from sushy.exceptions import InvalidParameterValueError, MissingAttributeError  # noqa: PLC0415
+
+        with self._asking(f"make the next boot fetch {url}"):
+            system = self._system()
+            try:
+                system.set_system_boot_options(Source.UEFI_HTTP, Enabled.ONCE, Mode.UEFI, http_boot_uri=url)
+            except (InvalidParameterValueError, MissingAttributeError) as error:
+                raise HostError(
+                    f"the BMC at {self._access.url} ({system.manufacturer or 'unknown maker'}) cannot be told what to boot by HTTP",
+                    details=redact(str(error)),
+                    resolution="take `uefi_http` out of the host's doors; `virtual_media` and `pxe` do without",
+                ) from error
+        return self._kept(BootOverride(BootSource.UEFI_HTTP, OverrideEnabled.ONCE, url))
 
     def boot_override(self) -> BootOverride:
-        """Read the override."""
+        """Read the override that the next boot will use; some BMCs keep it in @Redfish.Settings until then."""
         with self._asking("read the boot override"):
-            boot = self._system().boot
-            if boot is None:
-                return BootOverride()
-            return BootOverride(
-                _member(BootSource, boot.target, BootSource.NONE),
-                _member(OverrideEnabled, boot.enabled, OverrideEnabled.DISABLED),
-                boot.http_boot_uri,
-            )
+            system = self._system()
+            return _pending_override(system) or _override(system.boot)
 
     def clear_boot_override(self) -> None:
-        """Take the override back, and check that it is gone."""
-        from sushy import BootSourceOverrideEnabled as Enabled  # noqa: PLC0415 - slow to import
+        """Take the override back, and check that it is gone. On BMCs that know no way back, it is set to the disk."""
+        from sushy import BootSource as Source  # noqa: PLC0415 - slow to import
+        from sushy import BootSourceOverrideEnabled as Enabled  # noqa: PLC0415
 
-        if not self.boot_override().is_set:
+        if not self._leads_elsewhere():
+            return
+        with suppress(HostError), self._asking("clear the boot override"):
+            self._system().set_system_boot_options(enabled=Enabled.DISABLED)
+        if not self._leads_elsewhere():
             return
         with self._asking("clear the boot override"):
-            self._system().set_system_boot_options(enabled=Enabled.DISABLED)
-        if self.boot_override().is_set:
+            self._system().set_system_boot_options(Source.HDD, Enabled.ONCE)
+        if self._leads_elsewhere():
             raise HostError(
                 f"the BMC at {self._access.url} keeps its boot override",
                 resolution="clear the one-time boot option in the BMC's own interface before the host boots again",
@@ -162,20 +178,46 @@ class RedfishDriver:
         """Show the image at `url` as a CD, in place of what was there, and check that it is in."""
         with self._asking(f"insert {url}"):
             drive = self._cd_drive()
-            if drive.inserted:
+            if drive.inserted or drive.image:
                 drive.eject_media()
             drive.insert_media(url)
             drive.refresh(force=True)
-            image = drive.image
-        if image != url:
-            raise HostError(f"the BMC at {self._access.url} took {url} but shows {image or 'no disc'}")
+            image, name = drive.image, drive.image_name
+        # Some show the path or the file's name only.
+        if not image and not name:
+            raise HostError(f"the BMC at {self._access.url} took {url} but shows no disc")
+        if not url.endswith(image or name):
+            raise HostError(f"the BMC at {self._access.url} took {url} but shows {image or name}")
 
     def eject(self) -> None:
-        """Take the disc away, if there is one."""
+        """Take the disc away, if there is one, and check that it is gone."""
         with self._asking("eject the disc"):
             drive = self._cd_drive()
-            if drive.inserted:
-                drive.eject_media()
+            # Supermicro's leave `Inserted` out.
+            if not (drive.inserted or drive.image):
+                return
+            drive.eject_media()
+            drive.refresh(force=True)
+        if drive.inserted:
+            raise HostError(
+                f"the BMC at {self._access.url} keeps the disc in",
+                resolution="eject it in the BMC's own interface before the host boots again",
+            )
+
+    def _kept(self, wanted: BootOverride) -> BootOverride:
+        override = self.boot_override()
+        is_url_kept = wanted.http_boot_uri is None or override.http_boot_uri == wanted.http_boot_uri
+        if override.target is not wanted.target or not override.is_set or not is_url_kept:
+            raise HostError(
+                f"the BMC at {self._access.url} took the boot override {wanted.target} but did not keep it",
+                details=f"it says {override.target}, {override.enabled}, {override.http_boot_uri or 'no URL'}",
+                resolution="use another door for this host, such as pxe, and report the BMC's firmware to its vendor",
+            )
+        return override
+
+    def _leads_elsewhere(self) -> bool:
+        override = self.boot_override()
+        return override.is_set and override.target is not BootSource.HDD
 
     def _switch(self, reset: str, wanted: PowerState) -> None:
         from sushy import ResetType  # noqa: PLC0415 - slow to import
@@ -207,11 +249,10 @@ class RedfishDriver:
         from sushy import VirtualMediaType as Kind  # noqa: PLC0415 - slow to import
 
         wanted = {Kind.CD, Kind.DVD}
-        for manager in self._system().managers:
-            for drive in manager.virtual_media.get_members():
-                if wanted & set(drive.media_types):
-                    drive.refresh(force=True)
-                    return drive
+        for drive in _drives(self._system()):
+            if wanted & set(drive.media_types):
+                drive.refresh(force=True)
+                return drive
         raise HostError(
             f"the BMC at {self._access.url} has no virtual CD drive",
             resolution="take `redfish` out of the host's doors, or buy the BMC's media licence",
@@ -265,7 +306,46 @@ def _power_state(system: Any) -> PowerState:
     return _member(PowerState, system.power_state, PowerState.UNKNOWN)
 
 
+def _drives(system: Any) -> Iterator[Any]:
+    """Give the virtual drives: the managers' first, then the system's own, where newer BMCs have them."""
+    from sushy.exceptions import MissingAttributeError  # noqa: PLC0415 - slow to import
+
+    for owner in (*system.managers, system):
+        try:
+            yield from owner.virtual_media.get_members()
+        except MissingAttributeError:
+            continue
+
+
+def _pending_override(system: Any) -> BootOverride | None:
+    """Return what @Redfish.Settings says of the next boot, None where it says nothing."""
+    settings = (system.json.get("@Redfish.Settings") or {}).get("SettingsObject") or {}
+    if "@odata.id" not in settings:
+        return None
+    boot = system._conn.get(settings["@odata.id"]).json().get("Boot") or {}  # noqa: SLF001 - sushy shows it nowhere
+    override = _override_of(
+        boot.get("BootSourceOverrideTarget"), boot.get("BootSourceOverrideEnabled"), boot.get("HttpBootUri")
+    )
+    return override if override.is_set else None
+
+
+def _override(boot: Any) -> BootOverride:
+    if boot is None:
+        return BootOverride()
+    return _override_of(boot.target and boot.target.value, boot.enabled and boot.enabled.value, boot.http_boot_uri)
+
+
+def _override_of(target: str | None, enabled: str | None, uri: str | None) -> BootOverride:
+    # Supermicro boots virtual media by UsbCd; sushy sets that where Cd was asked for.
+    source = BootSource.CD if target == "UsbCd" else _word(BootSource, target, BootSource.NONE)
+    return BootOverride(source, _word(OverrideEnabled, enabled, OverrideEnabled.DISABLED), uri)
+
+
 def _member(kind: type[_Word], value: Any, default: _Word) -> _Word:
     # sushy gives None for what a BMC leaves out, and its own enum otherwise; ours has the members that are used.
+    return default if value is None else _word(kind, value.value, default)
+
+
+def _word(kind: type[_Word], value: str | None, default: _Word) -> _Word:
     words = {member.value: member for member in kind}
-    return default if value is None else words.get(value.value, default)
+    return default if value is None else words.get(value, default)

@@ -11,7 +11,16 @@ import requests
 import sushy
 from sushy.resources.system.system import System
 
-from flash.drivers import BootControl, BootOverride, BootSource, OverrideEnabled, PowerControl, PowerState, VirtualMedia
+from flash.drivers import (
+    BootControl,
+    BootOverride,
+    BootSource,
+    HttpBoot,
+    OverrideEnabled,
+    PowerControl,
+    PowerState,
+    VirtualMedia,
+)
 from flash.drivers.redfish import RedfishDriver, connect_system
 from qtrade.errors import BadInput, HostError
 
@@ -135,10 +144,11 @@ def driver(bmc: FakeBmc) -> RedfishDriver:
     )
 
 
-def test_it_has_all_three_abilities(driver: RedfishDriver) -> None:
+def test_it_has_all_four_abilities(driver: RedfishDriver) -> None:
     assert isinstance(driver, PowerControl)
     assert isinstance(driver, BootControl)
     assert isinstance(driver, VirtualMedia)
+    assert isinstance(driver, HttpBoot)
 
 
 def test_power_on_waits_until_it_is_seen(driver: RedfishDriver, bmc: FakeBmc) -> None:
