@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
 from flash.config import Bundle
-from flash.drivers import driver_for
+from flash.drivers import PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
 from flash.journal import Journal
 from flash.secrets import resolve
@@ -73,9 +73,17 @@ class FlashContext:
         """Whether the host's SSH key is pinned, that is, whether qtrade has flashed it before."""
         return known_hosts_path(self.settings, self.host.name).is_file()
 
+    def is_off(self) -> bool:
+        """Say whether the driver says that the host has no power; False where it cannot say."""
+        try:
+            with self.driver(PowerControl) as driver:
+                return driver.power_state() is PowerState.OFF
+        except QtradeError:
+            return False
+
     def status_or_none(self) -> Evidence | None:
-        """Return the running host's status, or None when it does not answer."""
-        if not self.is_known:
+        """Return the running host's status, or None when it does not answer. Nobody waits for a host that has no power."""
+        if not self.is_known or self.is_off():
             return None
         try:
             return self.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer")

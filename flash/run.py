@@ -13,6 +13,7 @@ from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
 from flash.plan import FlashPlan, config_digest, plan_flash
+from flash.readiness import ready_within_s
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, rules, sequence
@@ -64,7 +65,11 @@ def prepare(
     resolve_secrets(settings, host, image.image)
     journal = _new_journal(settings, host)
     context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older)
-    return context, plan_flash(host, image.image, door or _choose_door(context), config=config_digest(host, bundle))
+    chosen_door = door or _choose_door(context)
+    ready_s = ready_within_s(host, environment, image.image)
+    return context, plan_flash(
+        host, image.image, chosen_door, config=config_digest(host, bundle), ready_within_s=ready_s
+    )
 
 
 def parse_door(name: str | None) -> Door | None:
@@ -124,7 +129,7 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
                     "door": plan.door,
                 }
             else:
-                evidence = steps[state](context, rules(plan.door, state).deadline_s)
+                evidence = steps[state](context, plan.deadline_s(state))
         except QtradeError as error:
             _fail(context, plan, state, error)
             raise

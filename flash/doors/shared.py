@@ -7,9 +7,11 @@ import time
 
 from flash.context import Evidence, FlashContext
 from flash.health import check_specs, wait_until_settled
+from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
 from qtrade.errors import HostError, QtradeError
+from qtrade.manifest import Environment, Host, Image
 
 _SETTLED_S = 60.0
 
@@ -48,11 +50,16 @@ def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:
-    """Wait until everything has started, then run the specs of all roles."""
+    """Wait until everything has started and its services are ready, then run the specs of all roles."""
     with context.reporter.step("system settles"):
-        settled = wait_until_settled(context, within_s=deadline_s)
+        settled = wait_until_settled(context, within_s=deadline_s - ready_within_s(*_parts(context)))
+    settled |= wait_until_ready(context)
     with context.reporter.step("specs on the host"):
         return {**settled, **check_specs(context)}
+
+
+def _parts(context: FlashContext) -> tuple[Host, Environment, Image]:
+    return context.host, context.environment, context.image.image
 
 
 def enter_soaking(context: FlashContext, deadline_s: float) -> Evidence:
