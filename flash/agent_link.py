@@ -59,6 +59,10 @@ class AgentLink:
             )
         return check_report(report, job.nonce, self.target.host)
 
+    def disconnect(self) -> None:
+        """End the shared connection: the host is about to reboot, and would leave it hanging."""
+        self.target.disconnect()
+
     def status(self, *, timeout_s: float = 60) -> dict[str, Any]:
         """Return what the host says of itself. Raises `HostError`."""
         done = self.target.run(_STATUS, timeout_s=timeout_s)

@@ -31,6 +31,7 @@ class FlashContext:
     """One flash under way.
 
     `clean_up` functions run when the flash ends, however it ends. `was_powered_off` says that a door has ended the old system.
+    `token` is that of the lease, once the host is held.
     """
 
     settings: Settings
@@ -44,11 +45,12 @@ class FlashContext:
     allow_older: bool = False
     clean_up: list[Callable[[], None]] = field(default_factory=list)
     was_powered_off: bool = False
+    token: int = 0
 
     @property
     def jobs(self) -> JobBuilder:
         """Return the maker of jobs for this host."""
-        return JobBuilder(self.host, ensure_keyring(self.settings))
+        return JobBuilder(self.host, ensure_keyring(self.settings), token=self.token)
 
     @property
     def link(self) -> AgentLink:

@@ -29,7 +29,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older",
+    "bundle", "secret", "environment", "allow_older", "lease",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -101,6 +101,7 @@ class Job:
     allow_older: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
+    lease: int = 0
 
 
 def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
@@ -146,6 +147,7 @@ def parse_job(payload: bytes) -> Job:
         allow_older=_flag(fields, "allow_older", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
+        lease=_number(fields, "lease") if "lease" in fields else 0,
     )
 
 

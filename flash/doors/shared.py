@@ -6,11 +6,12 @@ import socket
 import time
 
 from flash.context import Evidence, FlashContext
+from flash.drivers import BootControl
 from flash.health import check_specs, wait_until_settled
 from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
-from qtrade.errors import HostError, QtradeError
+from qtrade.errors import HostError, QtradeError, Refused
 from qtrade.manifest import Environment, Host, Image
 
 _SETTLED_S = 60.0
@@ -18,8 +19,8 @@ _SETTLED_S = 60.0
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
     """Say who holds the lease; the loop itself holds it."""
-    del context, deadline_s
-    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid()}
+    del deadline_s
+    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token}
 
 
 def verify_image(context: FlashContext) -> Evidence:
@@ -28,6 +29,17 @@ def verify_image(context: FlashContext) -> Evidence:
         verify_blobs(context.store, context.image.image)
     names = sorted(resolve_secrets(context.settings, context.host, context.image.image))
     return {"blobs": len(context.image.image.blobs()), "secrets": names}
+
+
+def clear_boot_override(context: FlashContext) -> None:
+    """Clear the boot override where the driver has one; a BMC that does not let it is warned about."""
+    try:
+        with context.driver(BootControl) as driver:
+            driver.clear_boot_override()
+    except Refused:
+        return
+    except QtradeError as error:
+        context.reporter.say(f"warning: {error.brief}")
 
 
 def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from qtrade.cli.bake import AsJson
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flash.run import FlashResult
 
 HostName = Annotated[str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -33,15 +36,17 @@ def flash(  # noqa: PLR0913 - one parameter per option
     version: Annotated[
         str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")
     ] = None,
-    door: Annotated[
-        str | None, typer.Option("--door", help="in_place or pxe; else the host's first open door.")
-    ] = None,
+    door: Annotated[str | None, typer.Option("--door", help="A door of the host; else its first open one.")] = None,
     until: Annotated[
         str | None, typer.Option("--until", help="Stop after this state, such as ARMED; the same command goes on.")
     ] = None,
     allow_older: Annotated[
         bool, typer.Option("--allow-older", help="Take a version that was promoted before the one that runs.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the host's open flash, with its own version and door.")
+    ] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="End the host's open flash at a safe point.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -52,7 +57,19 @@ def flash(  # noqa: PLR0913 - one parameter per option
 
     settings = load_settings()
     reporter = _reporter(settings)
-    context, plan = run.prepare(settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older)
+    if resume or abort:
+        _refuse_choices(resume and abort, version, door, allow_older)
+    if abort:
+        _confirm(f"abort the flash of {host}", host, yes=yes)
+        _show_result(run.abort(settings, host, reporter), as_json=as_json)
+        return
+    if resume:
+        context, plan = run.prepare_open(settings, host, reporter)
+        run.check_same(context, plan)
+    else:
+        context, plan = run.prepare(
+            settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older
+        )
     if dry_run:
         if as_json:
             print_json(asdict(plan))
@@ -61,7 +78,19 @@ def flash(  # noqa: PLR0913 - one parameter per option
         return
     reporter.say(render_plan(plan))
     _confirm(f"flash {host} ({plan.environment})", host, yes=yes)
-    result = run.flash(context, plan, until=run.parse_until(until))
+    _show_result(run.flash(context, plan, until=run.parse_until(until)), as_json=as_json)
+
+
+def _refuse_choices(*given: object) -> None:
+    """Raise `UsageError` for options that an open flash has decided already."""
+    if any(given):
+        raise UsageError(
+            "--resume and --abort take the open flash of the host as it is",
+            resolution="leave out the other one, --version, --door and --allow-older",
+        )
+
+
+def _show_result(result: "FlashResult", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(result))
     else:
@@ -111,13 +140,10 @@ def list_hosts(*, as_json: AsJson = False) -> None:
 
 
 def show_host(host: str) -> None:
-    """Print what a running host says of itself: image, boot, config generation, what changed since the boot."""
-    from flash.agent_link import AgentLink  # noqa: PLC0415
-    from flash.inventory import load_host  # noqa: PLC0415
-    from flash.ssh import target_for  # noqa: PLC0415
+    """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
+    from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    settings = load_settings()
-    print_json(AgentLink(target_for(settings, load_host(settings, host))).status())
+    print_json(show(load_settings(), host))
 
 
 def show_inventory(

@@ -98,6 +98,7 @@ def test_the_journal_begins_with_the_frozen_plan(rig) -> None:
         "image": image.id,
         "version": "0.1.0",
         "door": "pxe",
+        "allow_older": False,
     }
 
 
