@@ -54,7 +54,12 @@ class DatadogServer:
         fault = self._take_fault(self.requests[-1])
         status, answer, headers = 403, {"errors": ["Forbidden"]}, {}
         keys = (handler.headers.get("DD-API-KEY"), handler.headers.get("DD-APPLICATION-KEY"))
-        if keys == (API_KEY, APP_KEY) and not (fault and not fault.does_it):
+        # Events are posted with the API key alone.
+        if (
+            keys[0] == API_KEY
+            and (keys[1] == APP_KEY or address.path == "/api/v1/events")
+            and not (fault and not fault.does_it)
+        ):
             status, answer = self._serve(handler.command, address.path, parse_qs(address.query), body)
         if fault:
             status, answer, headers = fault.status, {"errors": [f"fault {fault.status}"]}, fault.headers
