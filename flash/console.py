@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -35,8 +36,13 @@ def captured(context: FlashContext) -> Iterator[None]:
     over = threading.Event()
     with kept.open("ab", buffering=0) as sink:
         begin = sink.tell()
-        follow = _follow_file if isinstance(source, Path) else _follow_command
-        thread = threading.Thread(target=follow, args=(source, _Sink(sink), over), name="console", daemon=True)
+        kept_lines = _Sink(sink)
+        if isinstance(source, Path):
+            # Where it stands now, not when the thread comes to it.
+            follow = partial(_follow_file, source, *_where(source))
+        else:
+            follow = partial(_follow_command, source)
+        thread = threading.Thread(target=follow, args=(kept_lines, over), name="console", daemon=True)
         thread.start()
         try:
             yield
@@ -77,9 +83,8 @@ class _Sink:
             self.take(b"\n")
 
 
-def _follow_file(source: Path, sink: _Sink, over: threading.Event) -> None:
-    """Copy what is added to a file; one that was made anew is read from its start."""
-    place, inode = _where(source)
+def _follow_file(source: Path, place: int, inode: int, sink: _Sink, over: threading.Event) -> None:
+    """Copy what is added to a file from `place` on; one that was made anew is read from its start."""
     while True:
         last = over.is_set()
         with suppress(OSError), source.open("rb") as file:
