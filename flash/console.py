@@ -3,7 +3,7 @@
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -37,17 +37,14 @@ def captured(context: FlashContext) -> Iterator[None]:
     with kept.open("ab", buffering=0) as sink:
         begin = sink.tell()
         kept_lines = _Sink(sink)
-        if isinstance(source, Path):
-            # Where it stands now, not when the thread comes to it.
-            follow = partial(_follow_file, source, *_where(source))
-        else:
-            follow = partial(_follow_command, source)
+        follow = _follower(source)
         thread = threading.Thread(target=follow, args=(kept_lines, over), name="console", daemon=True)
         thread.start()
         try:
             yield
         except QtradeError as error:
-            over.wait(_POLL_S)  # what led to the failure may still be on its way
+            over.set()
+            thread.join(5)  # it looks once more before it ends
             tail = _tail(kept, begin)
             if tail:
                 error.details = "\n".join(filter(None, (error.details, f"console ({kept}):", *tail)))
@@ -55,6 +52,13 @@ def captured(context: FlashContext) -> Iterator[None]:
         finally:
             over.set()
             thread.join(5)
+
+
+def _follower(source: Path | tuple[str, ...]) -> "Callable[[_Sink, threading.Event], None]":
+    if isinstance(source, Path):
+        # From where it stands now, not when the thread comes to it.
+        return partial(_follow_file, source, *_where(source))
+    return partial(_follow_command, source)
 
 
 class _Sink:
