@@ -21,9 +21,28 @@ from qtrade.store import Store
 from qtrade.trust.keyring import ensure_keyring
 
 Evidence = dict[str, Any]
+# What flash.agent.survey takes for every disk: the host manifest has said that nothing on it counts.
+ADOPT_ANY = "any"
 _Ability = TypeVar("_Ability")
 # One lost answer is no sign that nothing runs there.
 _ANSWER_S = 90.0
+
+
+@dataclass(frozen=True)
+class Reimage:
+    """What an installation may give up of the OS disk.
+
+    `adopt` is the digest of the disks as the agent has shown them, for a disk that holds something else than qtrade's.
+    """
+
+    adopt: str = ""
+    remake_system: bool = False
+    wipe_state: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an operator wants the OS disk made anew, which no running host can do to itself."""
+        return self.remake_system or self.wipe_state or self.adopt not in ("", ADOPT_ANY)
 
 
 @dataclass
@@ -43,6 +62,7 @@ class FlashContext:
     reporter: Reporter
     journal: Journal
     allow_older: bool = False
+    reimage: Reimage = field(default_factory=Reimage)
     clean_up: list[Callable[[], None]] = field(default_factory=list)
     was_powered_off: bool = False
     token: int = 0

@@ -42,8 +42,16 @@ class JobBuilder:
         """Return the id of the root key that an installer is to pin."""
         return self._keyring.root_id
 
-    def install(self, image: VerifiedImage, *, source: str, report: str, bundle: dict[str, Any]) -> SignedJob:
-        """Return the job that makes the OS disk anew and puts `image` on it."""
+    def install(
+        self,
+        image: VerifiedImage,
+        *,
+        source: str,
+        report: str,
+        bundle: dict[str, Any],
+        reimage: dict[str, Any] | None = None,
+    ) -> SignedJob:
+        """Return the job that makes the OS disk anew and puts `image` on it. `reimage` has the fields of `flash.context.Reimage`."""
         host = self._host
         return self._sign(
             "install",
@@ -57,6 +65,20 @@ class JobBuilder:
             cmdline=host.cmdline,
             environment=host.environment,
             bundle=bundle,
+            **(reimage or {}),
+        )
+
+    def errand(self, kind: str, *, report: str) -> SignedJob:
+        """Return the job of kind `prepare_disks` or `decommission`, which an installer does."""
+        host = self._host
+        data = {"data": [_disk(disk) for disk in host.data_disks]} if kind == "prepare_disks" else {}
+        protected = host.protected_disks if kind == "prepare_disks" else (*host.protected_disks, *host.data_disks)
+        return self._sign(
+            kind,
+            report=report,
+            os_disk=_disk(host.os_disk),
+            protected=[_disk(disk) for disk in protected],
+            **data,
         )
 
     def stage(

@@ -1,8 +1,9 @@
 """The plan of a flash: a pure function of host, image and door. `--dry-run` prints it; the journal keeps its digest."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from flash.config import Bundle
+from flash.context import Reimage
 from flash.states import State, rules, sequence
 from qtrade.manifest import Host, Image
 from qtrade.manifest.driver import Door
@@ -33,6 +34,7 @@ class FlashPlan:
     touched: str
     untouched: tuple[str, ...]
     config: str
+    given_up: tuple[str, ...]
     steps: tuple[PlanStep, ...]
 
     def deadline_s(self, state: State) -> float:
@@ -45,13 +47,21 @@ class FlashPlan:
         return image_id(canonical_json([self.host, self.image, self.door, self.touched, self.untouched, self.config]))
 
 
-def config_digest(host: Host, bundle: Bundle) -> str:
-    """Return a SHA-256 over what a flash puts on the host besides the image: config, kernel arguments, sizes of partitions."""
+def config_digest(host: Host, bundle: Bundle, reimage: Reimage) -> str:
+    """Return a SHA-256 over what a flash does to the host besides the image: config, kernel arguments, partitions, what it gives up."""
     sizes = [host.os_disk.esp_mib, host.os_disk.system_mib]
-    return image_id(canonical_json([bundle.digest, host.cmdline, sizes]))
+    return image_id(canonical_json([bundle.digest, host.cmdline, sizes, asdict(reimage)]))
 
 
-def plan_flash(host: Host, image: Image, door: Door, *, config: str = "", ready_within_s: float = 0.0) -> FlashPlan:
+def plan_flash(
+    host: Host,
+    image: Image,
+    door: Door,
+    *,
+    config: str = "",
+    reimage: Reimage = Reimage(),  # noqa: B008 - frozen
+    ready_within_s: float = 0.0,
+) -> FlashPlan:
     """Return the plan; `config` is what `config_digest` gives, `ready_within_s` what `readiness` does."""
     disks = (*host.protected_disks, *host.data_disks)
     return FlashPlan(
@@ -64,6 +74,7 @@ def plan_flash(host: Host, image: Image, door: Door, *, config: str = "", ready_
         touched=describe_disk(host.os_disk),
         untouched=tuple(describe_disk(disk) for disk in disks),
         config=config,
+        given_up=_given_up(reimage),
         steps=tuple(_step(door, state, image, ready_within_s) for state in sequence(door)),
     )
 
@@ -79,6 +90,7 @@ def render_plan(plan: FlashPlan) -> str:
     lines = [
         f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}",
         f"  writes:         {plan.touched}",
+        *[f"  gives up:       {what}" for what in plan.given_up],
         *[f"  never touches:  {disk}" for disk in plan.untouched],
         *[
             f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})"
@@ -86,6 +98,15 @@ def render_plan(plan: FlashPlan) -> str:
         ],
     ]
     return "\n".join(lines)
+
+
+def _given_up(reimage: Reimage) -> tuple[str, ...]:
+    texts = {
+        "all that the OS disk holds, if it is not qtrade's": bool(reimage.adopt),
+        "qtrade-system: all installed versions": reimage.remake_system,
+        "qtrade-state: /var, host keys, config generations, secrets": reimage.wipe_state,
+    }
+    return tuple(text for text, applies in texts.items() if applies)
 
 
 def _step(door: Door, state: State, image: Image, ready_within_s: float) -> PlanStep:

@@ -1,6 +1,7 @@
 """Rollback: make an installed version the default and boot it. Moves the boot entry only; nothing is downloaded."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from flash.agent_link import AgentLink
 from flash.inventory import load_host
@@ -56,8 +57,10 @@ def _roll_back(
     check_not_revoked(store, wanted, keyring.trust)
     if wanted == status["image"]:
         raise Refused(f"{host.name} runs that version already", resolution="name another with --to")
+    _require_config(status, host.name, wanted)
     report = link.run(jobs.commit(wanted, require_running=False))
     link.run(jobs.simple("reboot"))
+    link.disconnect()
     with reporter.step("boot of the earlier version"):
         after = link.wait_for_status(
             lambda now: now["boot_id"] != status["boot_id"],
@@ -69,3 +72,15 @@ def _roll_back(
             f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console"
         )
     return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"])
+
+
+def _require_config(status: dict[str, Any], host: str, wanted: str) -> None:
+    """Raise `Refused` when the host keeps no config generation that the image fits; older agents do not say."""
+    generations = status.get("generations")
+    if generations is not None and wanted not in generations:
+        raise Refused(
+            f"{host} keeps no config generation for {wanted[:16]}…: it would boot without addresses and keys",
+            details="generations: "
+            + (", ".join(f"{one[:16]}… {number}" for one, number in generations.items()) or "none"),
+            resolution="flash that version instead; it brings its config along",
+        )

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flash.config import render_bundle
 from flash.console import captured
-from flash.context import Evidence, FlashContext
+from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
 from flash.doors import Steps
 from flash.doors.table import steps_for
 from flash.ending import abort as stop
@@ -48,7 +48,7 @@ class FlashResult:
     evidence: Evidence
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what a flash may be asked for
     settings: Settings,
     host_name: str,
     version: str | None,
@@ -56,6 +56,7 @@ def prepare(
     *,
     door: Door | None = None,
     allow_older: bool = False,
+    reimage: Reimage = Reimage(),  # noqa: B008 - frozen
 ) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
@@ -69,12 +70,18 @@ def prepare(
     target_for(settings, host)
     resolve_secrets(settings, host, image.image)
     journal = _new_journal(settings, host)
-    context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older)
-    chosen_door = door or _choose_door(context)
-    ready_s = ready_within_s(host, environment, image.image)
-    return context, plan_flash(
-        host, image.image, chosen_door, config=config_digest(host, bundle), ready_within_s=ready_s
+    if host.data_policy == "disposable":
+        reimage = replace(reimage, adopt=ADOPT_ANY)
+    context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older, reimage)
+    plan = plan_flash(
+        host,
+        image.image,
+        door or _choose_door(context),
+        config=config_digest(host, bundle, reimage),
+        reimage=reimage,
+        ready_within_s=ready_within_s(host, environment, image.image),
     )
+    return context, plan
 
 
 def prepare_open(settings: Settings, host_name: str, reporter: Reporter) -> tuple[FlashContext, FlashPlan]:
@@ -90,6 +97,7 @@ def prepare_open(settings: Settings, host_name: str, reporter: Reporter) -> tupl
         reporter,
         door=Door(before.evidence("door")),
         allow_older=bool(before.evidence("allow_older")),
+        reimage=Reimage(**(before.evidence("reimage") or {})),
     )
     context.journal = before
     return context, plan
@@ -185,6 +193,7 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *
                     "version": plan.version,
                     "door": plan.door,
                     "allow_older": context.allow_older,
+                    "reimage": asdict(context.reimage),
                 }
             else:
                 evidence = steps[state](context, plan.deadline_s(state))
@@ -220,6 +229,8 @@ def _choose_door(context: FlashContext) -> Door:
     if before is not None and before.is_open and before.evidence("image") == context.image.image.id:
         return Door(before.evidence("door"))
     for door in context.host.doors:
+        if door is Door.IN_PLACE and context.reimage.is_asked:
+            continue
         if door is Door.IN_PLACE and context.status_or_none() is None:
             context.reporter.say("door in_place is closed: the host runs no agent that answers")
             continue

@@ -7,7 +7,7 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, confine, install, programs, trust
+from . import adopt, boot, confine, errands, install, programs, trust
 from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host, locked
@@ -49,7 +49,10 @@ def run_install() -> int:
         "error": None,
     }
     try:
-        facts.update(install.install(install.check(job, current, _now(job, current), reporter), host, reporter))
+        if job.kind in errands.ERRANDS:
+            facts.update(errands.ERRANDS[job.kind](job, current, _now(job, current), reporter))
+        else:
+            facts.update(install.install(install.check(job, current, _now(job, current), reporter), host, reporter))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     reporter.report(facts, job.nonce)

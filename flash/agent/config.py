@@ -139,6 +139,12 @@ def current_generation(config: Path) -> str:
     return str(link.readlink()) if link.is_symlink() else ""
 
 
+def assigned_generations(config: Path) -> Dict[str, str]:
+    """Return image id -> the generation that it boots with, for those that are whole."""
+    links = [link for link in sorted((config / "by-image").glob("*")) if link.is_symlink()]
+    return {link.name: link.readlink().name for link in links if (link / ".bundle.json").is_file()}
+
+
 def apply(
     config: Path, bundle: Bundle, inputs: Inputs, names: Names, act: Callable[[UnitAction], None] = units.act
 ) -> List[str]:

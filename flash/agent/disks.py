@@ -1,8 +1,11 @@
 """Finds the disks in sysfs and binds the job's OS disk to exactly one of them; guesses nothing."""
 
+import contextlib
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from . import ondisk
 from .errors import AgentError
@@ -130,6 +133,20 @@ def require_usable(disk: Disk, disks: Iterable[Disk], mounts: Dict[str, str]) ->
                 f"{other.describe()} has partitions named {', '.join(twice)} as well",
                 "wipe or pull the disk that held an earlier installation",
             )
+
+
+@contextlib.contextmanager
+def held(disk: Disk) -> Iterator[None]:
+    """Keep udev off the disk while it is written: it reads the table anew after each write, and partitions vanish for a moment.
+
+    This is the lock of https://systemd.io/BLOCK_DEVICE_LOCKING.
+    """
+    handle = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_mounts(proc: Path = Path("/proc")) -> Dict[str, str]:

@@ -6,9 +6,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
-from . import admission, adopt, bios, boot, config, disks, durable, images, layers, mounts, partition, protect
+from . import admission, adopt, bios, boot, config, disks, durable, images, layers, mounts, partition, protect, survey
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
@@ -17,6 +17,7 @@ from .programs import run
 from .report import Reporter, tell_fetch
 from .trust import TrustSet, write_held
 from .web import FAULTS, ask
+from .wipe import zero
 
 GRUB = Path("/usr/lib/qtrade/grub")
 _JOB_TRIES = 10
@@ -81,7 +82,8 @@ def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
     disks.require_usable(disk, everything, disks.read_mounts())
     guarded = disks.bind_guarded(everything, job.protected, disk, "protected")
     data = disks.bind_guarded(everything, job.data, disk, "data")
-    keeps_layout = partition.check_layout(disk, job.layout, job.image.contents.size_bytes)
+    survey.require_accepted(disk, everything, job.adopt)
+    keeps_layout = partition.check_layout(disk, job.layout, job.image.contents.size_bytes, wipes_state=job.wipe_state)
     Fetcher(job.source, Path("/nonexistent")).probe(job.image.contents.blobs)
     # From here on the kernel itself refuses a write to any other disk.
     protect.set_read_only([other for other in everything if other.name != disk.name])
@@ -91,19 +93,10 @@ def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
 
 def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
     """Write the disk; the boot choice is the last write. Returns facts for the report. Raises `AgentError`."""
-    disk, image, job = plan.disk, plan.image, plan.job
-    reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
-    if plan.keeps_layout:
-        partition.mend_table(disk)
-    else:
-        partition.write_table(disk, plan.layout)
-    disk = _reread(disk)
-    partition.check_tables(disk)
-    keeps_system = _make_filesystems(disk, keeps_layout=plan.keeps_layout)
-    bios.install_bios(
-        disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
-    )
+    image, job = plan.image, plan.job
     with contextlib.ExitStack() as stack:
+        stack.enter_context(disks.held(plan.disk))
+        disk, keeps_system = _lay_out(plan, reporter)
         esp = stack.enter_context(
             mounts.mounted(disk.partition_path("qtrade-esp"), host.run / "esp", "vfat", "rw", "umask=0077", "quiet")
         )
@@ -146,6 +139,23 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         }
 
 
+def _lay_out(plan: Plan, reporter: Reporter) -> Tuple[disks.Disk, bool]:
+    """Make or mend table, filesystems and boot code; returns the disk as it is now, and whether its system partition was kept."""
+    disk = plan.disk
+    reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
+    if plan.keeps_layout:
+        partition.mend_table(disk)
+    else:
+        partition.write_table(disk, plan.layout)
+    disk = _reread(disk)
+    partition.check_tables(disk)
+    keeps_system = _make_filesystems(disk, plan)
+    bios.install_bios(
+        disk.path, disk.partition("bios_boot"), (GRUB / "boot.img").read_bytes(), (GRUB / "core.img").read_bytes()
+    )
+    return disk, keeps_system
+
+
 def _fingerprints(guarded: List[disks.Disk]) -> Dict[str, str]:
     return {disk.serial or disk.name: protect.fingerprint(disk) for disk in guarded}
 
@@ -156,18 +166,23 @@ def _reread(disk: disks.Disk) -> disks.Disk:
     )
 
 
-def _make_filesystems(disk: disks.Disk, *, keeps_layout: bool) -> bool:
-    """Make the filesystems that are missing or broken; says whether the system partition was kept, with its images."""
+def _make_filesystems(disk: disks.Disk, plan: Plan) -> bool:
+    """Make the filesystems that are missing, broken or given up; says whether the system partition was kept, with its images."""
     system, state, esp = (disk.partition_path(f"qtrade-{name}") for name in ("system", "state", "esp"))
-    if not (keeps_layout and partition.is_sound(state)):
-        if keeps_layout and _is_ext4(state):
+    keeps_state = plan.keeps_layout and not plan.job.wipe_state
+    if not (keeps_state and partition.is_sound(state)):
+        if keeps_state and _is_ext4(state):
             raise AgentError(
                 "state-broken",
                 f"qtrade-state on {disk.name} has faults that are not mended without losing data",
-                "repair it with e2fsck from a rescue system, or wipe it there",
+                "repair it with e2fsck from a rescue system, or give it up with --wipe-state",
             )
+        if plan.keeps_layout and plan.job.wipe_state:
+            # A new filesystem alone would leave the secrets readable below it.
+            zero(state, 0, disk.partition("qtrade-state").size, lambda _done: None)
         partition.make_state(state)
-    keeps_system = keeps_layout and partition.is_sound(system) and _is_fat(esp)
+    keeps_table = plan.keeps_layout and not plan.job.remake_system
+    keeps_system = keeps_table and partition.is_sound(system) and _is_fat(esp)
     if not keeps_system:
         partition.make_system(system)
         partition.make_esp(esp)

@@ -25,11 +25,13 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "reboot": frozenset(),
     "drain": frozenset(),
     "undrain": frozenset(),
+    "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
+    "decommission": frozenset({"report", "os_disk", "trust"}),
 }
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older", "lease",
+    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -99,6 +101,9 @@ class Job:
     cmdline: str
     environment: str
     allow_older: bool
+    adopt: str
+    remake_system: bool
+    wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
     lease: int = 0
@@ -120,8 +125,7 @@ def parse_job(payload: bytes) -> Job:
     missing = sorted((_ALWAYS | _NEEDS[kind]) - set(fields))
     if missing:
         raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
-    unknown = sorted(set(fields) - _KNOWN)
-    if unknown:
+    if unknown := sorted(set(fields) - _KNOWN):
         raise AgentError(
             "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
         )
@@ -145,6 +149,9 @@ def parse_job(payload: bytes) -> Job:
         cmdline=check_cmdline(_text(fields, "cmdline", default="")),
         environment=_parse_environment(fields),
         allow_older=_flag(fields, "allow_older", default=False),
+        adopt=_text(fields, "adopt", default=""),
+        remake_system=_flag(fields, "remake_system", default=False),
+        wipe_state=_flag(fields, "wipe_state", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
         lease=_number(fields, "lease") if "lease" in fields else 0,

@@ -31,8 +31,11 @@ SYSTEM_FORMAT = (*_MKE2FS, "-O", f"{_EXT4},verity", "-m", "0", "-i", "65536", "-
 STATE_FORMAT = (*_MKE2FS, "-O", _EXT4, "-L", LABELS[3])
 
 
-def check_layout(disk: Disk, layout: Layout, needed_bytes: int) -> bool:
-    """Say whether the disk has this very layout already, so that it can be kept. Raises `AgentError` if the layout cannot be used."""
+def check_layout(disk: Disk, layout: Layout, needed_bytes: int, *, wipes_state: bool = False) -> bool:
+    """Say whether the disk has this very layout already, so that it can be kept. Raises `AgentError` if the layout cannot be used.
+
+    Another layout is made anew only if the state is to be wiped anyway.
+    """
     least = (2 + layout.esp_mib + layout.system_mib + _STATE_MIN_MIB + 1) * MIB
     if disk.size_bytes < least:
         raise AgentError(
@@ -49,11 +52,13 @@ def check_layout(disk: Disk, layout: Layout, needed_bytes: int) -> bool:
         return False
     found = (disk.partition("qtrade-esp").size // MIB, disk.partition("qtrade-system").size // MIB)
     if found != (layout.esp_mib, layout.system_mib):
+        if wipes_state:
+            return False
         raise AgentError(
             "layout-differs",
             f"{disk.name} has an ESP of {found[0]} and a system partition of {found[1]} MiB, the job asks for "
             f"{layout.esp_mib} and {layout.system_mib}; changing them would lose qtrade-state",
-            "take the sizes of the disk into the host's manifest, or wipe the disk's partition table by hand",
+            "take the sizes of the disk into the host's manifest, or give the state up with --wipe-state",
         )
     return True
 

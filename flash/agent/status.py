@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from . import admission, boot, images
-from .config import current_generation
+from .config import assigned_generations, current_generation
 from .errors import AgentError
 from .host import Host
 from .trust import read_held
@@ -28,6 +28,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "nonce": _read(host.state / "host/nonce"),
         "installed": images.installed(host.system),
         "generation": current_generation(host.config),
+        "generations": assigned_generations(host.config),
         "ssh_host_key": host.ssh_host_key(),
         "upper_entries": len(changed),
         "upper": changed[:_SHOWN],

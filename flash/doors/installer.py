@@ -8,7 +8,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from flash.doors import Steps, shared
 from flash.doors.in_place import prove_boot
 from flash.drivers import PowerControl
 from flash.generations import next_generation
-from flash.jobs import check_report
+from flash.jobs import SignedJob, check_report
 from flash.ladder import SOFT, Rung, climb, power_rung
 from flash.netboot.delivery import Delivery, OpenDelivery
 from flash.netboot.ipxe import BootPlan
@@ -28,6 +28,8 @@ from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
 from qtrade.manifest.host import Netboot
 
+# Given the delivery's URL and a config generation.
+JobMaker = Callable[[FlashContext, str, int], SignedJob]
 INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
 # Where the way in can be taken once more without more harm; a provider's reinstall is not asked for twice.
 _AGAIN = (Door.PXE, Door.UEFI_HTTP, Door.VIRTUAL_MEDIA)
@@ -69,11 +71,11 @@ class Entry(Protocol):
 
 def steps(entry: Entry) -> Steps:
     """Return one function per state. They share the server of the flash and the agent's events."""
-    run = _InstallerRun(entry)
+    run = InstallerRun(entry, _install_job)
     return {
         State.LEASED: shared.enter_leased,
         State.PREFLIGHT: run.preflight,
-        State.DRAINED: _drained,
+        State.DRAINED: drain,
         State.STAGING: run.staging,
         State.WRITING: run.writing,
         State.VERIFIED: run.verified,
@@ -98,17 +100,27 @@ def read_power(context: FlashContext) -> Evidence:
         return {"power": driver.power_state()}
 
 
-def _drained(context: FlashContext, deadline_s: float) -> Evidence:
+def _install_job(context: FlashContext, url: str, generation: int) -> SignedJob:
+    bundle = context.bundle.envelope(generation, context.jobs.key)
+    report = f"{url}/report"
+    # An older image's agent knows nothing of what is not asked for.
+    reimage = {name: value for name, value in asdict(context.reimage).items() if value}
+    return context.jobs.install(context.image, source=url, report=report, bundle=bundle, reimage=reimage)
+
+
+def drain(context: FlashContext, deadline_s: float) -> Evidence:
+    """Stop the services (DRAINED), if the host runs any."""
     if context.status_or_none() is None:
         return {"drained": "the host runs no agent that answers"}
     return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
 
 
-class _InstallerRun:
+class InstallerRun:
     """The server of a flash and what the agent told so far."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, make_job: JobMaker) -> None:
         self._entry = entry
+        self._make_job = make_job
         self._events: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._report: Mapping[str, Any] | None = None
         self._nonce = ""
@@ -127,10 +139,9 @@ class _InstallerRun:
         server = stack.enter_context(
             FlashServer(address.listen, address.port, url=address.url, efi_loader=efi_loader(context))
         )
-        bundle = context.bundle.envelope(generation, context.jobs.key)
 
         def make_job(url: str) -> bytes:
-            job = context.jobs.install(context.image, source=url, report=f"{url}/report", bundle=bundle)
+            job = self._make_job(context, url, generation)
             self._nonce = job.nonce
             return json.dumps(job.envelope).encode()
 
@@ -183,7 +194,7 @@ class _InstallerRun:
 
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Check the agent's report: it read everything back and compared the protected disks."""
-        report = self._await_report(context, deadline_s)
+        report = self.await_report(context, deadline_s)
         touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
         if touched:
             raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
@@ -191,11 +202,12 @@ class _InstallerRun:
 
     def armed(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Pin the SSH host key that came with the report; the boot entry is written."""
-        report = self._await_report(context, deadline_s)
+        report = self.await_report(context, deadline_s)
         pin_host_key(context.settings, context.host.name, report["ssh_host_key"])
         return {"armed_boot_id": report["boot_id"], "ssh_host_key": report["ssh_host_key"]}
 
-    def _await_report(self, context: FlashContext, deadline_s: float) -> dict[str, Any]:
+    def await_report(self, context: FlashContext, deadline_s: float) -> dict[str, Any]:
+        """Wait for the report and return it once its signature is checked. Raises `HostError` for a failed job."""
         deadline = time.monotonic() + deadline_s
         while self._report is None:
             self._take(self._next(deadline - time.monotonic()))

@@ -1,21 +1,19 @@
 """`qtrade flash`, `push`, `rollback`, `hosts`."""
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtrade.cli import maintenance
 from qtrade.cli.bake import AsJson
-from qtrade.errors import Refused, UsageError
-from qtrade.reporter import ConsoleReporter, Timings, print_json
-from qtrade.settings import Settings, load_settings
+from qtrade.cli.prompts import HostName, Yes, confirm, console
+from qtrade.errors import UsageError
+from qtrade.reporter import print_json
+from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
     from flash.run import FlashResult
-
-HostName = Annotated[str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +25,7 @@ def register(app: typer.Typer) -> None:
     hosts.command("list")(list_hosts)
     hosts.command("show")(show_host)
     hosts.command("inventory")(show_inventory)
+    maintenance.add_commands(hosts)
     app.add_typer(hosts, name="hosts")
 
 
@@ -43,6 +42,15 @@ def flash(  # noqa: PLR0913 - one parameter per option
     allow_older: Annotated[
         bool, typer.Option("--allow-older", help="Take a version that was promoted before the one that runs.")
     ] = False,
+    reimage: Annotated[
+        bool, typer.Option("--reimage", help="Make the OS disk anew, all but qtrade-state; never in place.")
+    ] = False,
+    wipe_state: Annotated[
+        bool, typer.Option("--wipe-state", help="Also give up qtrade-state: /var, host keys, config, secrets.")
+    ] = False,
+    adopt: Annotated[
+        str, typer.Option("--adopt", help="Overwrite what the OS disk holds: the digits that a refused flash showed.")
+    ] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the host's open flash, with its own version and door.")
     ] = False,
@@ -53,14 +61,16 @@ def flash(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Put an image on a host: `qtrade flash --host lab-1 --version 0.1.0`. Run it again to resume."""
     from flash import run  # noqa: PLC0415 - keeps `qtrade --help` quick
+    from flash.context import Reimage  # noqa: PLC0415
     from flash.plan import render_plan  # noqa: PLC0415
 
     settings = load_settings()
-    reporter = _reporter(settings)
+    reporter = console(settings)
+    gives_up = Reimage(adopt=adopt, remake_system=reimage or wipe_state, wipe_state=wipe_state)
     if resume or abort:
-        _refuse_choices(resume and abort, version, door, allow_older)
+        _refuse_choices(resume and abort, version, door, allow_older, gives_up != Reimage())
     if abort:
-        _confirm(f"abort the flash of {host}", host, yes=yes)
+        confirm(f"abort the flash of {host}", host, yes=yes)
         _show_result(run.abort(settings, host, reporter), as_json=as_json)
         return
     if resume:
@@ -68,7 +78,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
         run.check_same(context, plan)
     else:
         context, plan = run.prepare(
-            settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older
+            settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older, reimage=gives_up
         )
     if dry_run:
         if as_json:
@@ -77,7 +87,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
             typer.echo(render_plan(plan))
         return
     reporter.say(render_plan(plan))
-    _confirm(f"flash {host} ({plan.environment})", host, yes=yes)
+    confirm(f"flash {host} ({plan.environment})", host, yes=yes)
     _show_result(run.flash(context, plan, until=run.parse_until(until)), as_json=as_json)
 
 
@@ -86,7 +96,7 @@ def _refuse_choices(*given: object) -> None:
     if any(given):
         raise UsageError(
             "--resume and --abort take the open flash of the host as it is",
-            resolution="leave out the other one, --version, --door and --allow-older",
+            resolution="give one of them, with --host, --until, --dry-run, --yes and --json only",
         )
 
 
@@ -102,7 +112,7 @@ def push(*, host: HostName, as_json: AsJson = False) -> None:
     from flash.push import push as push_config  # noqa: PLC0415
 
     settings = load_settings()
-    result = push_config(settings, host, _reporter(settings))
+    result = push_config(settings, host, console(settings))
     if as_json:
         print_json(asdict(result))
     else:
@@ -120,8 +130,8 @@ def rollback(
     from flash.rollback import rollback as roll_back  # noqa: PLC0415
 
     settings = load_settings()
-    _confirm(f"roll {host} back", host, yes=yes)
-    result = roll_back(settings, host, _reporter(settings), to=to)
+    confirm(f"roll {host} back", host, yes=yes)
+    result = roll_back(settings, host, console(settings), to=to)
     if as_json:
         print_json(asdict(result))
     else:
@@ -161,17 +171,3 @@ def show_inventory(
         raise UsageError("--list and --host do not go together", resolution="give one of them")
     settings = load_settings()
     print_json(render_inventory(settings) if host is None else host_variables(settings, load_host(settings, host)))
-
-
-def _reporter(settings: Settings) -> ConsoleReporter:
-    return ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
-
-
-def _confirm(what: str, host: str, *, yes: bool) -> None:
-    """Ask for the host's name. Raises `Refused`, or `UsageError` where nobody can be asked."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
-    if typer.prompt(f"To {what}, type the host's name", err=True) != host:
-        raise Refused("that is not the host's name; nothing was done")

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 
 import pytest
 
@@ -178,6 +179,15 @@ def test_old_generations_go_but_none_that_an_image_boots_with(tmp_path, make_bun
     left = {path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()} - {"by-image"}
     assert {"1", "11"} <= left
     assert len(left) == 7
+
+
+def test_each_image_says_which_generation_it_boots_with(tmp_path, make_bundle, inputs, names):
+    first, second = make_bundle(generation="1"), make_bundle(generation="2")
+    config.apply(tmp_path, first, inputs, names, lambda _: None)
+    config.apply(tmp_path, second, inputs, names, lambda _: None)
+    assert config.assigned_generations(tmp_path) == {first.image_id: "2"}
+    shutil.rmtree(tmp_path / "2")
+    assert config.assigned_generations(tmp_path) == {}
 
 
 def test_owners_are_those_of_the_image():
