@@ -31,7 +31,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state",
+    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -106,6 +106,7 @@ class Job:
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
+    lease: int = 0
 
 
 def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
@@ -124,8 +125,7 @@ def parse_job(payload: bytes) -> Job:
     missing = sorted((_ALWAYS | _NEEDS[kind]) - set(fields))
     if missing:
         raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
-    unknown = sorted(set(fields) - _KNOWN)
-    if unknown:
+    if unknown := sorted(set(fields) - _KNOWN):
         raise AgentError(
             "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
         )
@@ -154,6 +154,7 @@ def parse_job(payload: bytes) -> Job:
         wipe_state=_flag(fields, "wipe_state", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
+        lease=_number(fields, "lease") if "lease" in fields else 0,
     )
 
 
