@@ -12,6 +12,8 @@ from qtrade.ssh import SshTarget
 
 _RUN = "sudo -n /usr/bin/qtrade-agent run"
 _POLL_S = 2.0
+# Hosts take 5 new connections in 30 s (role ufw_solana), and whoever knocks on while refused stays refused.
+_KNOCK_S = 6.5
 _JOB_TIMEOUT_S = 600.0
 _STATUS = "sudo -n /usr/bin/qtrade-agent status"
 
@@ -57,6 +59,10 @@ class AgentLink:
             )
         return check_report(report, job.nonce, self.target.host)
 
+    def disconnect(self) -> None:
+        """End the shared connection: the host is about to reboot, and would leave it hanging."""
+        self.target.disconnect()
+
     def status(self, *, timeout_s: float = 60) -> dict[str, Any]:
         """Return what the host says of itself. Raises `HostError`."""
         done = self.target.run(_STATUS, timeout_s=timeout_s)
@@ -74,11 +80,12 @@ class AgentLink:
         """Ask the host until `accept` takes its status. Raises `HostError`, with the last answer, when time is up."""
         deadline = time.monotonic() + within_s
         last = "no answer yet"
-        while time.monotonic() < deadline:
+        while (now := time.monotonic()) < deadline:
             try:
                 status = self.status(timeout_s=30)
             except QtradeError as error:
                 last = f"{error.brief} {error.details}".strip()
+                time.sleep(max(min(now + _KNOCK_S, deadline) - time.monotonic() - _POLL_S, 0))
             else:
                 if accept(status):
                     return status

@@ -94,6 +94,11 @@ def render_bundle(host: HasConfig, environment: HasValues, image: Image) -> Bund
     return Bundle(host.name, image.id, tuple(sorted(files, key=lambda file: file.path)))
 
 
+def value_of(host: HasConfig, environment: HasValues, image: Image, name: str) -> Any:
+    """Return what `name` has as value on `host`. Raises `BadInput` as `render_bundle`."""
+    return _resolve_values(host, environment, image)[name]
+
+
 def _resolve_values(host: HasConfig, environment: HasValues, image: Image) -> dict[str, Any]:
     declared: dict[str, InputValue] = {}
     for inputs in image.inputs.values():

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
 from flash.config import Bundle
-from flash.drivers import driver_for
+from flash.drivers import PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
 from flash.journal import Journal
 from flash.secrets import resolve
@@ -50,6 +50,7 @@ class FlashContext:
     """One flash under way.
 
     `clean_up` functions run when the flash ends, however it ends. `was_powered_off` says that a door has ended the old system.
+    `token` is that of the lease, once the host is held.
     """
 
     settings: Settings
@@ -64,11 +65,12 @@ class FlashContext:
     reimage: Reimage = field(default_factory=Reimage)
     clean_up: list[Callable[[], None]] = field(default_factory=list)
     was_powered_off: bool = False
+    token: int = 0
 
     @property
     def jobs(self) -> JobBuilder:
         """Return the maker of jobs for this host."""
-        return JobBuilder(self.host, ensure_keyring(self.settings))
+        return JobBuilder(self.host, ensure_keyring(self.settings), token=self.token)
 
     @property
     def link(self) -> AgentLink:
@@ -98,9 +100,17 @@ class FlashContext:
         """Whether the host's SSH key is pinned, that is, whether qtrade has flashed it before."""
         return known_hosts_path(self.settings, self.host.name).is_file()
 
+    def is_off(self) -> bool:
+        """Say whether the driver says that the host has no power; False where it cannot say."""
+        try:
+            with self.driver(PowerControl) as driver:
+                return driver.power_state() is PowerState.OFF
+        except QtradeError:
+            return False
+
     def status_or_none(self) -> Evidence | None:
-        """Return the running host's status, or None when it does not answer."""
-        if not self.is_known:
+        """Return the running host's status, or None when it does not answer. Nobody waits for a host that has no power."""
+        if not self.is_known or self.is_off():
             return None
         try:
             return self.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer")

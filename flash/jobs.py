@@ -26,11 +26,15 @@ class SignedJob:
 
 
 class JobBuilder:
-    """Makes jobs for one host. Each carries the trust set, so that the host takes a newer one with whatever comes next."""
+    """Makes jobs for one host. Each carries the trust set, so that the host takes a newer one with whatever comes next.
 
-    def __init__(self, host: Host, keyring: Keyring) -> None:
+    `token` is that of the lease; jobs without one (0) are taken whoever holds the host.
+    """
+
+    def __init__(self, host: Host, keyring: Keyring, *, token: int = 0) -> None:
         self._host = host
         self._keyring = keyring
+        self._lease = {"lease": token} if token else {}
         self.key: SigningKey = keyring.signer("job")
 
     @property
@@ -136,6 +140,7 @@ class JobBuilder:
             "nonce": nonce,
             "issued_at": int(time.time()),
             "trust": self._keyring.envelope,
+            **self._lease,
             **fields,
         }
         return SignedJob(self.key.envelope(JOB_TYPE, payload), nonce)

@@ -14,18 +14,20 @@ from qtrade.redaction import redact
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: when (Unix seconds), the state that was reached, and the evidence for it."""
+    """One line: when (Unix seconds), the state that was reached, the evidence for it, and the token of who held the host."""
 
     at: float
     state: State
     evidence: dict[str, Any]
+    token: int = 0
 
 
 class Journal:
-    """Append-only, one per flash, in a folder of the host."""
+    """Append-only, one per flash, in a folder of the host. `token` is written with every line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, token: int = 0) -> None:
         self.path = path
+        self.token = token
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -37,7 +39,7 @@ class Journal:
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 fields = json.loads(line)
-                found.append(Entry(fields["at"], State(fields["state"]), fields["evidence"]))
+                found.append(Entry(fields["at"], State(fields["state"]), fields["evidence"], fields.get("token", 0)))
             except (ValueError, KeyError) as error:
                 raise BadInput(f"{self.path}:{number} is no journal line", resolution="move the file away") from error
         return tuple(found)
@@ -59,7 +61,8 @@ class Journal:
 
     def write(self, state: State, evidence: dict[str, Any]) -> None:
         """Append a line and flush it to disk."""
-        line = redact(json.dumps({"at": round(time.time(), 3), "state": state, "evidence": evidence}, sort_keys=True))
+        fields = {"at": round(time.time(), 3), "state": state, "evidence": evidence, "token": self.token}
+        line = redact(json.dumps(fields, sort_keys=True))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("r+b" if self.path.exists() else "wb") as sink:
             # What a crash cut off is written over.

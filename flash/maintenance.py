@@ -73,7 +73,8 @@ def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
 
     entry = entry_for(door)
     run = InstallerRun(entry, make_job)
-    with lease(context.settings, context.host.name):
+    with lease(context.settings, context.store, context.host.name, context.reporter) as held:
+        context.token = held.token
         try:
             entry.check(context)
             drain(context, rules(door, State.DRAINED).deadline_s)

@@ -48,6 +48,10 @@ class FlashPlan:
     given_up: tuple[str, ...]
     steps: tuple[PlanStep, ...]
 
+    def deadline_s(self, state: State) -> float:
+        """Return the seconds that `state` may take."""
+        return next(step.deadline_s for step in self.steps if step.state is state)
+
     @property
     def digest(self) -> str:
         """Return a SHA-256 over the whole plan."""
@@ -67,8 +71,9 @@ def plan_flash(
     *,
     config: str = "",
     reimage: Reimage = Reimage(),  # noqa: B008 - frozen
+    ready_within_s: float = 0.0,
 ) -> FlashPlan:
-    """Return the plan; `config` is what `config_digest` gives."""
+    """Return the plan; `config` is what `config_digest` gives, `ready_within_s` what `readiness` does."""
     disks = (*host.protected_disks, *host.data_disks)
     return FlashPlan(
         host=host.name,
@@ -81,7 +86,7 @@ def plan_flash(
         untouched=tuple(describe_disk(disk) for disk in disks),
         config=config,
         given_up=_given_up(reimage),
-        steps=tuple(_step(door, state, image) for state in sequence(door)),
+        steps=tuple(_step(door, state, image, ready_within_s) for state in sequence(door)),
     )
 
 
@@ -115,7 +120,7 @@ def _given_up(reimage: Reimage) -> tuple[str, ...]:
     return tuple(text for text, applies in texts.items() if applies)
 
 
-def _step(door: Door, state: State, image: Image) -> PlanStep:
+def _step(door: Door, state: State, image: Image, ready_within_s: float) -> PlanStep:
     in_place = door is Door.IN_PLACE
     actions = {
         State.PLANNED: "freeze the plan",
@@ -128,9 +133,10 @@ def _step(door: Door, state: State, image: Image) -> PlanStep:
         State.ARMED: "make the next boot the new version, once" if in_place else "write the boot entry, last of all",
         State.REBOOTING: "reboot; proof: nonce, new boot_id, image id",
         State.CONFIGURED: "check the config generation; send the secrets",
-        State.HEALTHY: "run the specs of all roles on the host",
+        State.HEALTHY: "wait until the services are ready; run the specs of all roles on the host",
         State.SOAKING: "watch",
         State.COMMITTED: f"make {image.version} the default",
     }
     rule = rules(door, state)
-    return PlanStep(state, actions[state], rule.deadline_s, rule.power_fails)
+    deadline_s = rule.deadline_s + (ready_within_s if state is State.HEALTHY else 0)
+    return PlanStep(state, actions[state], deadline_s, rule.power_fails)

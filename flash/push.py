@@ -14,7 +14,7 @@ from flash.trust import load_installed
 from qtrade.errors import HostError
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import open_store
+from qtrade.store import Store, open_store
 from qtrade.trust.keyring import ensure_keyring
 
 
@@ -30,11 +30,12 @@ class PushResult:
 
 def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
-    with lease(settings, host_name):
-        return _push(settings, host_name, reporter)
+    store = open_store(settings)
+    with lease(settings, store, host_name, reporter) as held:
+        return _push(settings, store, host_name, reporter, token=held.token)
 
 
-def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
+def _push(settings: Settings, store: Store, host_name: str, reporter: Reporter, *, token: int) -> PushResult:
     host = load_host(settings, host_name)
     environment = load_environment(settings, host)
     link = AgentLink(target_for(settings, host))
@@ -45,7 +46,7 @@ def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
             resolution="repair the partition, or flash the host, then push",
         )
     keyring = ensure_keyring(settings)
-    image = load_installed(open_store(settings), host.recipe, status["version"], keyring.trust)
+    image = load_installed(store, host.recipe, status["version"], keyring.trust)
     if image.image.id != status["image"]:
         raise HostError(
             f"{host.name} runs image {status['image'][:16]}…, which is not {host.recipe} {status['version']} of this store",
@@ -53,7 +54,7 @@ def _push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
         )
     bundle = render_bundle(host, environment, image.image)
     secrets = resolve_secrets(settings, host, image.image)
-    jobs = JobBuilder(host, keyring)
+    jobs = JobBuilder(host, keyring, token=token)
     generation = next_generation(settings, host.name, seen=status["generation"])
     with reporter.step("push config"):
         report = link.run(jobs.apply(bundle.envelope(generation, jobs.key)))

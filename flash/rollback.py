@@ -10,9 +10,10 @@ from flash.lease import lease
 from flash.ssh import target_for
 from flash.trust import check_not_revoked, load_installed
 from qtrade.errors import HostError, Refused
+from qtrade.manifest import Host
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import open_store
+from qtrade.store import Store, open_store
 from qtrade.trust.keyring import ensure_keyring
 
 _BOOT_DEADLINE_S = 900
@@ -30,16 +31,18 @@ class RollbackResult:
 
 def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None = None) -> RollbackResult:
     """Boot the previous version, or version `to`, which must be installed. Raises `Refused`, `HostError`."""
-    with lease(settings, host_name):
-        return _roll_back(settings, host_name, reporter, to=to)
+    store, host = open_store(settings), load_host(settings, host_name)
+    with lease(settings, store, host_name, reporter) as held:
+        jobs = JobBuilder(host, ensure_keyring(settings), token=held.token)
+        return _roll_back(settings, store, host, jobs, reporter, to=to)
 
 
-def _roll_back(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None) -> RollbackResult:
-    host = load_host(settings, host_name)
+def _roll_back(
+    settings: Settings, store: Store, host: Host, jobs: JobBuilder, reporter: Reporter, *, to: str | None
+) -> RollbackResult:
     link = AgentLink(target_for(settings, host))
     status = link.status()
-    keyring, store = ensure_keyring(settings), open_store(settings)
-    jobs = JobBuilder(host, keyring)
+    keyring = ensure_keyring(settings)
     # An image that was never committed is left for the default, not for the one before it.
     committed = status["image"] in (status["default"], status["previous"])
     wanted = status["previous"] if committed else status["default"]
@@ -57,6 +60,7 @@ def _roll_back(settings: Settings, host_name: str, reporter: Reporter, *, to: st
     _require_config(status, host.name, wanted)
     report = link.run(jobs.commit(wanted, require_running=False))
     link.run(jobs.simple("reboot"))
+    link.disconnect()
     with reporter.step("boot of the earlier version"):
         after = link.wait_for_status(
             lambda now: now["boot_id"] != status["boot_id"],

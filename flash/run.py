@@ -1,24 +1,30 @@
 """The one loop that runs a flash: it numbers, times, journals, resumes and falls back. Steps never print or journal."""
 
 import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from flash.config import render_bundle
+from flash.console import captured
 from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
-from flash.doors import Steps, in_place
+from flash.doors import Steps
 from flash.doors.order import next_door
 from flash.doors.table import steps_for
-from flash.draining import is_drained, undrain
+from flash.ending import abort as stop
+from flash.ending import fail, give_up
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
-from flash.lease import lease
+from flash.lease import HeldHost, lease
+from flash.monitors.mute import muted
 from flash.plan import FlashPlan, config_digest, plan_flash
+from flash.readiness import ready_within_s
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
-from flash.states import ENDS, State, check_move, rules, sequence
+from flash.states import ENDS, State, check_move, sequence
 from flash.trust import load_allowed
-from qtrade.errors import HostError, QtradeError, Refused, UsageError
+from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError
 from qtrade.manifest import Environment, Host
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
@@ -68,9 +74,44 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
     if host.data_policy == "disposable":
         reimage = replace(reimage, adopt=ADOPT_ANY)
     context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older, reimage)
-    chosen_door = door or _choose_door(context)
-    config = config_digest(host, bundle, reimage)
-    return context, plan_flash(host, image.image, chosen_door, config=config, reimage=reimage)
+    plan = plan_flash(
+        host,
+        image.image,
+        door or _choose_door(context),
+        config=config_digest(host, bundle, reimage),
+        reimage=reimage,
+        ready_within_s=ready_within_s(host, environment, image.image),
+    )
+    return context, plan
+
+
+def prepare_open(settings: Settings, host_name: str, reporter: Reporter) -> tuple[FlashContext, FlashPlan]:
+    """Return the open flash of a host, with its own version and door. Raises `NotFound` when there is none, and as `prepare`."""
+    before = latest(_folder(settings, host_name))
+    if before is None or not before.is_open:
+        raise NotFound(f"{host_name} has no open flash", resolution="start one with `qtrade flash --version …`")
+    reporter.say(f"open: {before.evidence('version')} through {before.evidence('door')}, stands at {before.state}")
+    context, plan = prepare(
+        settings,
+        host_name,
+        before.evidence("version"),
+        reporter,
+        door=Door(before.evidence("door")),
+        allow_older=bool(before.evidence("allow_older")),
+        reimage=Reimage(**(before.evidence("reimage") or {})),
+    )
+    context.journal = before
+    return context, plan
+
+
+def check_same(context: FlashContext, plan: FlashPlan) -> None:
+    """Raise `Refused` when the open flash of `prepare_open` was planned for something else than what stands in the manifests now."""
+    if context.journal.evidence("plan") != plan.digest:
+        raise Refused(
+            f"the manifest or config of {plan.host} has changed since its flash began",
+            details=f"it stands at {context.journal.state}",
+            resolution=f"undo the change; or abort it (--abort), or begin anew with --version {plan.version}",
+        )
 
 
 def parse_door(name: str | None) -> Door | None:
@@ -100,14 +141,36 @@ def flash(
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
-    with lease(context.settings, context.host.name):
+    with _held(context) as held:
         begin = _resume(context, plan)
-        try:
-            _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
-        finally:
-            for action in reversed(context.clean_up):
-                with suppress(OSError, QtradeError):
-                    action()
+        context.journal.token = held.token
+        with muted(context, plan), captured(context):
+            try:
+                _run(context, plan, steps or steps_for(plan.door), held, begin=begin, until=until)
+            finally:
+                for action in reversed(context.clean_up):
+                    with suppress(OSError, QtradeError):
+                        action()
+    return _result(context, plan)
+
+
+def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult:
+    """End the open flash of a host at a safe point. Raises `NotFound` without one, `Refused` where only going on is safe."""
+    context, plan = prepare_open(settings, host_name, reporter)
+    with _held(context) as held:
+        context.journal.token = held.token
+        stop(context, plan)
+    return _result(context, plan)
+
+
+@contextmanager
+def _held(context: FlashContext) -> Iterator[HeldHost]:
+    with lease(context.settings, context.store, context.host.name, context.reporter) as held:
+        context.token = held.token
+        yield held
+
+
+def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
     entries = context.journal.entries
     evidence: Evidence = {}
     for entry in entries:
@@ -133,12 +196,14 @@ def flash_in_order(
             plan = plan_flash(context.host, context.image.image, door, config=plan.config, reimage=context.reimage)
 
 
-def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:
+def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *, begin: State, until: State) -> None:
     order = sequence(plan.door)
     last = order.index(until) + 1
     for number, state in enumerate(order[order.index(begin) : last], start=order.index(begin) + 1):
         context.reporter.say(f"[{number}/{len(order)}] {state}")
         start = time.monotonic()
+        # Whoever lost the host touches it no more, not even to bring an old version back.
+        held.check()
         try:
             if state is State.PLANNED:
                 evidence: Evidence = {
@@ -146,45 +211,18 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
                     "image": plan.image,
                     "version": plan.version,
                     "door": plan.door,
+                    "allow_older": context.allow_older,
+                    "reimage": asdict(context.reimage),
                 }
             else:
-                evidence = steps[state](context, rules(plan.door, state).deadline_s)
+                evidence = steps[state](context, plan.deadline_s(state))
         except QtradeError as error:
-            _fail(context, plan, state, error)
+            fail(context, plan, state, error)
             raise
         current = context.journal.state
         if not (current in _AGENT_STATES and state is State.STAGING):
             check_move(plan.door, current, state)
         context.journal.write(state, {**evidence, "seconds": round(time.monotonic() - start, 1)})
-
-
-def _fail(context: FlashContext, plan: FlashPlan, state: State, error: QtradeError) -> None:
-    """Journal where the failure leads; bring the old version back where the flash had gone beyond it."""
-    end = rules(plan.door, state).on_failure
-    evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
-    if plan.door is Door.IN_PLACE and state is State.ARMED:
-        with suppress(QtradeError):
-            in_place.disarm(context)
-    if end is State.ROLLED_BACK:
-        try:
-            with context.reporter.step("return to the old version"):
-                evidence.update(in_place.confirm_fallback(context, rules(plan.door, State.REBOOTING).deadline_s))
-        except QtradeError as worse:
-            end = State.QUARANTINED
-            evidence["fallback"] = worse.brief
-    if _runs_on(context, end, evidence) and is_drained(context.journal, plan.door, failed=state):
-        left = undrain(context, plan.door)
-        evidence["undrained"] = not left
-        error.resolution = "; ".join(filter(None, (error.resolution, left)))
-    context.journal.write(end, evidence)
-    context.reporter.say(f"{end}: {error.brief}")
-
-
-def _runs_on(context: FlashContext, end: State, evidence: Evidence) -> bool:
-    """Say whether the old version has never been left."""
-    if end is State.ROLLED_BACK:
-        return bool(evidence["boot_id"] == context.journal.evidence("armed_boot_id"))
-    return end is State.FAILED_SAFE and not context.was_powered_off
 
 
 def _resume(context: FlashContext, plan: FlashPlan) -> State:
@@ -193,7 +231,7 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     if before is None or not before.is_open:
         return State.PLANNED
     if before.evidence("plan") != plan.digest:
-        _give_up(context, before)
+        give_up(context, before)
         return State.PLANNED
     context.journal = before
     current = before.state
@@ -202,24 +240,6 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     order = sequence(plan.door)
     context.reporter.say(f"taken up after {current}")
     return order[order.index(current) + 1] if current else State.PLANNED
-
-
-def _give_up(context: FlashContext, before: Journal) -> None:
-    """Close the journal of a flash that another one replaces; nobody has proven that an old version came back.
-
-    The one that replaces it may fail before it drains, or takes long until then: what was drained starts again.
-    """
-    state, door = before.state, before.evidence("door")
-    end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
-    if end is State.ROLLED_BACK:
-        end = State.QUARANTINED
-    evidence: Evidence = {"error": "given up for another flash"}
-    if door and is_drained(before, Door(door)):
-        left = undrain(context, Door(door))
-        evidence["undrained"] = not left
-        if left:
-            context.reporter.say(f"warning: {left}")
-    before.write(end, evidence)
 
 
 def _choose_door(context: FlashContext) -> Door:
@@ -263,4 +283,8 @@ def _choose_version(store: Store, host: Host, environment: Environment) -> str:
 
 def _new_journal(settings: Settings, host: Host) -> Journal:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return Journal(settings.state_dir / "flashes" / host.name / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
+    return Journal(_folder(settings, host.name) / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
+
+
+def _folder(settings: Settings, host_name: str) -> Path:
+    return settings.state_dir / "flashes" / host_name

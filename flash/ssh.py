@@ -17,7 +17,13 @@ def target_for(settings: Settings, host: Host, *, user: str | None = None) -> Ss
             resolution="name the private key that deploys log in with",
         )
     return SshTarget(
-        host.name, host.address, host.ssh.port, user or host.ssh.user, identity, known_hosts_path(settings, host.name)
+        host.name,
+        host.address,
+        host.ssh.port,
+        user or host.ssh.user,
+        identity,
+        known_hosts_path(settings, host.name),
+        settings.state_dir / "ssh",
     )
 
 

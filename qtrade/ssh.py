@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import IO
 
 from qtrade import process
-from qtrade.errors import HostError
+from qtrade.errors import HostError, ToolError
 from qtrade.redaction import redact
+from qtrade.ssh_sharing import shared_connections
 
 _MAX_SOCKET_PATH = 60
+_FAILED = 255
 
 
 def ssh_options(host: str, known_hosts: Path) -> list[str]:
@@ -37,7 +39,10 @@ def _as_options(settings: dict[str, str]) -> list[str]:
 
 @dataclass(frozen=True)
 class SshTarget:
-    """A host as its operator's SSH client sees it. `known_hosts` holds its one pinned key."""
+    """A host as its operator's SSH client sees it. `known_hosts` holds its one pinned key.
+
+    `sockets` is where the connection that this process's commands share has its socket; None: each command connects anew.
+    """
 
     host: str
     address: str
@@ -45,6 +50,7 @@ class SshTarget:
     user: str
     identity_file: Path
     known_hosts: Path
+    sockets: Path | None = None
 
     def options(self) -> list[str]:
         """Return the options that every connection has."""
@@ -57,14 +63,24 @@ class SshTarget:
 
     def argv(self, command: str, *extra: str) -> list[str]:
         """Return the command line that runs `command` on the host."""
-        return ["ssh", *self.options(), *extra, "-p", str(self.port), f"{self.user}@{self.address}", command]
+        return ["ssh", *self.options(), *extra, *self._destination, command]
+
+    @property
+    def _destination(self) -> tuple[str, ...]:
+        return ("-p", str(self.port), f"{self.user}@{self.address}")
 
     def config(self, sockets: Path) -> str:
-        """Return the same as text of an ssh_config, for programs that call ssh themselves; connections are shared through `sockets`."""
+        """Return the same as text of an ssh_config, for programs that call ssh themselves.
+
+        They use the connection that this target shares; without one, connections of their own through `sockets`.
+        """
         pairs = [option.split("=", 1) for option in self.options() if "=" in option]
         lines = [f"Host {self.host}", f"  HostName {self.address}", f"  Port {self.port}", f"  User {self.user}"]
         lines += [f"  {name} {value}" for name, value in pairs]
-        if len(str(sockets)) <= _MAX_SOCKET_PATH:  # a socket's path has at most 108 bytes
+        if self.sockets is not None:
+            shared = shared_connections(self.sockets).socket(self.options(), self._destination)
+            lines.append(f"  ControlPath {shared}")
+        elif len(str(sockets)) <= _MAX_SOCKET_PATH:  # a socket's path has at most 108 bytes
             lines.append(f"  ControlPath {sockets}/%C")
         return "\n".join(lines) + "\n"
 
@@ -78,8 +94,14 @@ class SshTarget:
         extra: Sequence[str] = (),
     ) -> process.Completed:
         """Run `command` and return what it said. Raises `HostError` when the host cannot be reached."""
-        done = process.run(self.argv(command, *extra), stdin=stdin, timeout_s=timeout_s, check=False)
-        if done.returncode == 255:
+        shared = self._share()
+        try:
+            done = process.run(self.argv(command, *shared, *extra), stdin=stdin, timeout_s=timeout_s, check=False)
+        except ToolError:  # it took too long: whoever comes next must not wait for a connection that died
+            self.disconnect()
+            raise
+        self._note(done.returncode)
+        if done.returncode == _FAILED:
             raise unreachable(self, done.stderr)
         if check and done.returncode != 0:
             raise HostError(
@@ -93,10 +115,13 @@ class SshTarget:
     ) -> tuple[int, str]:
         """Run `command`, give each line of its output to `on_line`, and return its exit code and what it wrote to stderr.
 
+        With `extra` options, such as a forward, it has a connection of its own, which takes them along when it ends.
+
         Raises `HostError` when the host cannot be reached, or does not come to an end within `timeout_s`.
         """
+        shared = self._share() if not extra else ()
         child = subprocess.Popen(
-            self.argv(command, *extra),
+            self.argv(command, *shared, *extra),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,14 +159,38 @@ class SshTarget:
             timer.cancel()
             process.kill_group(child)
         if too_long.is_set():
+            self.disconnect()
             raise HostError(
                 f"{self.host}: `{command}` took longer than {timeout_s:.0f} s",
                 resolution="look at the host's journal; the same command goes on where this one stopped",
             )
         said = b"".join(errors).decode(errors="replace")
-        if code == 255:
+        self._note(code)
+        if code == _FAILED:
             raise unreachable(self, said)
         return code, said
+
+    def disconnect(self) -> None:
+        """End the shared connection, if there is one, such as before a reboot; the next command makes another."""
+        if self.sockets is not None:
+            shared_connections(self.sockets).drop(self.options(), self._destination)
+
+    def _share(self) -> tuple[str, ...]:
+        """Return the options that make a command use the shared connection. Raises `HostError` when there can be none."""
+        if self.sockets is None:
+            return ()
+        socket, said = shared_connections(self.sockets).ensure(self.options(), self._destination)
+        if said:
+            raise unreachable(self, said)
+        return ("-S", str(socket))
+
+    def _note(self, code: int) -> None:
+        if self.sockets is None:
+            return
+        if code == _FAILED:
+            self.disconnect()
+        else:
+            shared_connections(self.sockets).note_answer(self.options(), self._destination)
 
 
 def unreachable(target: SshTarget, stderr: str) -> HostError:

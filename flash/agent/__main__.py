@@ -98,6 +98,7 @@ def run_job() -> int:
 def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
     """Do a job and report; returns the exit code."""
     journal = Journal(host.state / "agent")
+    journal.use_lease(job)
     journal.use_nonce(job)
     reporter = Reporter(job.report)
     facts: Dict[str, Any] = {

@@ -30,7 +30,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "boot",
+    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease", "boot",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -105,6 +105,7 @@ class Job:
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secret: Optional[Secret]
+    lease: int = 0
     boot: Optional[Mapping[str, Any]] = None
 
 
@@ -124,13 +125,11 @@ def parse_job(payload: bytes) -> Job:
     missing = sorted((_ALWAYS | _NEEDS[kind]) - set(fields))
     if missing:
         raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
-    unknown = sorted(set(fields) - _KNOWN)
-    if unknown:
+    if unknown := sorted(set(fields) - _KNOWN):
         raise AgentError(
             "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
         )
-    # Which keys count was decided by the trust set before the job was opened; here it only has to have the right shape.
-    _object(fields, "trust")
+    _object(fields, "trust")  # Which keys count was decided by it before the job was opened; here its shape counts.
     image = _parse_image(fields["image"]) if "image" in fields else None
     return Job(
         kind=kind,
@@ -155,6 +154,7 @@ def parse_job(payload: bytes) -> Job:
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
         secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
         boot=_object(fields, "boot") if "boot" in fields else None,
+        lease=_number(fields, "lease") if "lease" in fields else 0,
     )
 
 

@@ -16,6 +16,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._nonces = folder / "nonces"
+        self._lease = folder / "lease"
 
     def use_nonce(self, job: Job) -> None:
         """Note the nonce of a job before anything is done. Raises `AgentError` when it was used before."""
@@ -27,6 +28,24 @@ class Journal:
             )
         self._append(self._nonces, job.nonce)
         self.note("begin", job)
+
+    def use_lease(self, job: Job) -> None:
+        """Keep the token of the job's lease. Raises `AgentError` when a later holder of this host gave a job already."""
+        seen = self._read_lease()
+        if job.lease and job.lease < seen:
+            raise AgentError(
+                "lease-lost",
+                f"the job comes from a holder of this host (token {job.lease}) who was followed by another (token {seen})",
+                "look who holds the host, `qtrade hosts show`, before anything else is done to it",
+            )
+        if job.lease > seen:
+            durable.write_file(self._lease, f"{job.lease}\n".encode(), 0o600)
+
+    def _read_lease(self) -> int:
+        try:
+            return int(self._lease.read_text())
+        except (FileNotFoundError, ValueError):  # what cannot be read must not make the host deaf
+            return 0
 
     def note(self, event: str, job: Job) -> None:
         """Add a line on a job to the journal."""

@@ -7,6 +7,7 @@ from typing import Any
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, shared
 from flash.generations import next_generation
+from flash.ladder import climb, reboot_rungs
 from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
 from flash.states import State
@@ -115,15 +116,16 @@ def _armed(context: FlashContext, deadline_s: float) -> Evidence:
 
 def _rebooting(context: FlashContext, deadline_s: float) -> Evidence:
     armed_boot_id = context.journal.evidence("armed_boot_id")
-    with context.reporter.step("reboot"):
-        # A busy host may miss an answer; without one nobody knows whether it has rebooted already.
-        status = context.wait_for_status(lambda _: True, within_s=deadline_s, what="an answer before the reboot")
-        if status["boot_id"] == armed_boot_id:
-            context.link.run(context.jobs.simple("reboot"))
-        status = context.wait_for_status(
-            lambda now: now["boot_id"] != armed_boot_id, within_s=deadline_s, what="the boot of the new version"
+
+    def new_boot(within_s: float) -> Evidence:
+        return context.wait_for_status(
+            lambda now: now["boot_id"] != armed_boot_id, within_s=within_s, what="the boot of the new version"
         )
-    return prove_boot(context, status)
+
+    rungs = reboot_rungs(context, deadline_s, is_due=lambda now: now["boot_id"] == armed_boot_id)
+    with context.reporter.step("reboot"):
+        status, how = climb(context, rungs, new_boot, what="the boot of the new version")
+    return {**prove_boot(context, status), **how}
 
 
 def prove_boot(context: FlashContext, status: Evidence) -> Evidence:
@@ -147,18 +149,17 @@ def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
             f"{context.host.name}: the image that failed is also the old one; its new config stays current",
             resolution="correct the values and run `qtrade push`",
         )
-    status = context.wait_for_status(lambda _: True, within_s=deadline_s, what="an answer after the failure")
-    if status["image"] != old:
-        boot_id = status["boot_id"]
-        context.link.run(context.jobs.simple("reboot"))
-        status = context.wait_for_status(
-            lambda now: now["boot_id"] != boot_id and now["image"] == old,
-            within_s=deadline_s,
-            what="the return of the old version",
+
+    def old_runs(within_s: float) -> Evidence:
+        return context.wait_for_status(
+            lambda now: now["image"] == old, within_s=within_s, what="the return of the old version"
         )
+
+    rungs = reboot_rungs(context, deadline_s, is_due=lambda now: now["image"] != old)
+    status, how = climb(context, rungs, old_runs, what="the return of the old version")
     if status["once"]:
         disarm(context)
-    return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"]}
+    return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"], **how}
 
 
 def disarm(context: FlashContext) -> None:

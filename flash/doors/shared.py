@@ -6,18 +6,21 @@ import socket
 import time
 
 from flash.context import Evidence, FlashContext
+from flash.drivers import BootControl
 from flash.health import check_specs, wait_until_settled
+from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
-from qtrade.errors import HostError, QtradeError
+from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.manifest import Environment, Host, Image
 
 _SETTLED_S = 60.0
 
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
     """Say who holds the lease; the loop itself holds it."""
-    del context, deadline_s
-    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid()}
+    del deadline_s
+    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token}
 
 
 def verify_image(context: FlashContext) -> Evidence:
@@ -26,6 +29,17 @@ def verify_image(context: FlashContext) -> Evidence:
         verify_blobs(context.store, context.image.image)
     names = sorted(resolve_secrets(context.settings, context.host, context.image.image))
     return {"blobs": len(context.image.image.blobs()), "secrets": names}
+
+
+def clear_boot_override(context: FlashContext) -> None:
+    """Clear the boot override where the driver has one; a BMC that does not let it is warned about."""
+    try:
+        with context.driver(BootControl) as driver:
+            driver.clear_boot_override()
+    except Refused:
+        return
+    except QtradeError as error:
+        context.reporter.say(f"warning: {error.brief}")
 
 
 def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
@@ -48,11 +62,16 @@ def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:
-    """Wait until everything has started, then run the specs of all roles."""
+    """Wait until everything has started and its services are ready, then run the specs of all roles."""
     with context.reporter.step("system settles"):
-        settled = wait_until_settled(context, within_s=deadline_s)
+        settled = wait_until_settled(context, within_s=deadline_s - ready_within_s(*_parts(context)))
+    settled |= wait_until_ready(context)
     with context.reporter.step("specs on the host"):
         return {**settled, **check_specs(context)}
+
+
+def _parts(context: FlashContext) -> tuple[Host, Environment, Image]:
+    return context.host, context.environment, context.image.image
 
 
 def enter_soaking(context: FlashContext, deadline_s: float) -> Evidence:

@@ -23,7 +23,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Answer = TypeVar("_Answer")
 
 _TRIES = 5
-_BASE_S, _LONGEST_BACKOFF_S = 0.5, 20.0
+_LONGEST_BACKOFF_S = 20.0
 _LONGEST_RETRY_AFTER_S = 120.0
 _SETTLE_S = 30.0
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -200,7 +200,7 @@ class Api:
 
     def _back_off(self, attempt: int) -> None:
         # Full jitter: many hosts that failed together must not come back together.
-        longest = min(_LONGEST_BACKOFF_S, _BASE_S * 2**attempt)
+        longest = min(_LONGEST_BACKOFF_S, self._waiting.pace.backoff_s * 2**attempt)
         self._waiting.sleep(random.uniform(0, longest))  # noqa: S311 - spreads requests, guards nothing
 
     def _parse(self, what: str, document: Any, model: type[_Model]) -> _Model:

@@ -13,8 +13,9 @@ from pydantic import RootModel
 
 from flash.drivers.abilities import PowerState, RescueLogin
 from flash.drivers.api import Answer, Json
-from flash.drivers.provider import REINSTALL_S, RESCUE_S, ProviderDriver
+from flash.drivers.provider import REINSTALL_S, RESCUE_S, Judge, ProviderDriver
 from flash.drivers.stock import is_same_key, newest_debian
+from flash.drivers.waiting import once
 from qtrade.redaction import register_secret
 
 KEY_LABEL = "qtrade"
@@ -63,8 +64,7 @@ class CherryDriver(ProviderDriver):
         # The API takes a script, which must start with #!ipxe, in base64. iPXE may have its address already, hence `||`.
         script = base64.b64encode(f"#!ipxe\ndhcp ||\nchain {url}\n".encode()).decode()
         fields = {"image": IPXE_IMAGE, "ipxe": script, "password": make_password()}
-        before = self._act("boot iPXE", "reinstall", fields)
-        self._see_begin(self._status, lambda status: status not in _RESTING | {before, RESCUE}, "boot iPXE")
+        self._see_begin(self._status, self._act("boot iPXE", "reinstall", fields), "boot iPXE")
 
     def reinstall(self, *, hostname: str, public_key: str) -> str:
         """Install the newest Debian there is, erasing all disks; return the user that Cherry names."""
@@ -76,12 +76,12 @@ class CherryDriver(ProviderDriver):
             "password": make_password(),
             "ssh_keys": [str(self._key(public_key).id)],
         }
-        before = self._act("reinstall", "reinstall", fields)
+        begun = self._act("reinstall", "reinstall", fields)
         self._see_end(
             self._status,
             lambda status: status == "deployed",
             "reinstall",
-            before=before,
+            begun=begun,
             within_s=REINSTALL_S,
             failed=_FAILED,
         )
@@ -93,9 +93,9 @@ class CherryDriver(ProviderDriver):
         # A status from an earlier rescue, perhaps an old one, must not pass for this one: its password is not ours.
         self.leave_rescue()
         password = make_password()
-        before = self._act("enter rescue mode", "enter-rescue-mode", {"password": password})
+        begun = self._act("enter rescue mode", "enter-rescue-mode", {"password": password})
         self._see_end(
-            self._status, lambda status: status == RESCUE, "enter rescue mode", before=before, within_s=RESCUE_S
+            self._status, lambda status: status == RESCUE, "enter rescue mode", begun=begun, within_s=RESCUE_S
         )
         return RescueLogin(user="root", password=password)
 
@@ -103,21 +103,22 @@ class CherryDriver(ProviderDriver):
         """Leave rescue mode, which starts the server from its disk."""
         if self._status() != RESCUE:
             return
-        before = self._act("leave rescue mode", "exit-rescue-mode")
+        begun = self._act("leave rescue mode", "exit-rescue-mode")
         self._see_end(
-            self._status, lambda status: status in _RESTING, "leave rescue mode", before=before, within_s=RESCUE_S
+            self._status, lambda status: status in _RESTING, "leave rescue mode", begun=begun, within_s=RESCUE_S
         )
 
     def _request_power(self, wanted: PowerState, has_begun: Callable[[], bool]) -> None:
         action = "power_on" if wanted is PowerState.ON else "power_off"
         self._api.act(f"switch {wanted.lower()}", self._path("actions"), {"type": action}, has_begun=has_begun)
 
-    def _act(self, what: str, action: str, fields: Json | None = None) -> str:
-        """Have the server do something; return the status from before."""
+    def _act(self, what: str, action: str, fields: Json | None = None) -> Judge:
+        """Have the server do something; return what tells that the status is no longer the one from before."""
         before = self._status()
+        begun = once(lambda status: status != before)
         body = {"type": action, **(fields or {})}
-        self._api.act(what, self._path("actions"), body, has_begun=lambda: self._status() != before)
-        return before
+        self._api.act(what, self._path("actions"), body, has_begun=lambda: begun(self._status()))
+        return begun
 
     def _key(self, public_key: str) -> _Key:
         known = self._find_key(public_key)

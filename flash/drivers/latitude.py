@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from flash.drivers.abilities import PowerState, RescueLogin
 from flash.drivers.api import Answer, Json
-from flash.drivers.provider import REINSTALL_S, RESCUE_S, ProviderDriver
+from flash.drivers.provider import REINSTALL_S, RESCUE_S, Judge, ProviderDriver
 from flash.drivers.stock import is_same_key, newest_debian
+from flash.drivers.waiting import once
 from qtrade.errors import HostError, Refused
 
 KEY_NAME = "qtrade"
@@ -76,20 +77,21 @@ class LatitudeDriver(ProviderDriver):
     def boot_ipxe(self, url: str) -> None:
         """Reinstall by the iPXE script at `url`: this erases all disks. Later boots are from the disk again."""
         fields = {"operating_system": "ipxe", "ipxe": url, "persistent_netboot": False}
-        self._act("boot iPXE", "reinstall", _body("reinstalls", fields))
-        self._see_begin(self._status, lambda status: status not in _RESTING | _RESCUED | _FAILED, "boot iPXE")
+        begun = once(lambda status: status not in _RESTING | _RESCUED | _FAILED)
+        self._act("boot iPXE", "reinstall", _body("reinstalls", fields), has_begun=lambda: begun(self._status()))
+        self._see_begin(self._status, begun, "boot iPXE")
 
     def reinstall(self, *, hostname: str, public_key: str) -> str:
         """Install the newest Debian there is, erasing all disks; return the user that Latitude names for it."""
         system = self._stock_system()
         key = self._key(public_key)
         fields = {"operating_system": system.slug, "hostname": hostname, "ssh_keys": [key.id]}
-        before = self._act("reinstall", "reinstall", _body("reinstalls", fields))
+        begun = self._act("reinstall", "reinstall", _body("reinstalls", fields))
         self._see_end(
             self._status,
             lambda status: status == "on",
             "reinstall",
-            before=before,
+            begun=begun,
             within_s=REINSTALL_S,
             failed=_FAILED,
         )
@@ -100,18 +102,17 @@ class LatitudeDriver(ProviderDriver):
         del public_key
         # A status from an earlier rescue, perhaps an old one, must not pass for this one.
         self.leave_rescue()
-        before = self._read()
-        if not before.rescue_allowed:
+        if not self._read().rescue_allowed:
             raise Refused(
                 f"{self._what('enter rescue mode')}: the provider does not allow it for this server",
                 resolution="take `rescue` out of the host's doors",
             )
-        self._act("enter rescue mode", "rescue_mode")
+        begun = self._act("enter rescue mode", "rescue_mode")
         self._see_end(
             self._status,
             lambda status: status == "rescue_mode",
             "enter rescue mode",
-            before=before.status,
+            begun=begun,
             within_s=RESCUE_S,
         )
         return RescueLogin(user="root")
@@ -120,9 +121,9 @@ class LatitudeDriver(ProviderDriver):
         """Leave rescue mode, which starts the server from its disk."""
         if self._status() not in _RESCUED:
             return
-        before = self._act("leave rescue mode", "exit_rescue_mode")
+        begun = self._act("leave rescue mode", "exit_rescue_mode")
         self._see_end(
-            self._status, lambda status: status in ("on", "off"), "leave rescue mode", before=before, within_s=RESCUE_S
+            self._status, lambda status: status in ("on", "off"), "leave rescue mode", begun=begun, within_s=RESCUE_S
         )
 
     def lock(self) -> None:
@@ -152,21 +153,17 @@ class LatitudeDriver(ProviderDriver):
 
     def _act(
         self, what: str, verb: str, body: Json | None = None, *, has_begun: Callable[[], bool] | None = None
-    ) -> str:
-        """Have the server do something; return the status from before."""
+    ) -> Judge:
+        """Have the server do something; return what tells that the status is no longer the one from before."""
         before = self._read()
         if before.locked:
             raise Refused(
                 f"{self._what(what)}: the server is locked at the provider",
                 resolution="see who locked it and why; `unlock` it in the portal if it may be changed",
             )
-        self._api.act(
-            what,
-            self._path(verb),
-            body,
-            has_begun=has_begun or (lambda: self._status() not in (before.status, "unknown")),
-        )
-        return before.status
+        begun = once(lambda status: status not in (before.status, "unknown"))
+        self._api.act(what, self._path(verb), body, has_begun=has_begun or (lambda: begun(self._status())))
+        return begun
 
     def _stock_system(self) -> _SystemFields:
         query = {"page[size]": str(_PAGE_SIZE)}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flash.drivers.abilities import PowerState
 from flash.drivers.api import Answer, Json
 from flash.drivers.provider import ProviderDriver
+from flash.drivers.waiting import once
 
 REBOOTING = "rebooting"
 
@@ -28,8 +29,9 @@ class PhoenixnapDriver(ProviderDriver):
         """Reboot into the script at `url`, once; nothing is erased. A server that is off is switched on first."""
         self.power_on()
         body = {"bootType": "IPXE", "ipxeUrl": url}
-        self._act("boot iPXE", "reboot", body, has_begun=lambda: self._status() == REBOOTING)
-        self._see_begin(self._status, lambda status: status == REBOOTING, "boot iPXE")
+        begun = once(lambda status: status == REBOOTING)
+        self._act("boot iPXE", "reboot", body, has_begun=lambda: begun(self._status()))
+        self._see_begin(self._status, begun, "boot iPXE")
 
     def _request_power(self, wanted: PowerState, has_begun: Callable[[], bool]) -> None:
         verb = "power-on" if wanted is PowerState.ON else "power-off"

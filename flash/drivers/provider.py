@@ -7,8 +7,10 @@ from typing import Self
 
 from flash.drivers.abilities import PowerState
 from flash.drivers.api import Api
-from flash.drivers.waiting import Waiting, after_change
+from flash.drivers.waiting import Waiting
 from qtrade.errors import HostError
+
+Judge = Callable[[str], bool]
 
 POWER_S = 600.0
 BEGIN_S = 300.0
@@ -68,22 +70,25 @@ class ProviderDriver(ABC):
             within_s=POWER_S,
         )
 
-    def _see_begin(self, read: Callable[[], str], has_begun: Callable[[str], bool], what: str) -> None:
+    def _see_begin(self, read: Callable[[], str], begun: Judge, what: str) -> None:
         """Wait for a status that shows that the provider acts; an old one, or the machine's mere power, does not."""
-        self._waiting.until(read, has_begun, what=self._what(what), within_s=BEGIN_S)
+        self._waiting.until(read, begun, what=self._what(what), within_s=BEGIN_S)
 
     def _see_end(
         self,
         read: Callable[[], str],
-        has_ended: Callable[[str], bool],
+        has_ended: Judge,
         what: str,
         *,
-        before: str,
+        begun: Judge,
         within_s: float,
         failed: Collection[str] = (),
     ) -> None:
-        """Wait for a status that ends an action, and believe it only after another one than `before` was seen."""
-        judge = after_change(before, lambda status: has_ended(status) or status in failed)
+        """Wait for a status that ends an action, and believe none until `begun` has seen that the action is under way."""
+
+        def judge(status: str) -> bool:
+            return begun(status) and (has_ended(status) or status in failed)
+
         status = self._waiting.until(read, judge, what=self._what(what), within_s=within_s)
         if status in failed:
             raise HostError(

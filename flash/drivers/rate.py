@@ -53,9 +53,9 @@ class TokenBucket:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             try:
-                level, at = json.loads(file.read())
-            except ValueError:
-                level, at = self._burst, self._clock()
+                level, at = map(float, json.loads(file.read()))
+            except (ValueError, TypeError):
+                level, at = float(self._burst), self._clock()
             level = change(self._refilled(level, at))
             file.truncate(0)
             file.write(json.dumps([level, self._clock()]))

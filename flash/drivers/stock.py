@@ -12,7 +12,8 @@ def newest_debian(provider: str, names: Mapping[str, str]) -> str:
     Raises `HostError` when there is none. Names with more to them, such as an application on top, are passed over.
     """
     found = {
-        identifier: re.fullmatch(r"debian\D*(\d+)\D*(64\D*(bit)?)?", name.lower()) for identifier, name in names.items()
+        identifier: re.fullmatch(r"debian[ _-]*(\d+)[ _(-]*(64[ _-]*(bit)?)?\)?", name.lower())
+        for identifier, name in names.items()
     }
     versions = {identifier: int(match[1]) for identifier, match in found.items() if match}
     if not versions:

@@ -12,9 +12,9 @@ from pydantic.alias_generators import to_camel
 
 from flash.drivers.abilities import PowerState
 from flash.drivers.api import Answer, Api, Json
-from flash.drivers.provider import REINSTALL_S, ProviderDriver
+from flash.drivers.provider import REINSTALL_S, Judge, ProviderDriver
 from flash.drivers.stock import is_same_key, newest_debian
-from flash.drivers.waiting import Waiting
+from flash.drivers.waiting import Waiting, once
 
 KEY_NAME = "qtrade"
 _ACTIVE = "Active"
@@ -69,14 +69,13 @@ class TeraswitchDriver(ProviderDriver):
 
     def boot_ipxe(self, url: str) -> None:
         """Reinstall by the iPXE script at `url`; this is taken to erase all disks."""
-        before = self._reinstall("boot iPXE", {"ipxeUrl": url})
-        self._see_begin(self._progress, lambda progress: progress != before, "boot iPXE")
+        self._see_begin(self._progress, self._reinstall("boot iPXE", {"ipxeUrl": url}), "boot iPXE")
 
     def reinstall(self, *, hostname: str, public_key: str) -> str:
         """Install the newest Debian there is, erasing all disks; the key is root's."""
         fields = {"imageId": self._stock_image(), "sshKeyIds": [self._key(public_key).id], "displayName": hostname}
-        before = self._reinstall("reinstall", fields)
-        self._see_end(self._progress, _is_active, "reinstall", before=before, within_s=REINSTALL_S)
+        begun = self._reinstall("reinstall", fields)
+        self._see_end(self._progress, _is_active, "reinstall", begun=begun, within_s=REINSTALL_S)
         return "root"
 
     def _request_power(self, wanted: PowerState, has_begun: Callable[[], bool]) -> None:
@@ -84,13 +83,14 @@ class TeraswitchDriver(ProviderDriver):
         path = self._path("PowerCommand")
         self._api.act(f"switch {wanted.lower()}", path, has_begun=has_begun, query={"command": command})
 
-    def _reinstall(self, what: str, fields: Json) -> str:
+    def _reinstall(self, what: str, fields: Json) -> Judge:
         before = self._read()
         # Without the name the service might get another one: the body is that of a new service.
         name = {"displayName": before.display_name} if before.display_name else {}
         body = {**self._same, **name, **fields}
-        self._api.act(what, self._path("Reinstall"), body, has_begun=lambda: self._progress() != before.progress())
-        return before.progress()
+        begun = once(lambda progress: progress != before.progress())
+        self._api.act(what, self._path("Reinstall"), body, has_begun=lambda: begun(self._progress()))
+        return begun
 
     def _stock_image(self) -> str:
         answer = self._api.get("list images", "/v2/Image", _Envelope[tuple[_Image, ...]])

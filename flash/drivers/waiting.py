@@ -16,11 +16,12 @@ _State = TypeVar("_State")
 
 @dataclass(frozen=True)
 class Pace:
-    """How often to ask: after `first_s`, then ever less, at least every `longest_s`."""
+    """How often to ask: after `first_s`, then ever less, at least every `longest_s`. `backoff_s` is doubled after each failure."""
 
     first_s: float = 2.0
     factor: float = 1.3
     longest_s: float = 10.0
+    backoff_s: float = 0.5
 
 
 class Waiting:
@@ -62,13 +63,13 @@ class Waiting:
             pause = min(pause * self.pace.factor, self.pace.longest_s)
 
 
-def after_change(before: _State, accept: Callable[[_State], bool]) -> Callable[[_State], bool]:
-    """Return an `accept` that takes nothing until a state other than `before` was seen."""
-    has_changed = False
+def once(accept: Callable[[_State], bool]) -> Callable[[_State], bool]:
+    """Return an `accept` that says yes for ever after its first yes: a status that shows briefly need be seen only once."""
+    was_seen = False
 
     def judge(state: _State) -> bool:
-        nonlocal has_changed
-        has_changed = has_changed or state != before
-        return has_changed and accept(state)
+        nonlocal was_seen
+        was_seen = was_seen or accept(state)
+        return was_seen
 
     return judge

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -63,6 +64,7 @@ class DatadogApi:
         *,
         url: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        tries: int = _TRIES,
     ) -> None:
         client = _import_client()
         for key in (api_key, app_key):
@@ -72,14 +74,20 @@ class DatadogApi:
         )
         # Its own retries repeat a lost creation blindly, so ours stand in their place.
         configuration.enable_retry = False
+        configuration.request_timeout = _TIMEOUT_S
         self._site = site
         self._sleep = sleep
+        self._tries = tries
         self._client = client.ApiClient(configuration)
         from datadog_api_client.v1.api.dashboards_api import DashboardsApi  # noqa: PLC0415 - an optional extra
+        from datadog_api_client.v1.api.events_api import EventsApi  # noqa: PLC0415
         from datadog_api_client.v1.api.monitors_api import MonitorsApi  # noqa: PLC0415
+        from datadog_api_client.v2.api.downtimes_api import DowntimesApi  # noqa: PLC0415
 
         self._monitors = MonitorsApi(self._client)
         self._dashboards = DashboardsApi(self._client)
+        self._downtimes = DowntimesApi(self._client)
+        self._events = EventsApi(self._client)
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +133,29 @@ class DatadogApi:
         except Gone:
             return
 
+    def mute(self, scope: str, *, until: float, message: str) -> str:
+        """Silence all monitors of a scope, such as `host:rpc-1`, until a Unix time; return the downtime's id."""
+        attributes = {
+            "scope": scope,
+            "monitor_identifier": {"monitor_tags": ["*"]},
+            "schedule": {"end": datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")},
+            "message": message,
+            "mute_first_recovery_notification": True,
+        }
+        body = {"data": {"type": "downtime", "attributes": attributes}}
+        made = self._call(f"mute {scope}", lambda: self._downtimes.create_downtime(body=body), is_repeatable=False)
+        return str(made["data"]["id"])
+
+    def unmute(self, identifier: str) -> None:
+        """End a downtime; one that is gone is no error."""
+        with suppress(Gone):
+            self._call(f"unmute {identifier}", lambda: self._downtimes.cancel_downtime(identifier))
+
+    def post_event(self, title: str, text: str, *, tags: list[str], host: str, kind: str) -> None:
+        """Post an event; `kind` is info, success, warning or error."""
+        body = {"title": title, "text": text, "tags": tags, "host": host, "alert_type": kind}
+        self._call("post an event", lambda: self._events.create_event(body=body), is_repeatable=False)
+
     def _find_monitors(self, env: str) -> Iterator[Found]:
         for page in count():
             chosen = {"monitor_tags": f"{OWNER},env:{env}", "page": page, "page_size": _PAGE}
@@ -149,14 +180,14 @@ class DatadogApi:
 
     def _call(self, what: str, request: Callable[[], Any], *, is_repeatable: bool = True) -> Any:
         """Return what a request answers, as plain data; wait where Datadog says so. Raises `ToolError`, `Gone`, `Unsure`."""
-        for attempt in range(1, _TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             try:
                 with self._translated(what):
                     return _plain(request())
             except _Wait as wait:
-                if attempt == _TRIES:
+                if attempt == self._tries:
                     raise ToolError(
-                        f"Datadog would not {what}: {wait.reason}, {_TRIES} times",
+                        f"Datadog would not {what}: {wait.reason}, {self._tries} times",
                         resolution="run the same command again later; what is done already is found",
                     ) from wait
                 if not wait.is_harmless and not is_repeatable:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
 from qtrade.reporter import print_json
 from qtrade.settings import load_settings
+
+if TYPE_CHECKING:
+    from flash.run import FlashResult
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +57,10 @@ def flash(  # noqa: PLR0913 - one parameter per option
     disposable: Annotated[
         str | None, typer.Option("--disposable", help="The host's name: the provider may erase all of its disks.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the host's open flash, with its own version and door.")
+    ] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="End the host's open flash at a safe point.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -66,9 +73,19 @@ def flash(  # noqa: PLR0913 - one parameter per option
     settings = load_settings()
     reporter = console(settings)
     gives_up = Reimage(adopt=adopt, remake_system=reimage or wipe_state, wipe_state=wipe_state)
-    context, plan = run.prepare(
-        settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older, reimage=gives_up
-    )
+    if resume or abort:
+        _refuse_choices(resume and abort, version, door, allow_older, gives_up != Reimage())
+    if abort:
+        confirm(f"abort the flash of {host}", host, yes=yes)
+        _show_result(run.abort(settings, host, reporter), as_json=as_json)
+        return
+    if resume:
+        context, plan = run.prepare_open(settings, host, reporter)
+        run.check_same(context, plan)
+    else:
+        context, plan = run.prepare(
+            settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older, reimage=gives_up
+        )
     if dry_run:
         if as_json:
             print_json(asdict(plan))
@@ -79,7 +96,19 @@ def flash(  # noqa: PLR0913 - one parameter per option
     may_wipe = confirm_erasure(context.host, plan.door, disposable=disposable)
     confirm(f"flash {host} ({plan.environment})", host, yes=yes or may_wipe)
     begin = run.flash if door else partial(run.flash_in_order, may_wipe=may_wipe)
-    result = begin(context, plan, until=run.parse_until(until))
+    _show_result(begin(context, plan, until=run.parse_until(until)), as_json=as_json)
+
+
+def _refuse_choices(*given: object) -> None:
+    """Raise `UsageError` for options that an open flash has decided already."""
+    if any(given):
+        raise UsageError(
+            "--resume and --abort take the open flash of the host as it is",
+            resolution="give one of them, with --host, --until, --dry-run, --yes and --json only",
+        )
+
+
+def _show_result(result: "FlashResult", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(result))
     else:
@@ -129,13 +158,10 @@ def list_hosts(*, as_json: AsJson = False) -> None:
 
 
 def show_host(host: str) -> None:
-    """Print what a running host says of itself: image, boot, config generation, what changed since the boot."""
-    from flash.agent_link import AgentLink  # noqa: PLC0415
-    from flash.inventory import load_host  # noqa: PLC0415
-    from flash.ssh import target_for  # noqa: PLC0415
+    """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
+    from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    settings = load_settings()
-    print_json(AgentLink(target_for(settings, load_host(settings, host))).status())
+    print_json(show(load_settings(), host))
 
 
 def show_inventory(

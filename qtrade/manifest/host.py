@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -124,7 +124,9 @@ class Host(Model):
     os_disk: OsDisk
     protected_disks: tuple[ProtectedDisk, ...] = ()
     data_disks: tuple[DataDisk, ...] = ()
-    console: Path | None = None
+    console: Path | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="where the serial console is written to, or the command (a list) that prints it"
+    )
     cmdline: str = Field(default="", pattern=r"^[^\n]*$")
     config: dict[str, Any] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)

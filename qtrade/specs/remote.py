@@ -30,7 +30,8 @@ def run_over_ssh(
         # They must not outlive a command that is killed.
         done = process.run(["setpriv", "--pdeathsig", "KILL", "--", *command], timeout_s=1200, check=False)
     finally:
-        process.run(["ssh", "-F", config, "-O", "exit", target.host], check=False)
+        if target.sockets is None:
+            process.run(["ssh", "-F", config, "-O", "exit", target.host], check=False)
     if done.returncode not in (0, TESTS_FAILED):
         raise process.failed(done)
     return read_report(report)

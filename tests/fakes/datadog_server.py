@@ -1,4 +1,4 @@
-"""A server with the documented shapes of Datadog's API for monitors (v1) and dashboards (v1), on the loopback; it can misbehave."""
+"""A server on the loopback with the shapes of Datadog's monitors, dashboards, events (v1) and downtimes (v2); it can misbehave."""
 
 import json
 import re
@@ -38,6 +38,9 @@ class DatadogServer:
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     count: int = 1000
+    downtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    canceled: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def changes(self) -> list[str]:
         """Return the requests that would change something."""
@@ -51,11 +54,16 @@ class DatadogServer:
         fault = self._take_fault(self.requests[-1])
         status, answer, headers = 403, {"errors": ["Forbidden"]}, {}
         keys = (handler.headers.get("DD-API-KEY"), handler.headers.get("DD-APPLICATION-KEY"))
-        if keys == (API_KEY, APP_KEY) and not (fault and not fault.does_it):
+        # Events are posted with the API key alone.
+        if (
+            keys[0] == API_KEY
+            and (keys[1] == APP_KEY or address.path == "/api/v1/events")
+            and not (fault and not fault.does_it)
+        ):
             status, answer = self._serve(handler.command, address.path, parse_qs(address.query), body)
         if fault:
             status, answer, headers = fault.status, {"errors": [f"fault {fault.status}"]}, fault.headers
-        content = json.dumps(answer).encode()
+        content = b"" if answer is None else json.dumps(answer).encode()
         handler.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
             handler.send_header(name, value)
@@ -74,11 +82,27 @@ class DatadogServer:
         return None
 
     def _serve(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
-        kind, _, rest = path.removeprefix("/api/v1/").partition("/")
+        kind, _, rest = path.removeprefix("/api/v1/").removeprefix("/api/v2/").partition("/")
         identifier = rest.strip("/")
+        if kind == "downtime":
+            return self._downtime(method, identifier, body)
+        if kind == "events":
+            self.events.append(body)
+            return 202, {"event": {"id": len(self.events), **body}, "status": "ok"}
         if kind == "monitor":
             return self._monitor(method, identifier, query, body)
         return self._dashboard(method, identifier, query, body)
+
+    def _downtime(self, method: str, identifier: str, body: Any) -> tuple[int, Any]:
+        if method == "POST":
+            self.count += 1
+            made = f"00000000-0000-1234-0000-{self.count:012}"
+            self.downtimes[made] = body["data"]["attributes"]
+            return 200, {"data": {"id": made, "type": "downtime", "attributes": {"status": "active"}}}
+        if identifier not in self.downtimes or identifier in self.canceled:
+            return 404, {"errors": ["Downtime not found"]}
+        self.canceled.append(identifier)
+        return 204, None
 
     def _monitor(self, method: str, identifier: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if identifier == "validate" or (method == "POST" and not identifier):

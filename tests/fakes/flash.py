@@ -18,6 +18,7 @@ class FakeLink:
 
     statuses: list[Evidence] = field(default_factory=list)
     jobs: list[SignedJob] = field(default_factory=list)
+    disconnected: int = 0
 
     def status(self, *, timeout_s: float = 60) -> Evidence:
         if not self.statuses:
@@ -27,6 +28,9 @@ class FakeLink:
     def run(self, job: SignedJob, **options: Any) -> Evidence:
         self.jobs.append(job)
         return {}
+
+    def disconnect(self) -> None:
+        self.disconnected += 1
 
     def wait_for_status(self, accept: Callable[[Evidence], bool], *, within_s: float, what: str) -> Evidence:
         for _ in range(len(self.statuses) + 1):

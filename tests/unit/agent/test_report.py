@@ -45,6 +45,23 @@ def test_a_nonce_works_once(tmp_path, job_fields):
     assert len((tmp_path / "agent/journal").read_text().splitlines()) == 2
 
 
+def test_a_job_of_an_earlier_holder_is_refused(tmp_path, job_fields):
+    def use(**changes):
+        Journal(tmp_path).use_lease(parse_job(json.dumps(job_fields(**changes)).encode()))
+
+    use(lease=1_800_000_000)
+    use(lease=1_800_000_000)
+    use(lease=1_800_000_007)
+    with pytest.raises(
+        AgentError, match=r"token 1800000000\) who was followed by another \(token 1800000007"
+    ) as caught:
+        use(lease=1_800_000_000)
+    assert caught.value.code == "lease-lost"
+    use()  # of a controller without leases
+    (tmp_path / "lease").write_text("torn")
+    use(lease=1)
+
+
 def test_parameters_of_the_installer():
     line = "boot=installer qtrade.job=http://h/1 quiet qtrade.root=ab qtrade.job=http://evil/2\n"
     assert install.read_parameters(line) == {"qtrade.job": "http://h/1", "qtrade.root": "ab"}

@@ -24,8 +24,8 @@ SECRETS = {
     "env:CHERRY": "cherry-token",
     "env:PHOENIXNAP": "phoenixnap-secret",
 }
-TRANSITION_S = 0.06
-PACE = Pace(first_s=0.01, factor=1.0, longest_s=0.01)
+TRANSITION_S = 0.08
+PACE = Pace(first_s=0.02, factor=1.0, longest_s=0.02, backoff_s=0.001)
 
 
 @dataclass

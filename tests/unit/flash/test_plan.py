@@ -37,14 +37,16 @@ def test_the_plan_of_a_flash_in_place() -> None:
                 180,
                 OLD,
             ),
-            PlanStep(State.STAGING, "start the agent on the running host", 900, OLD),
+            PlanStep(State.STAGING, "start the agent on the running host", 1800, OLD),
             PlanStep(State.WRITING, "add the layers that are missing", 3600, OLD),
             PlanStep(State.VERIFIED, "read every byte back; compare the protected disks", 600, OLD),
             PlanStep(State.DRAINED, "stop the services", 1800, OLD),
             PlanStep(State.ARMED, "make the next boot the new version, once", 300, ONCE),
-            PlanStep(State.REBOOTING, "reboot; proof: nonce, new boot_id, image id", 900, ONCE),
+            PlanStep(State.REBOOTING, "reboot; proof: nonce, new boot_id, image id", 1800, ONCE),
             PlanStep(State.CONFIGURED, "check the config generation; send the secrets", 300, OLD),
-            PlanStep(State.HEALTHY, "run the specs of all roles on the host", 900, OLD),
+            PlanStep(
+                State.HEALTHY, "wait until the services are ready; run the specs of all roles on the host", 900, OLD
+            ),
             PlanStep(State.SOAKING, "watch", 86400, OLD),
             PlanStep(State.COMMITTED, "make 0.1.0 the default", 120, NEW),
         ),
@@ -64,7 +66,7 @@ def test_the_plan_of_a_reinstall() -> None:
         (State.ARMED, "write the boot entry, last of all", NEW),
         (State.REBOOTING, "reboot; proof: nonce, new boot_id, image id", NEW),
         (State.CONFIGURED, "check the config generation; send the secrets", NEW),
-        (State.HEALTHY, "run the specs of all roles on the host", NEW),
+        (State.HEALTHY, "wait until the services are ready; run the specs of all roles on the host", NEW),
         (State.SOAKING, "watch", NEW),
         (State.COMMITTED, "make 0.1.0 the default", NEW),
     ]

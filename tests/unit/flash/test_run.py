@@ -98,6 +98,8 @@ def test_the_journal_begins_with_the_frozen_plan(rig) -> None:
         "image": image.id,
         "version": "0.1.0",
         "door": "pxe",
+        "allow_older": False,
+        "reimage": {"adopt": "", "remake_system": False, "wipe_state": False},
     }
 
 

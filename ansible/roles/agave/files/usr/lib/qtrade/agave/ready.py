@@ -183,8 +183,9 @@ def wait_until_ready(settings: Settings, init_complete: Path, *, wait_s: float, 
         left = deadline - time.monotonic()
         if verdict.ready or left <= 0:
             return verdict
-        rate = verdict.catch_up.get("gained_per_s")
+        rate, eta_s = verdict.catch_up.get("gained_per_s"), verdict.catch_up.get("eta_s")
         gaining = f"; gaining {rate} slots/s" if rate else ""
+        gaining += f", about {eta_s:.0f} s left" if eta_s else ""
         sys.stderr.write(f"waiting: {'; '.join(verdict.reasons)}{gaining}\n")
         sys.stderr.flush()
         time.sleep(max(min(interval_s, left), 0))

@@ -1,0 +1,92 @@
+"""How a flash ends other than well: it fails, it is given up for another one, or an operator aborts it."""
+
+from contextlib import suppress
+
+from flash.context import Evidence, FlashContext
+from flash.doors import in_place
+from flash.doors.shared import clear_boot_override
+from flash.draining import is_drained, undrain
+from flash.journal import Journal
+from flash.plan import FlashPlan
+from flash.states import State, rules, sequence
+from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.manifest.driver import Door
+
+
+def fail(
+    context: FlashContext, plan: FlashPlan, state: State, error: QtradeError, *, end: State | None = None
+) -> State:
+    """Journal where the failure of `state` leads, and return it; bring the old version back where the flash had gone beyond it.
+
+    `end` takes the place of what the rules of the state say.
+    """
+    end = end or rules(plan.door, state).on_failure
+    evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if plan.door is Door.IN_PLACE and state is State.ARMED:
+        with suppress(QtradeError):
+            in_place.disarm(context)
+    if end is State.ROLLED_BACK:
+        try:
+            with context.reporter.step("return to the old version"):
+                evidence.update(in_place.confirm_fallback(context, rules(plan.door, State.REBOOTING).deadline_s))
+        except QtradeError as worse:
+            end = State.QUARANTINED
+            evidence["fallback"] = worse.brief
+    if _runs_on(context, end, evidence) and is_drained(context.journal, plan.door, failed=state):
+        left = undrain(context, plan.door)
+        evidence["undrained"] = not left
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
+    context.journal.write(end, evidence)
+    context.reporter.say(f"{end}: {error.brief}")
+    return end
+
+
+def give_up(context: FlashContext, before: Journal) -> None:
+    """Close the journal of a flash that another one replaces; nobody has proven that an old version came back.
+
+    The one that replaces it may fail before it drains, or takes long until then: what was drained starts again.
+    """
+    state, door = before.state, before.evidence("door")
+    end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
+    if end is State.ROLLED_BACK:
+        end = State.QUARANTINED
+    evidence: Evidence = {"error": "given up for another flash"}
+    if door and is_drained(before, Door(door)):
+        left = undrain(context, Door(door))
+        evidence["undrained"] = not left
+        if left:
+            context.reporter.say(f"warning: {left}")
+    before.write(end, evidence)
+
+
+def abort(context: FlashContext, plan: FlashPlan) -> State:
+    """End the open flash of `context` at a safe point, and return how it ended. Raises `Refused` where only going on is safe.
+
+    In place, the old version stays or comes back. Through other doors, what was written stays: nothing boots until the next flash.
+    """
+    reached = context.journal.state
+    if reached is None:
+        raise Refused(f"the flash of {context.host.name} has not begun", resolution="there is nothing to abort")
+    if reached is State.SOAKING:
+        raise Refused(
+            f"{plan.version} runs on {context.host.name} and is healthy; it may be its default already",
+            resolution="finish with `qtrade flash --resume`, then go back with `qtrade rollback`",
+        )
+    order = sequence(plan.door)
+    doing = order[order.index(reached) + 1]
+    error = HostError(f"aborted by the operator after {reached}")
+    end = None
+    if plan.door is not Door.IN_PLACE:
+        clear_boot_override(context)
+        # Whether the installer ran already, and wrote, nobody knows but the host.
+        if doing is State.STAGING and context.status_or_none() is None:
+            end, context.was_powered_off = State.FAILED_DIRTY, True
+            error.details = "it does not answer: it is off, or in the installer"
+    return fail(context, plan, doing, error, end=end)
+
+
+def _runs_on(context: FlashContext, end: State, evidence: Evidence) -> bool:
+    """Say whether the old version has never been left."""
+    if end is State.ROLLED_BACK:
+        return bool(evidence["boot_id"] == context.journal.evidence("armed_boot_id"))
+    return end is State.FAILED_SAFE and not context.was_powered_off

@@ -1,0 +1,108 @@
+"""The power goes in every state of a flash: the old or the new version boots and is healthy, and the ledger disk is as it was.
+
+What each test proves, and what it does not, is in docs/torture.md.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flash.lab.disks import digest_disk
+from flash.states import State
+from qtrade.settings import Settings
+from tests.torture.kills import Timing, kill_in, kill_installer
+from tests.torture.power_cuts import STATES, check_health, record_reinstall, record_walks, walk
+from tests.torture.proof import Log, prove_cuts
+from tests.torture.tiny_guest import TinyGuest, tiny_guest
+from tests.torture.tiny_image import TinyImages, make_images
+
+pytestmark = pytest.mark.torture
+
+# Of each state, unless --points says another number; of the replayed, what every fiftieth left is booted.
+REPLAYED, KILLED, BOOT_EVERY = 100, 10, 50
+
+
+@pytest.fixture(scope="module")
+def images(settings: Settings, image_010: str, tmp_path_factory: pytest.TempPathFactory) -> TinyImages:
+    assert image_010
+    return make_images(settings, tmp_path_factory.mktemp("images"), "ABCD")
+
+
+@pytest.fixture
+def guest(settings: Settings, images: TinyImages, tmp_path: Path) -> Iterator[TinyGuest]:
+    """A tiny host with version A installed, off."""
+    with tiny_guest(settings, images, tmp_path) as guest:
+        guest.install("A")
+        yield guest
+
+
+@pytest.fixture
+def points(request: pytest.FixtureRequest) -> int | None:
+    return request.config.getoption("points", None)
+
+
+def test_cuts_that_lose_unflushed_writes(
+    guest: TinyGuest, settings: Settings, seed: int, logs: Path, points: int | None
+) -> None:
+    """Three flashes in place, one after the other, cut at seeded writes; what was not flushed is lost in part."""
+    recording = record_walks(guest, "ABCD", guest.folder)
+    wanted = dict.fromkeys(STATES, points or REPLAYED)
+    log = Log(logs / "replayed.jsonl")
+    prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} replay"), log, boot_every=BOOT_EVERY)
+
+
+def test_cuts_of_the_installer_that_lose_unflushed_writes(
+    guest: TinyGuest, settings: Settings, seed: int, logs: Path, points: int | None
+) -> None:
+    """The installer writes B over A, whose layout it keeps."""
+    guest.start()
+    check_health(guest, guest.hello(), {"A"})
+    guest.kill()
+    recording = record_reinstall(guest, "A", "B", guest.folder)
+    wanted = {State.WRITING: (points or REPLAYED) * 2}
+    log = Log(logs / "installer.jsonl")
+    prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} install"), log, boot_every=BOOT_EVERY)
+
+
+def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, points: int | None) -> None:
+    """QEMU is killed again and again, on the same disk: the faults of one cut meet the next flash."""
+    rng, timing, log = random.Random(f"{seed} kill"), Timing(), Log(logs / "killed.jsonl")
+    ledger, begin = digest_disk(guest.ledger), time.monotonic()
+    guest.start()
+    running = check_health(guest, guest.hello(), {"A"})
+    walk(guest, running, "B", timing.enter)
+    timing.learn()
+    running, count = "B", (points or KILLED) * len(STATES)
+    for number in range(count):
+        state = STATES[number % len(STATES)]
+        old, new = running, rng.choice([name for name in guest.images.versions if name != running])
+        delay = kill_in(guest, timing, old, new, state, rng)
+        guest.start()
+        running = check_health(guest, guest.hello(), set(guest.images.versions))
+        assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
+        log.add(state=state, old=old, new=new, delay_s=round(delay, 2), booted=running)
+    summary = Counter(row["state"] for row in log.rows)
+    log.close(points=summary, seconds=round(time.monotonic() - begin))
+    assert summary == Counter(dict.fromkeys(STATES, count // len(STATES)))
+
+
+def test_killed_installer_leaves_a_host_that_boots(guest: TinyGuest, seed: int, logs: Path, points: int | None) -> None:
+    """The installer is killed while it writes over a version that runs; the layout is kept."""
+    rng, log = random.Random(f"{seed} installer"), Log(logs / "killed-installer.jsonl")
+    begin = time.monotonic()
+    guest.start()
+    running = check_health(guest, guest.hello(), {"A"})
+    guest.kill()
+    for _ in range(points or KILLED):
+        new = rng.choice([name for name in guest.images.versions if name != running])
+        delay = rng.uniform(0, 6)
+        step = kill_installer(guest, new, delay)
+        guest.start()
+        old, running = running, check_health(guest, guest.hello(), {running, new})
+        log.add(state=State.WRITING, step=step, old=old, new=new, delay_s=round(delay, 2), booted=running)
+    log.close(points=Counter(row["step"] for row in log.rows), seconds=round(time.monotonic() - begin))
+    assert any(row["step"] != "report" for row in log.rows), "no kill fell before the end"
