@@ -88,7 +88,7 @@ def test_secrets_are_credentials_of_the_validator(host: Host, name: str) -> None
     lines = host.file(DROP_IN).content_string.splitlines()
     assert f"LoadCredentialEncrypted={name}:/run/qtrade/state/credstore/{name}" in lines
     assert f"SetCredential={name}:none" in lines
-    assert f"ExecStartPre={PREPARE}" in lines
+    assert f"Environment=QTRADE_BEFORE_START={PREPARE}" in lines
 
 
 @pytest.mark.layer
