@@ -187,6 +187,7 @@ def main() -> int:
         with open_connection(server, arguments.seconds) as connection:
             connection.sendall(make_call(server, "Subscribe", token, SUBSCRIBE))
             code, document = judge(watch(connection, arguments.seconds, wanted=3))
+            document["has_token"] = server.token is not None
     except (OSError, ValueError, LookupError) as error:
         code, document = 1, {"ok": False, "refused": False, "message": f"{type(error).__name__}: {error}"}
     print(json.dumps(document))  # noqa: T201 - the result
