@@ -1,20 +1,18 @@
 """When systemd gives the validator up: the unit's own lines under a real manager. Root; the manager has a /run of its own."""
 
-import os
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.user_manager import SYSTEMD, Manager
 from tests.unit.roles.agave.conftest import PROJECT, ROLE, install_start
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not Path("/lib/systemd/systemd").exists(), reason="needs systemd's manager"),
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd's manager"),
 ]
 
 TEMPLATE = ROLE / "templates/usr/lib/systemd/system/agave-validator.service.j2"
@@ -24,49 +22,13 @@ UNIT = "agave-validator.service"
 KEPT = ("StartLimitIntervalSec", "StartLimitBurst", "Type", "Restart", "RestartSec", "RestartPreventExitStatus")
 # So many seconds of a host are one here.
 SCALE = 600
-MANAGER = """
-mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mkdir -m 700 "$XDG_RUNTIME_DIR"
-exec /lib/systemd/systemd --user --unit=default.target --log-target=console
-"""
-
-
-class Manager:
-    """A user's manager of systemd, with units in a folder of the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.units = folder, folder / "config/systemd/user"
-        self.units.mkdir(parents=True)
-        (self.units / "default.target").write_text("[Unit]\nDescription=Nothing\n")
-        self.environment = {**os.environ, "XDG_RUNTIME_DIR": "/run/manager", "XDG_CONFIG_HOME": str(folder / "config")}
-        with (folder / "log").open("w") as log:
-            command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", MANAGER]
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        self.wait_until(lambda: self.ctl("show", "default.target").returncode == 0)
-
-    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run systemctl in the manager's own /run."""
-        inside = ["nsenter", f"--target={self.process.pid}", "--mount", "--", "systemctl", "--user", *words]
-        return subprocess.run(inside, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
-
-    def show(self) -> dict[str, str]:
-        """Return what the manager says of the validator's unit."""
-        shown = self.ctl("show", "--property=ActiveState,Result,NRestarts", UNIT).stdout
-        return dict(line.split("=", 1) for line in shown.splitlines())
-
-    def wait_until(self, is_done, within_s: float = 30) -> None:
-        deadline = time.monotonic() + within_s
-        while not is_done():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-3000:]
-            time.sleep(0.1)
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     made = Manager(tmp_path)
     yield made
-    made.ctl("stop", UNIT)
-    made.process.send_signal(signal.SIGKILL)
-    made.process.wait()
+    made.close()
 
 
 def seconds(text: str) -> float:
@@ -118,7 +80,7 @@ def test_a_plugin_config_that_is_refused_is_told_at_once_and_not_tried_again(man
     write_unit(manager, start_command(tmp_path, "exit 78"))
     assert manager.ctl("start", UNIT).returncode != 0
     time.sleep(1)  # twenty times RestartSec=
-    assert manager.show() == {"ActiveState": "failed", "Result": "exit-code", "NRestarts": "0"}
+    assert manager.show(UNIT) == {"ActiveState": "failed", "Result": "exit-code", "NRestarts": "0"}
     assert (count(tmp_path / "asked"), count(tmp_path / "started")) == (1, 0)
 
 
@@ -134,7 +96,7 @@ def test_a_start_that_goes_well_is_told_when_the_validator_runs(manager: Manager
     begun = time.monotonic()
     assert manager.ctl("start", UNIT).returncode == 0
     assert time.monotonic() - begun >= 1
-    assert manager.show()["ActiveState"] == "active"
+    assert manager.show(UNIT)["ActiveState"] == "active"
     manager.wait_until((tmp_path / "started").exists)
     assert (tmp_path / "started").read_text() == "\n", "the validator shall not hold systemd's socket"
 
@@ -150,7 +112,7 @@ def test_crashes_many_minutes_after_each_start_come_to_an_end(
     manager.ctl("start", UNIT)
     burst = int(kept_lines()["StartLimitBurst"])
     if is_given_up:
-        manager.wait_until(lambda: manager.show()["ActiveState"] == "failed")
+        manager.wait_until(lambda: manager.show(UNIT)["ActiveState"] == "failed")
         time.sleep(2)
         assert count(tmp_path / "started") == burst
     else:

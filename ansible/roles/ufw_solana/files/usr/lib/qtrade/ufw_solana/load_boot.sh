@@ -4,8 +4,7 @@
 cd "${0%/*}" || exit 1
 failed=0
 for version in 4 6; do
-    restore=iptables-restore
-    [ $version = 4 ] || restore=ip6tables-restore
+    restore=ip${version#4}tables-restore
     $restore --wait 10 boot.v$version.rules && continue
     failed=1
     echo "<2>boot.v$version.rules is refused: IPv$version is closed but for SSH" >&2
