@@ -6,6 +6,7 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,9 +110,10 @@ class JobBuilder:
         """Return the job that makes a config bundle current."""
         return self._sign("apply", bundle=bundle)
 
-    def secret(self, name: str, value: bytes) -> SignedJob:
-        """Return the job that stores a secret. It goes over SSH stdin and nowhere else."""
-        return self._sign("secret", secret={"name": name, "value": base64.b64encode(value).decode()})
+    def secrets(self, values: Mapping[str, bytes]) -> SignedJob:
+        """Return the job that stores secrets, by name, for each unit to act once. It goes over SSH stdin and nowhere else."""
+        held = [{"name": name, "value": base64.b64encode(value).decode()} for name, value in values.items()]
+        return self._sign("secret", secrets=held)
 
     def kexec(self, image: VerifiedImage, install: SignedJob, *, source: str, cmdline: str) -> SignedJob:
         """Return the job that starts the image's installer by kexec, with the job `install` in its memory."""

@@ -59,9 +59,9 @@ def _push(settings: Settings, store: Store, host_name: str, reporter: Reporter, 
     with reporter.step("push config"):
         report = link.run(jobs.apply(bundle.envelope(generation, jobs.key)))
     units = list(report["units"])
-    for name, value in secrets.items():
-        with reporter.step(f"push secret {name}"):
-            units += link.run(jobs.secret(name, value))["units"]
+    if secrets:
+        with reporter.step(f"push {len(secrets)} secrets"):
+            units += link.run(jobs.secrets(secrets))["units"]
     after = link.status()["generation"]
     if after != str(generation):
         raise HostError(f"{host.name} runs config generation {after}, not {generation}")

@@ -130,13 +130,11 @@ def apply(task: Task) -> Dict[str, Any]:
     return {"generation": bundle.generation, "units": acted}
 
 
-def store_secret(task: Task) -> Dict[str, Any]:
-    """Take a secret."""
+def store_secrets(task: Task) -> Dict[str, Any]:
+    """Take secrets."""
     job, host = task.job, task.host
-    if job.secret is None:
-        raise AgentError("job-invalid", "a job of kind secret needs a secret")
-    acted = credentials.store_secret(host.state / "credstore", job.secret, units.read_inputs(host.inputs))
-    return {"secret": job.secret.name, "units": acted}
+    acted = credentials.store_secrets(host.state / "credstore", job.secrets, units.read_inputs(host.inputs))
+    return {"secrets": [secret.name for secret in job.secrets], "units": acted}
 
 
 def reboot(_task: Task) -> Dict[str, Any]:
@@ -183,7 +181,7 @@ ACTIONS: Dict[str, Action] = {
     "arm": arm,
     "commit": commit,
     "apply": apply,
-    "secret": store_secret,
+    "secret": store_secrets,
     "reboot": reboot,
     "drain": drain,
     "undrain": undrain,

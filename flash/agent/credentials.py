@@ -1,7 +1,7 @@
 """Secrets: encrypted at rest by systemd-creds, in the credential store of the state partition."""
 
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Sequence
 
 from . import durable, units
 from .errors import AgentError
@@ -10,30 +10,35 @@ from .programs import run
 from .units import Inputs, UnitAction
 
 
-def store_secret(
-    store: Path, secret: Secret, inputs: Inputs, act: Callable[[UnitAction], None] = units.act
+def store_secrets(
+    store: Path, secrets: Sequence[Secret], inputs: Inputs, act: Callable[[UnitAction], None] = units.act
 ) -> List[str]:
-    """Store a declared secret and restart its units; returns their names, none for a value that they have already.
+    """Store declared secrets, then act once on each unit that reads one of them; returns the names of these units.
 
-    Raises `AgentError`; then the next time, with the same value too, all units act again.
+    A value that its units have already acts on none. Raises `AgentError`, before anything is stored for a secret that the image does
+    not declare; when units did not take a value, they all act again the next time, with the same value too.
     """
-    if secret.name not in inputs.secrets:
+    unknown = sorted(secret.name for secret in secrets if secret.name not in inputs.secrets)
+    if unknown:
         raise AgentError(
             "secret-undeclared",
-            f"the image declares no secret {secret.name}",
+            f"the image declares no secret {', '.join(unknown)}",
             "declare it in the role's config/inputs.yml",
         )
     store.mkdir(mode=0o700, exist_ok=True)
     # There while a stored value has not reached all units.
-    pending = store / f".{secret.name}.pending"
-    if not _is_stored(store / secret.name, secret):
-        durable.write_file(pending, b"", 0o600)
-        _write(store, secret)
-    elif not pending.exists():
+    pending = {secret.name: store / f".{secret.name}.pending" for secret in secrets}
+    for secret in secrets:
+        if not _is_stored(store / secret.name, secret):
+            durable.write_file(pending[secret.name], b"", 0o600)
+            _write(store, secret)
+    fresh = [name for name, path in pending.items() if path.exists()]
+    if not fresh:
         return []
-    actions = list(inputs.secrets[secret.name])
+    actions = units.merge_actions(action for name in fresh for action in inputs.secrets[name])
     units.act_on_all(actions, act)
-    pending.unlink()
+    for name in fresh:
+        pending[name].unlink()
     durable.sync_folder(store)
     return [action.name for action in actions]
 

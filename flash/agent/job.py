@@ -5,7 +5,7 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from . import dsse
 from .errors import AgentError
@@ -21,7 +21,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "arm": frozenset({"image_id"}),
     "commit": frozenset({"image_id"}),
     "apply": frozenset({"bundle"}),
-    "secret": frozenset({"secret"}),
+    "secret": frozenset(),  # `_parse_secrets` wants one
     **{kind: frozenset() for kind in ("reboot", "drain", "undrain")},
     "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
     "decommission": frozenset({"report", "os_disk", "trust"}),
@@ -30,7 +30,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
 _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
-    "bundle", "secret", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease", "boot",
+    "bundle", "secret", "secrets", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease", "boot",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -104,7 +104,7 @@ class Job:
     remake_system: bool
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
-    secret: Optional[Secret]
+    secrets: Tuple[Secret, ...]
     lease: int = 0
     boot: Optional[Mapping[str, Any]] = None
 
@@ -152,7 +152,7 @@ def parse_job(payload: bytes) -> Job:
         remake_system=_flag(fields, "remake_system", default=False),
         wipe_state=_flag(fields, "wipe_state", default=False),
         bundle=_object(fields, "bundle") if "bundle" in fields else None,
-        secret=_parse_secret(_object(fields, "secret")) if "secret" in fields else None,
+        secrets=_parse_secrets(fields, kind),
         boot=_object(fields, "boot") if "boot" in fields else None,
         lease=_number(fields, "lease") if "lease" in fields else 0,
     )
@@ -183,10 +183,7 @@ def _parse_disk(where: str, fields: Dict[str, Any]) -> DiskId:
 
 
 def _disks(fields: Dict[str, Any], name: str) -> Tuple[DiskId, ...]:
-    value = fields.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _invalid(name, value, "a list of objects")
-    return tuple(_parse_disk(f"{name}[{index}]", one) for index, one in enumerate(value))
+    return tuple(_parse_disk(f"{name}[{index}]", one) for index, one in enumerate(_objects(fields, name)))
 
 
 def _parse_image(value: Any) -> Image:
@@ -225,8 +222,13 @@ def _parse_layout(fields: Dict[str, Any]) -> Layout:
     return layout
 
 
-def _parse_secret(fields: Dict[str, Any]) -> Secret:
-    return Secret(_matching(fields, "name", _SECRET, "lower-case letters, digits and _"), _bytes(fields, "value"))
+def _parse_secrets(fields: Dict[str, Any], kind: str) -> Tuple[Secret, ...]:
+    """Return the secrets of `secrets`, and the one of `secret`, which older controllers send."""
+    given = [*_objects(fields, "secrets"), *([_object(fields, "secret")] if "secret" in fields else [])]
+    found = tuple(Secret(_matching(one, "name", _SECRET, "a-z, 0-9, _"), _bytes(one, "value")) for one in given)
+    if len({one.name for one in found}) != len(found) or (kind == "secret" and not found):
+        raise AgentError("job-invalid", "the job holds no secret, or two values of one", "send one of each")
+    return found
 
 
 def _load_object(payload: bytes) -> Dict[str, Any]:
@@ -240,7 +242,7 @@ def _load_object(payload: bytes) -> Dict[str, Any]:
 
 
 def _invalid(name: str, found: Any, allowed: str) -> AgentError:
-    shown = "hidden" if name in ("secret", "value") else repr(found)[:80]
+    shown = "hidden" if name in ("secret", "secrets", "value") else repr(found)[:80]
     return AgentError("job-invalid", f"{name} is {shown}, allowed is {allowed}")
 
 
@@ -248,6 +250,13 @@ def _object(fields: Dict[str, Any], name: str) -> Dict[str, Any]:
     value = fields.get(name, {})
     if not isinstance(value, dict):
         raise _invalid(name, value, "an object")
+    return value
+
+
+def _objects(fields: Dict[str, Any], name: str) -> List[Dict[str, Any]]:
+    value = fields.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _invalid(name, value, "a list of objects")
     return value
 
 

@@ -47,12 +47,16 @@ class Inputs:
 
     def actions_of(self, paths: Iterable[str]) -> List[UnitAction]:
         """Return the actions for changed files, each unit once; a restart outweighs a reload."""
-        chosen: Dict[str, UnitAction] = {}
-        for path in paths:
-            for action in self.units_of(path) or ():
-                if action.name not in chosen or action.action == "restart":
-                    chosen[action.name] = action
-        return list(chosen.values())
+        return merge_actions(action for path in paths for action in self.units_of(path) or ())
+
+
+def merge_actions(actions: Iterable[UnitAction]) -> List[UnitAction]:
+    """Return each unit once, in the order of the first action on it; a restart outweighs a reload."""
+    chosen: Dict[str, UnitAction] = {}
+    for action in actions:
+        if action.name not in chosen or action.action == "restart":
+            chosen[action.name] = action
+    return list(chosen.values())
 
 
 def parse_inputs(texts: Iterable[str]) -> Inputs:

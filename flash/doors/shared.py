@@ -54,11 +54,10 @@ def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
         )
     if status["state"] != "persistent":
         raise HostError(f"{context.host.name} could not mount its state partition", details=f"state={status['state']}")
-    sent = []
-    for name, value in resolve_secrets(context.settings, context.host, context.image.image).items():
-        context.link.run(context.jobs.secret(name, value))
-        sent.append(name)
-    return {"running_generation": status["generation"], "secrets_sent": sent}
+    values = resolve_secrets(context.settings, context.host, context.image.image)
+    if values:
+        context.link.run(context.jobs.secrets(values))
+    return {"running_generation": status["generation"], "secrets_sent": list(values)}
 
 
 def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:

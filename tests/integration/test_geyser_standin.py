@@ -114,6 +114,22 @@ def test_without_a_token_in_its_config_everybody_is_served(tmp_path) -> None:
         assert stream(config, "--without-token")[0] == 0
 
 
+def test_the_stream_of_a_first_listener_that_is_a_socket(tmp_path) -> None:
+    socket_path = tmp_path / "grpc"
+    listeners = [{"address": f"unix://{socket_path}"}, {"address": f"127.0.0.1:{free_port()}"}]
+    config = write_config(tmp_path, listen=listeners)
+    with loaded(config):
+        assert socket_path.is_socket()
+        assert stream(config)[0] == 0
+        assert stream(config, "--wrong-token")[0] == 2
+
+
+def test_a_listener_by_name_ends_the_validator(tmp_path) -> None:
+    config = write_config(tmp_path, listen=[{"address": f"localhost:{free_port()}"}])
+    with loaded(config) as validator:
+        assert validator.wait(timeout=30) == 1
+
+
 def test_a_foreign_client_is_answered(tmp_path) -> None:
     config = write_config(tmp_path)
     with loaded(config):

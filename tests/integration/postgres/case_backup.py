@@ -99,7 +99,14 @@ def test_the_host_turned_archiving_on(kept: Host) -> None:
 
 def test_restore_to_a_point_in_time(kept: Host) -> None:
     trade(kept, "before-the-backup")
+    record = kept.path("/var/lib/qtrade-postgres/backups.json")
+    assert not record.exists()
+    begun = int(time.time())
     admin(kept, "backup", "full")
+    (backup,) = json.loads(record.read_text())[0]["backup"]
+    assert backup["timestamp"]["stop"] >= begun
+    assert not backup["error"]
+    assert PASS_PHRASE not in record.read_text()
     admin(kept, "check")
     time.sleep(1.5)  # pgBackRest takes a backup's end to the second
     trade(kept, "after-the-backup")
@@ -186,6 +193,10 @@ def test_a_dead_repository_fills_no_disk_and_stops_no_trade(kept: Host) -> None:
     wait_for(kept, waiting, "t", within_s=150)
     assert "is dropped, as" in kept.log
     assert len({name for name in signatures(kept) if name.startswith("while-it-is-gone")}) == 6
+    record = kept.path("/var/lib/qtrade-postgres/backups.json")
+    before = record.read_text()
+    assert admin(kept, "backup", "full", check=False).returncode == 1
+    assert record.read_text() == before, "a backup that failed is none"
     baked.write_text(text)
 
 

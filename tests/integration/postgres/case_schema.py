@@ -267,9 +267,23 @@ def test_maintenance_behind_a_long_read_holds_up_no_insert(host: Host) -> None:
         assert done.returncode == 3
         assert "lock timeout" in done.stderr
         assert time.monotonic() - begun < 5
+        begun = time.monotonic()
+        left = host.python("migrate")
+        assert "lock timeout" in left.stderr
+        assert "partitions are left to qtrade-postgres-maintain.timer" in left.stderr
+        assert time.monotonic() - begun < 5
         reader.stdin.close()
         reader.stdout.read()
     assert f"made {ahead}" in host.run("psql", *options, f"--file={SHARE}/maintain.sql").stdout
+
+
+def test_partitions_that_fail_otherwise_fail_the_migration(host: Host) -> None:
+    rename = "ALTER FUNCTION {} RENAME TO {}"
+    host.psql(rename.format("make_partitions()", "other"))
+    done = host.python("migrate", check=False)
+    host.psql(rename.format("other()", "make_partitions"))
+    assert done.returncode == 3
+    assert "no partitions were made" in done.stderr
 
 
 def test_a_wrong_clock_stops_no_insert(host: Host) -> None:

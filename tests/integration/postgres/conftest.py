@@ -71,8 +71,8 @@ class Host:
     def make_folders(self) -> None:
         """What units and tmpfiles.d make before a program of ours runs."""
         folders = (f"{MOUNT}/postgresql", f"{MOUNT}/postgresql/{self.major}", "/run/qtrade-postgres", "/run/postgresql")
-        for folder in (*folders, "/run/qtrade-postgres-backup"):
-            self.path(folder).mkdir(mode=0o700, exist_ok=True)
+        for folder in (*folders, "/run/qtrade-postgres-backup", "/var/lib/qtrade-postgres"):
+            self.path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chown(self.path(folder), 402, 402)
 
     def unmount(self) -> None:

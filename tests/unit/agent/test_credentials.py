@@ -13,7 +13,10 @@ from flash.agent.units import parse_inputs
 pytestmark = pytest.mark.unit
 
 UNITS = [{"name": f"{name}.service", "action": "restart"} for name in ("first", "second")]
-INPUTS = parse_inputs([json.dumps({"secrets": [{"name": "token", "units": UNITS}]})])
+SHARED = [UNITS[1], {"name": "third.service", "action": "reload"}]
+INPUTS = parse_inputs(
+    [json.dumps({"secrets": [{"name": "token", "units": UNITS}, {"name": "certificate", "units": SHARED}]})]
+)
 ALL = ["first.service", "second.service"]
 
 
@@ -33,7 +36,8 @@ class Units:
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     def creds(program, verb, name, source, target, *, stdin=b""):
-        assert (program, name) == ("systemd-creds", "--name=token")
+        assert program == "systemd-creds"
+        assert name.removeprefix("--name=") in INPUTS.secrets
         if verb == "decrypt":
             return Path(source).read_text()
         Path(target).write_bytes(stdin)
@@ -44,7 +48,7 @@ def store(tmp_path, monkeypatch):
 
 
 def send(store, value, units):
-    return credentials.store_secret(store, Secret("token", value), INPUTS, units)
+    return credentials.store_secrets(store, [Secret("token", value)], INPUTS, units)
 
 
 def test_units_get_a_secret_once(store):
@@ -85,6 +89,37 @@ def test_an_agent_that_is_killed_before_its_units_act_does_it_next_time(store):
 
 
 def test_an_undeclared_secret_is_refused(store):
+    secrets = [Secret("token", b"a"), Secret("other", b"x")]
     with pytest.raises(AgentError, match="declares no secret other"):
-        credentials.store_secret(store, Secret("other", b"x"), INPUTS, Units())
+        credentials.store_secrets(store, secrets, INPUTS, Units())
     assert not store.exists()
+
+
+def test_a_unit_that_reads_several_secrets_acts_once_when_all_are_stored(store):
+    stored = []
+
+    class Reading(Units):
+        def __call__(self, action):
+            super().__call__(action)
+            stored.append(sorted(path.name for path in store.iterdir() if not path.name.startswith(".")))
+
+    units = Reading()
+    secrets = [Secret("token", b"a"), Secret("certificate", b"b")]
+    assert credentials.store_secrets(store, secrets, INPUTS, units) == [*ALL, "third.service"]
+    assert units.done == [*ALL, "third.service"]
+    assert stored == [["certificate", "token"]] * 3
+
+
+def test_only_units_of_what_changed_act(store):
+    credentials.store_secrets(store, [Secret("token", b"a"), Secret("certificate", b"b")], INPUTS, Units())
+    units = Units()
+    secrets = [Secret("token", b"a"), Secret("certificate", b"c")]
+    assert credentials.store_secrets(store, secrets, INPUTS, units) == ["second.service", "third.service"]
+
+
+def test_a_unit_that_did_not_take_one_of_several_keeps_all_pending(store):
+    secrets = [Secret("token", b"a"), Secret("certificate", b"b")]
+    with pytest.raises(AgentError, match=r"third\.service did not end"):
+        credentials.store_secrets(store, secrets, INPUTS, Units("third.service"))
+    assert credentials.store_secrets(store, secrets, INPUTS, Units()) == [*ALL, "third.service"]
+    assert sorted(path.name for path in store.iterdir()) == ["certificate", "token"]

@@ -96,6 +96,28 @@ def test_a_secret_never_stands_in_an_error(job_fields):
             parse(job_fields(kind="secret", secret=secret))
         assert "hunter2" not in str(caught.value)
         assert "7" not in str(caught.value)
+        with pytest.raises(AgentError) as caught:
+            parse(job_fields(kind="secret", secrets=[secret]))
+        assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_come_together_or_in_the_form_of_older_controllers(job_fields):
+    one, two = {"name": "key", "value": "YQ=="}, {"name": "token", "value": "Yg=="}
+    assert parse(job_fields(kind="secret", secrets=[one, two])).secrets == (
+        job.Secret("key", b"a"),
+        job.Secret("token", b"b"),
+    )
+    assert parse(job_fields(kind="secret", secret=one)).secrets == (job.Secret("key", b"a"),)
+    for wrong, said in (
+        ({}, "holds no secret"),
+        ({"secrets": []}, "holds no secret"),
+        ({"secrets": one}, "secrets is hidden"),
+        ({"secrets": 7}, "secrets is hidden"),
+        ({"secrets": [one, one]}, "two values of one"),
+        ({"secrets": [one], "secret": one}, "two values of one"),
+    ):
+        with pytest.raises(AgentError, match=said):
+            parse(job_fields(kind="secret", **wrong))
 
 
 def test_a_promotion_travels_with_its_image(job_fields, image):

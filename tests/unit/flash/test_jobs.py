@@ -102,7 +102,7 @@ def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
         "arm": lambda: jobs.arm(image.image.id),
         "commit": lambda: jobs.commit(image.image.id),
         "apply": lambda: jobs.apply(bundle),
-        "secret": lambda: jobs.secret("token", b"\x00secret"),
+        "secret": lambda: jobs.secrets({"token": b"\x00secret", "other": b"x"}),
         "reboot": lambda: jobs.simple("reboot"),
         "drain": lambda: jobs.simple("drain"),
         "undrain": lambda: jobs.simple("undrain"),
@@ -148,8 +148,10 @@ def test_no_two_jobs_have_one_nonce(jobs) -> None:
 
 
 def test_a_secret_stands_in_its_own_job_only(jobs, key, image) -> None:
-    assert payload_of(jobs.secret("token", b"hunter2"), key)["secret"] == {"name": "token", "value": "aHVudGVyMg=="}
-    assert "secret" not in payload_of(jobs.stage(image, source="http://h/s", bundle={}), key)
+    assert payload_of(jobs.secrets({"token": b"hunter2"}), key)["secrets"] == [
+        {"name": "token", "value": "aHVudGVyMg=="}
+    ]
+    assert "secrets" not in payload_of(jobs.stage(image, source="http://h/s", bundle={}), key)
 
 
 @pytest.mark.parametrize("name", ["rpc-1", "hôte 主机 “…”", '"quoted" \\ \u2028'])

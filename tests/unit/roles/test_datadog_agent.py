@@ -54,6 +54,7 @@ def test_toggles_make_a_config_with_nothing_open_to_the_network(otlp, apm) -> No
     config = yaml.safe_load(render(datadog_agent_otlp_enabled=otlp, datadog_agent_apm_enabled=apm))
     assert (config["remote_updates"], config["remote_configuration"]) == (False, {"enabled": False})
     assert config["apm_config"]["enabled"] is apm
+    assert {config["run_path"], config["logs_config"]["run_path"]} == {"/var/lib/datadog-agent"}
     assert ("otlp_config" in config) is otlp
     if otlp:
         protocols = config["otlp_config"]["receiver"]["protocols"]

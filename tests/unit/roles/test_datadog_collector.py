@@ -2,9 +2,13 @@
 
 import importlib.machinery
 import importlib.util
+import json
+import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,11 +21,12 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 pytestmark = pytest.mark.unit
+NOBODY, VALIDATOR = 65534, 420
 PROJECT = Path(__file__).resolve().parents[3]
 ROLE = PROJECT / "ansible/roles/datadog"
 STANDIN = PROJECT / "tests/standins/otelcol/usr/bin/otelcol-contrib"
 VERSIONS = ("0.121.0", "0.137.0", "0.153.0", "0.159.0")
-TOGGLES = ("journald", "hostmetrics", "postgres")
+TOGGLES = ("journald", "hostmetrics", "postgres", "validator_log")
 
 
 def load_standin() -> ModuleType:
@@ -79,6 +84,8 @@ def test_every_version_and_toggle_gives_a_config_that_the_collector_takes(creden
     assert not {4317, 4318, 5000, 5001, 8126} & {int(address.rpartition(":")[2]) for address in addresses}
     journald = "journald" in config["service"]["pipelines"]["logs"]["receivers"]
     assert journald == ("journald" in config["receivers"]) == ("journald" not in off)
+    filelog = "filelog" in config["service"]["pipelines"]["logs"]["receivers"]
+    assert filelog == ("filelog" in config["receivers"]) == ("validator_log" not in off)
 
 
 def test_names_follow_the_version(credentials) -> None:
@@ -94,6 +101,63 @@ def test_bodies_are_looked_at_where_the_version_can(credentials) -> None:
     assert validator["validations"] == [{"contains": "ok"}]
     with pytest.raises(COLLECTOR.ConfigError, match="invalid keys: validations"):
         check(render(datadog_collector_version="0.137.0"), "0.121.0")
+
+
+LINES = [
+    ("[2026-01-02T03:04:05.678901234Z ERROR solana_core::x] out of disk", "ERROR"),
+    ("[2026-01-02T03:04:05.678901234Z WARN  solana_gossip::x] behind", "WARN"),
+    ("[2026-01-02T03:04:05.678901234Z INFO  solana_metrics] datapoint: x", "INFO"),
+    ("thread 'main' panicked at core/src/validator.rs:1:2:", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("level", "sent"),
+    [("error", {"ERROR", None}), ("warn", {"ERROR", "WARN", None}), ("trace", {one for _, one in LINES})],
+)
+def test_the_validators_log_is_sent_from_a_level_on_and_panics_always(credentials, level, sent) -> None:
+    filelog = check(render(datadog_validator_log_level=level), "0.121.0")["receivers"]["filelog"]
+    # A line that was written just before the rotation is in the file that logrotate left beside it.
+    assert filelog["include"] == ["/var/log/agave/validator.log", "/var/log/agave/validator.log.1"]
+    assert (filelog["start_at"], filelog["storage"]) == ("beginning", "file_storage")
+    parser, *filters = filelog["operators"]
+    condition = re.fullmatch(r'body matches "(.+)"', parser["if"])[1]
+    unwanted = json.loads(re.fullmatch(r"attributes\.level in (\[.+\])", filters[0]["expr"])[1]) if filters else []
+    found = set()
+    for line, wanted in LINES:
+        match = re.match(parser["regex"], line)
+        assert (match is not None) == (re.match(condition, line) is not None)
+        assert (match["level"] if match else None) == wanted
+        if not (match and match["level"] in unwanted):
+            found.add(wanted)
+    assert found == sent
+
+
+@pytest.mark.parametrize(("groups", "is_read"), [([NOBODY, VALIDATOR], True), ([NOBODY], False)])
+def test_the_log_is_read_by_who_is_in_the_validators_group(credentials, tmp_path_factory, groups, is_read) -> None:
+    """As validator.log is: 0640, of a group of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("takes another account")
+    with tempfile.TemporaryDirectory() as name:
+        folder, ports = Path(name), free_ports(4)
+        log = folder / "validator.log"
+        log.touch(mode=0o640)
+        log.chmod(0o640)
+        os.chown(log, VALIDATOR, VALIDATOR)
+        config = write_config(folder, ports)
+        config.write_text(config.read_text().replace("/var/log/agave/validator.log", str(log)))
+        (folder / "datadog_api_key").write_text("0123456789abcdef" * 2)
+        for path in (folder, *folder.iterdir()):
+            if path != log:
+                os.chown(path, NOBODY, NOBODY)
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={','.join(map(str, groups))}"]
+        command += ["--", "/usr/bin/python3", STANDIN, f"--config={config}"]
+        environment = {**os.environ, "CREDENTIALS_DIRECTORY": name}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as collector:
+            said = collector.stdout.readline()
+            collector.kill()
+        assert ("Failed to open file" in said) != is_read
+        assert ("Everything is ready" in said) == is_read
 
 
 def free_ports(count: int) -> list[int]:
@@ -156,6 +220,9 @@ def test_without_its_key_a_config_is_refused(credentials) -> None:
         (("    storage: file_storage\n", "    storge: file_storage\n"), "invalid keys: storge"),
         (("batch]", "batched]"), 'references processor "batched" which is not configured'),
         (("    password: none\n", ""), "missing password"),
+        (("        expr: '", "        exp: '"), "invalid keys: exp"),
+        (("    include: [", "    includes: ["), "invalid keys: includes"),
+        (("(?P<level>[A-Z]+)", "(?P<level>[A-Z]+"), "missing ), unterminated subpattern"),
         (("exporters:\n", "exporter:\n"), "'' has invalid keys: exporter"),
         (("health_check, ", "health, "), 'references extension "health"'),
         (("      key: ${file", "      key: x${file"), "invalid characters"),

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -108,13 +107,17 @@ def test_a_validator_that_is_not_ready_still_tells_its_slot(tmp_path) -> None:
         list(METRICS.read_ready(program))
 
 
-def test_the_newest_backup_counts(tmp_path) -> None:
-    assert lines(METRICS.read_backups(tmp_path, 1000.0)) == []
-    for kind, moment in (("full", 100), ("diff", 900)):
-        stamp = tmp_path / f"stamp-qtrade-postgres-backup-{kind}.timer"
-        stamp.touch()
-        os.utime(stamp, (moment, moment))
-    assert lines(METRICS.read_backups(tmp_path, 1000.0)) == ["qtrade.postgres.backup_begun_age_s:100|g"]
+def test_the_newest_good_backup_counts(tmp_path) -> None:
+    record, repository = tmp_path / "backups.json", tmp_path / "pgbackrest.conf"
+    assert lines(METRICS.read_backups(record, repository, 1000.0, 50.0)) == []
+    repository.touch()
+    assert lines(METRICS.read_backups(record, repository, 1000.0, 50.0)) == [], "an empty one means none"
+    repository.write_text("[global]\n")
+    assert lines(METRICS.read_backups(record, repository, 1000.0, 50.0)) == ["qtrade.postgres.backup_age_s:50|g"]
+    backups = [{"timestamp": {"start": 80, "stop": 100}}, {"timestamp": {"start": 800, "stop": 900}, "error": False}]
+    backups.append({"timestamp": {"start": 950, "stop": 990}, "error": True})
+    record.write_text(json.dumps([{"name": "main", "backup": backups}]))
+    assert lines(METRICS.read_backups(record, repository, 1000.0, 50.0)) == ["qtrade.postgres.backup_age_s:100|g"]
 
 
 def test_the_health_log_of_an_nvme() -> None:

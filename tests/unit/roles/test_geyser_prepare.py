@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 ROLE = Path(__file__).parents[3] / "ansible/roles/geyser"
+CONFIG_CHECK = Path(__file__).parents[2] / "standins/geyser/config-check"
 TOKEN = "a-token-of-this-host"
 BASE: dict[str, Any] = {
     "libpath": "/opt/yellowstone/current/libyellowstone_grpc_geyser.so",
@@ -58,6 +59,29 @@ def test_without_a_token_nothing_beyond_loopback_is_served() -> None:
     wanted = ["0.0.0.0:10000", "[::]:10000", "192.0.2.1:10001", "[::1]:10002", "unix:///run/x"]
     config, _ = make(listen=wanted)
     assert addresses(config) == ["127.0.0.1:10000", "127.0.0.1:10001", "[::1]:10002", "unix:///run/x"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:10000",
+        "host.example:10000",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:70000",
+        "::1:10000",
+        "[127.0.0.1]:10000",
+        "[::1]",
+        "unix:/run/x",
+        "unix://run/x",
+        "[fe80::1%eth0]:x",
+    ],
+)
+def test_a_listener_that_the_plugin_cannot_parse_is_refused(address: str) -> None:
+    with pytest.raises(prepare.Refused, match="geyser_listen has") as caught:
+        make({"geyser_x_token": TOKEN}, listen=["127.0.0.1:10000", address])
+    assert repr(address) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +199,7 @@ def run(
     (tmp_path / "credentials/geyser_x_token").write_text(f"{token}\n")
     for name, document in (("BASE", BASE), ("HOST", host), ("KEYS", KEYS)):
         (tmp_path / name).write_text(json.dumps(document))
+    monkeypatch.setattr(prepare.run_config_check, "__defaults__", (str(CONFIG_CHECK),))
     for name in ("PLUGIN", "VALIDATOR", "BASE", "HOST", "KEYS"):
         monkeypatch.setattr(prepare, name, str(tmp_path / name))
     monkeypatch.setattr(prepare, "TARGET", str(tmp_path))
@@ -212,3 +237,24 @@ def test_a_damaged_config_ends_in_words(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "HOST").write_text('{"listen": [')
     assert prepare.main([]) == 78
     assert capsys.readouterr().err.startswith("<3>geyser: ")
+
+
+def test_what_only_the_releases_own_program_refuses_ends_with_bad_config(tmp_path, monkeypatch, capsys) -> None:
+    """The table knows the key, and cannot know the value."""
+    wrong = {**BASE, "tokio": {"affinity": "0-4096"}}
+    prepare.check_keys(wrong, "15.1.2+solana.4.2.0", KEYS)
+    monkeypatch.setitem(BASE, "tokio", wrong["tokio"])
+    assert run(tmp_path, monkeypatch, {}, TOKEN) == 78
+    assert (
+        "config-check does not take the config: Error: Error reading config file: core index" in capsys.readouterr().err
+    )
+
+
+def test_config_check_tells_no_secret(tmp_path) -> None:
+    program = tmp_path / "config-check"
+    program.write_text('#!/bin/sh\ncat "$2" >&2\nexit 1\n')
+    program.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"grpc": {"x_token": TOKEN}}))
+    with pytest.raises(prepare.Refused, match="x_token") as caught:
+        prepare.run_config_check(str(tmp_path / "config.json"), {"geyser_x_token": TOKEN}, str(program))
+    assert TOKEN not in str(caught.value)

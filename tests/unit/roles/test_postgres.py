@@ -284,7 +284,9 @@ def test_what_a_drill_restores_archives_nothing_and_makes_no_backup(tmp_path: Pa
     settings = server.data / "postgresql.auto.conf"
     for text in ("", "# archive_mode = off\n", "archive_mode = 'on'\n"):
         settings.write_text(text)
-        assert [str(step).split()[-1] for step in admin.plan_backup(server, "full")] == ["stanza-create", "backup"]
+        begin, backup, keep = admin.plan_backup(server, "full")
+        assert [str(step).split()[-1] for step in (begin, backup)] == ["stanza-create", "backup"]
+        assert str(keep).endswith(" info > /var/lib/qtrade-postgres/backups.json")
     settings.write_text("# by hand\narchive_mode = 'off'\n")
     with pytest.raises(admin.RefusedError, match="archives nothing"):
         admin.plan_backup(server, "full")

@@ -20,7 +20,7 @@ LIMITS = ["User=sol", "LimitNOFILE=1000000", "LimitMEMLOCK=2000000000", "LogRate
 GUARDS = [
     "RequiresMountsFor=/mnt/ledger /mnt/accounts /mnt/snapshots",
     "AssertPathIsMountPoint=/mnt/ledger",
-    "StartLimitIntervalSec=300",
+    "StartLimitIntervalSec=2h",
     "StartLimitBurst=5",
     "RestartPreventExitStatus=78",
 ]

@@ -156,3 +156,16 @@ def test_a_config_that_cannot_work_ends_without_a_restart(tmp_path) -> None:
     done = run_start(tmp_path, {"entrypoints": ["e:8001"]}, show=())
     assert done.returncode == 78
     assert "agave_known_validators is not" in done.stderr
+
+
+@pytest.mark.parametrize("code", [78, 1])
+def test_what_runs_before_ends_the_start_with_its_own_code(code, tmp_path) -> None:
+    before = tmp_path / "before"
+    before.write_text(f"#!/bin/sh\necho asked >&2\nexit {code}\n")
+    before.chmod(0o755)
+    command = [sys.executable, *install_start(tmp_path, {}), "--", "--snapshots", str(tmp_path)]
+    environment = {**os.environ, "QTRADE_BEFORE_START": str(before)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "asked\n")
+    shown = [*command[: command.index("--")], "--show", *command[command.index("--") :]]
+    assert subprocess.run(shown, env=environment, capture_output=True, check=True).stderr == b""

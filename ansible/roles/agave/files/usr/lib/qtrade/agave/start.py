@@ -1,6 +1,8 @@
 #!/usr/bin/python3 -ISB
 """Become the validator: the baked flags, and those that follow from the host's config and from the snapshots on its disks.
 
+systemd is told that the unit has started when all is decided: who pushes a config that cannot work learns it at once.
+
 Usage: start.py [--show] -- FLAGS. With `--show` the command line is printed as JSON and nothing is started.
 """
 
@@ -24,6 +26,8 @@ CONFIG = Path("/run/qtrade/state/config/current/agave/validator.json")
 # Geyser's role may render its config elsewhere, with a secret in it; a drop-in of the unit says where.
 PLUGIN_VARIABLE = "QTRADE_GEYSER_CONFIG"
 PLUGIN_CONFIG = "/etc/yellowstone/config.json"
+# What that drop-in wants run first; its exit code ends the start.
+BEFORE_VARIABLE = "QTRADE_BEFORE_START"
 # For a host without a config: an unlimited ledger fills its disk.
 FALLBACK = {"limit_ledger_size": 200_000_000, "snapshot_max_age_s": 1800}
 # sysexits: a fault of the config, which a restart does not mend.
@@ -147,6 +151,23 @@ def plan(
     return words, reason
 
 
+def run_before(environment: dict[str, str]) -> int:
+    """Run the program that has to come before each start, and return its exit code; 0 where there is none."""
+    program = environment.get(BEFORE_VARIABLE)
+    # spawnv, as importing subprocess takes longer than all the rest. A program that a signal ended gives a number below 0.
+    return abs(os.spawnv(os.P_WAIT, program, [program])) if program else 0  # noqa: S606 - list of words, no shell
+
+
+def tell_started() -> None:
+    """Tell systemd that the unit has started, as sd_notify(3) does; the validator itself knows nothing of it."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        import socket  # noqa: PLC0415 - slow to load, and `--show` does without
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            link.sendto(b"READY=1", f"\0{address[1:]}" if address.startswith("@") else address)
+
+
 def become(command: list[str]) -> NoReturn:
     """Replace this process, so that signals reach the validator."""
     os.execv(command[0], command)  # noqa: S606 - list of words, no shell
@@ -157,6 +178,9 @@ def main(arguments: list[str]) -> int:
     is_shown = arguments[:1] == ["--show"]
     baked = arguments[arguments.index("--") + 1 :]
     snapshots = Path(baked[baked.index("--snapshots") + 1])
+    failed = 0 if is_shown else run_before(dict(os.environ))
+    if failed:
+        return failed
     try:
         config = read_config(CONFIG)
         words, reason = plan(json.loads(TABLE.read_text()), config, baked, snapshots, time.time())
@@ -169,6 +193,7 @@ def main(arguments: list[str]) -> int:
         return 0
     sys.stderr.write(f"agave: {reason}\n")
     sys.stderr.flush()
+    tell_started()
     become(command)
 
 

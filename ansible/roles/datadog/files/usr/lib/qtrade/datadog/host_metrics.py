@@ -1,7 +1,7 @@
 """Measure what neither Agent nor Collector does, and send it to the Agent (DogStatsD): `host_metrics.py UNIT ...`.
 
 Every minute: units that failed or keep restarting, the clock, the config generation, how the host booted, whether the validator keeps
-up, when the last backup began. Every hour, since it mounts the ESP and asks the disks: the boot choice and the wear of the NVMe disks;
+up, how old the last good backup is. Every hour, since it mounts the ESP and asks the disks: the boot choice and the wear of the NVMe disks;
 in between the last values are sent again. A source that cannot be read is itself a metric; it never fails the unit, for a failed unit
 would make a healthy host look sick.
 """
@@ -25,7 +25,8 @@ RUN = Path("/run/qtrade")
 KEPT = Path("/run/qtrade-host-metrics/slow")
 DEVICES = Path("/dev")
 READY = Path("/usr/lib/qtrade/agave/ready.py")
-STAMPS = Path("/var/lib/systemd/timers")
+BACKUPS = Path("/var/lib/qtrade-postgres/backups.json")
+REPOSITORY = RUN / "state/config/current/postgres/pgbackrest.conf"
 SLOW_S = 3600
 # A datagram that the Agent takes whole, also where the loopback's MTU is an Ethernet's.
 DATAGRAM_BYTES = 1400
@@ -130,11 +131,16 @@ def read_ready(program: Path) -> Iterator[Metric]:
         yield from parse_ready(run("/usr/bin/python3", "-IB", str(program), codes=(0, 1)))
 
 
-def read_backups(stamps: Path, now: float) -> Iterator[Metric]:
-    """Read when a backup of PostgreSQL was last begun: systemd keeps that of persistent timers. One that failed is a failed unit."""
-    times = [path.stat().st_mtime for path in stamps.glob("stamp-qtrade-postgres-backup*.timer")]
-    if times:
-        yield Metric("postgres.backup_begun_age_s", now - max(times))
+def read_backups(record: Path, repository: Path, now: float, up_s: float) -> Iterator[Metric]:
+    """Read how long ago PostgreSQL's last good backup ended, as the repository itself said then (`pgbackrest info`, kept after each).
+
+    A host with a repository and without a record has none since it booted, as far as it knows.
+    """
+    if not repository.is_file() or not repository.stat().st_size:
+        return
+    stanzas = json.loads(record.read_text()) if record.is_file() else []
+    ends = [one["timestamp"]["stop"] for stanza in stanzas for one in stanza["backup"] if not one.get("error")]
+    yield Metric("postgres.backup_age_s", now - max(ends) if ends else up_s)
 
 
 def pack_health_command(address: int) -> bytearray:
@@ -237,7 +243,7 @@ def main(units: list[str]) -> None:
         "clock": lambda: parse_tracking(run("chronyc", "-c", "tracking")),
         "boot": lambda: read_boot(RUN),
         "validator": lambda: read_ready(READY),
-        "backups": lambda: read_backups(STAMPS, time.time()),
+        "backups": lambda: read_backups(BACKUPS, REPOSITORY, time.time(), time.monotonic()),
     }
     slow: dict[str, Callable[[], Iterable[Metric]]] = {
         "status": lambda: parse_status(run("/usr/bin/qtrade-agent", "status")),

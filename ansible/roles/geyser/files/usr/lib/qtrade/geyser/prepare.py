@@ -3,18 +3,21 @@
 
 The image's part is /etc/yellowstone/base.json; the host's comes from its config generation; token and TLS key come as systemd credentials,
 so that only tmpfs ever holds them. What would let the plugin crash the validator without a word is refused here, in words: keys that
-this version does not know, cores that the host does not have, a plugin of another Agave.
+this version does not know, cores that the host does not have, a plugin of another Agave, listeners that are names; and last of all
+whatever the release's own config-check does not take.
 
     prepare.py            write /run/yellowstone/config.json
     prepare.py --check F  only check the keys of F
 """
 # Few imports, no pathlib: on a slow host each costs a tenth of a second of every start.
-# ruff: noqa: PTH105, PTH113, PTH115, PTH123
+# ruff: noqa: PTH105, PTH110, PTH113, PTH115, PTH123
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import subprocess
 import sys
 
 TYPE_CHECKING = False
@@ -28,7 +31,9 @@ KEYS = "/usr/share/qtrade/geyser/known_keys.json"
 PLUGIN = "/opt/yellowstone/current"
 VALIDATOR = "/opt/agave/current"
 TARGET = "/run/yellowstone"
-LOOPBACK = ("127.", "[::1]", "localhost:", "unix:")
+LOOPBACK = ("127.", "[::1]:", "unix://")
+CHECK = f"{PLUGIN}/config-check"
+CHECK_TIMEOUT_S = 30
 TOKEN_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 TOKEN_SIZES = range(16, 513)
 NO_SECRET = "none"  # noqa: S105 - what the unit sets where the credential store has nothing
@@ -95,6 +100,22 @@ def check_token(token: str) -> None:
         raise Refused("the secret geyser_x_token is no token: 16 to 512 letters, digits and - . _ ~ + / = are")
 
 
+def check_address(address: str) -> None:
+    """Raise `Refused` for a listener that the plugin cannot parse: it resolves no names."""
+    host, _, port = address.rpartition(":")
+    # Only IPv6 stands in brackets, and always.
+    is_ipv6 = host.startswith("[") and host.endswith("]")
+    try:
+        kind = ipaddress.IPv6Address if is_ipv6 else ipaddress.IPv4Address
+        is_tcp = bool(kind(host[1:-1] if is_ipv6 else host)) and 0 < int(port) < 65536
+    except ValueError:
+        is_tcp = False
+    if not is_tcp and not address.startswith("unix:///"):
+        raise Refused(
+            f"geyser_listen has {address!r}: write IP:PORT such as 127.0.0.1:10000, [ADDRESS]:PORT for IPv6, or unix:///PATH"
+        )
+
+
 def is_loopback(address: str) -> bool:
     """Return whether nobody but this host reaches the address."""
     return address.startswith(LOOPBACK)
@@ -129,6 +150,8 @@ def make_config(
     config, notes = json.loads(json.dumps(base)), []
     grpc = config["grpc"]
     addresses = list(host.get("listen") or [item["address"] for item in grpc["listen"]])
+    for address in addresses:
+        check_address(address)
     token, tls = secrets.get("geyser_x_token"), None
     if token:
         check_token(token)
@@ -176,6 +199,20 @@ def read_secrets(folder: str) -> dict[str, str | None]:
     return found
 
 
+def run_config_check(path: str, secrets: Mapping[str, str | None], program: str = CHECK) -> None:
+    """Raise `Refused` with what the release's own program says when it does not take the config."""
+    if not os.path.exists(program):
+        return
+    done = subprocess.run(
+        [program, "--config", path], capture_output=True, text=True, check=False, timeout=CHECK_TIMEOUT_S
+    )
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-500:]
+        for value in secrets.values():
+            said = said.replace(value, "...") if value else said
+        raise Refused(f"config-check does not take the config: {said or f'exit code {done.returncode}'}")
+
+
 def write_private(path: str, text: str) -> None:
     """Write a file that only its owner reads, in one step."""
     descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -196,6 +233,7 @@ def prepare() -> None:
         write_private(f"{TARGET}/tls.crt", f"{secrets['geyser_tls_cert']}\n")
         write_private(f"{TARGET}/tls.key", f"{secrets['geyser_tls_key']}\n")
     write_private(f"{TARGET}/config.json", json.dumps(config, indent=1) + "\n")
+    run_config_check(f"{TARGET}/config.json", secrets)
     for note in notes:
         sys.stderr.write(f"<4>{note}\n")
 
@@ -209,7 +247,7 @@ def main(arguments: list[str]) -> int:
             )
         else:
             prepare()
-    except (Refused, OSError, ValueError, LookupError) as error:
+    except (Refused, OSError, ValueError, LookupError, subprocess.TimeoutExpired) as error:
         sys.stderr.write(f"<3>geyser: {error}\n")
         return BAD_CONFIG
     return 0

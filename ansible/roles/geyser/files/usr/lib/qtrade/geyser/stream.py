@@ -40,6 +40,7 @@ class Server:
 
     host: str
     port: int
+    path: str
     token: str | None
     is_tls: bool
 
@@ -54,18 +55,26 @@ class Outcome:
 
 
 def read_server(config: dict[str, Any]) -> Server:
-    """Return the first listener of the plugin's config; a listener on all addresses is reached over loopback."""
+    """Return the first listener of the plugin's config: a socket by its path, all addresses over loopback."""
     grpc = config["grpc"]
     listener = grpc["listen"][0]
+    is_tls, token = bool(listener.get("tls")), grpc.get("x_token")
+    if listener["address"].startswith("unix://"):
+        return Server("localhost", 0, listener["address"].removeprefix("unix://"), token, is_tls)
     host, _, port = listener["address"].rpartition(":")
     host = host.strip("[]")
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return Server(reached, int(port), grpc.get("x_token"), bool(listener.get("tls")))
+    return Server(reached, int(port), "", token, is_tls)
 
 
 def open_connection(server: Server, timeout_s: float) -> socket.socket:
     """Connect, through TLS if the plugin serves it. The certificate is the host's own and names its public name: it is not checked."""
-    connection = socket.create_connection((server.host, server.port), timeout=timeout_s)
+    if server.path:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout_s)
+        connection.connect(server.path)
+    else:
+        connection = socket.create_connection((server.host, server.port), timeout=timeout_s)
     if not server.is_tls:
         return connection
     import ssl  # noqa: PLC0415 - slow to load, and most hosts serve loopback without it
@@ -178,6 +187,7 @@ def main() -> int:
         with open_connection(server, arguments.seconds) as connection:
             connection.sendall(make_call(server, "Subscribe", token, SUBSCRIBE))
             code, document = judge(watch(connection, arguments.seconds, wanted=3))
+            document["has_token"] = server.token is not None
     except (OSError, ValueError, LookupError) as error:
         code, document = 1, {"ok": False, "refused": False, "message": f"{type(error).__name__}: {error}"}
     print(json.dumps(document))  # noqa: T201 - the result

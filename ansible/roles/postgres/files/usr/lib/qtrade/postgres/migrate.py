@@ -18,6 +18,8 @@ SHARE = Path("/usr/share/qtrade/postgres")
 PSQL = ("/usr/bin/psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
 # Who migrates holds it; the number means nothing.
 LOCK = 7172616465
+# SQLSTATE lock_not_available. Partitions are made days ahead, and inserts queue behind who waits for a whole table: none is waited for.
+_LOCKED = "55P03"
 # A restore replays the WAL since its backup. The unit's own limit is above it.
 RECOVERY_LIMIT_S = 2 * 60 * 60
 # What would end the transaction that a migration runs in, or leave SQL for psql.
@@ -145,7 +147,19 @@ def _finish(migrations: list[Migration], settings: dict[str, int]) -> str:
 FROM schema_migrations WHERE number > {last} ORDER BY number;
 SELECT to_regclass('partition_rules') IS NOT NULL AS has_rules \\gset
 \\if :has_rules
-{keep}SELECT make_partitions();
+{keep}SET lock_timeout = '1s';
+\\set ON_ERROR_STOP off
+SELECT make_partitions();
+\\set is_error :ERROR
+\\set state :SQLSTATE
+\\set ON_ERROR_STOP on
+\\if :is_error
+SELECT :'state' <> '{_LOCKED}' AS is_fatal \\gset
+\\if :is_fatal
+DO $fatal$BEGIN RAISE EXCEPTION 'no partitions were made'; END$fatal$;
+\\endif
+\\warn partitions are left to qtrade-postgres-maintain.timer: somebody reads for long
+\\endif
 \\endif
 """  # noqa: S608 - a number
 

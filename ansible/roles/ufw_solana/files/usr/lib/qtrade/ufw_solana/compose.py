@@ -1,7 +1,8 @@
 """Compose the files that ufw reads into one ruleset per IP version, for one iptables-restore each at boot (run at bake).
 
 ufw's own ufw-init starts some thirty programs for the same rules, one after the other, and lets traffic through until it is done; one
-restore is one transaction. `ufw status` stays true, as it reads the same files and asks the kernel for the same chains.
+restore is one transaction per table. `ufw status` stays true, as it reads the same files and asks the kernel for the same chains. The table
+raw, which ufw has no place for, is added as it is.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def compose(prefix: str, policies: dict[str, str], files: dict[str, str]) -> str
     return "\n".join(["*filter", *head, *(f":{one} - [0:0]" for one in dict.fromkeys(chains)), *rules, "COMMIT", ""])
 
 
-def compose_all(etc: Path) -> dict[str, str]:
+def compose_all(etc: Path, raw: Path) -> dict[str, str]:
     """Return the composed rulesets by file name. Raises `ValueError` and `OSError`."""
     policies = read_policies((etc / "default/ufw").read_text())
     return {
@@ -86,6 +87,7 @@ def compose_all(etc: Path) -> dict[str, str]:
             policies,
             {f"{one}{suffix}.rules": (etc / f"ufw/{one}{suffix}.rules").read_text() for one in FILES},
         )
+        + raw.read_text()
         for version, suffix in VERSIONS.items()
     }
 
@@ -96,7 +98,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the rulesets are not up to date")
     arguments = parser.parse_args()
     try:
-        wanted = compose_all(ETC)
+        wanted = compose_all(ETC, TARGET / "raw.rules")
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     stale = {
