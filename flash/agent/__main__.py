@@ -52,7 +52,9 @@ def run_install() -> int:
         if job.kind in errands.ERRANDS:
             facts.update(errands.ERRANDS[job.kind](job, current, _now(job, current), reporter))
         else:
-            facts.update(install.install(install.check(job, current, _now(job, current), reporter), host, reporter))
+            facts.update(
+                install.install(install.check(job, current, _now(job, current), host, reporter), host, reporter)
+            )
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     reporter.report(facts, job.nonce)

@@ -1,47 +1,58 @@
 """Downloads blobs: resumes from verified bytes, refuses what is truncated or altered, and names a file only when it is whole."""
 
-import hashlib
 import http.client
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterable, List, Optional
+from typing import Callable, Iterable, List, Optional
 
 from . import durable, verity
+from .chunks import NONE, ChunkLists, Chunks
 from .errors import AgentError
 from .imagelist import Blob
-from .web import FAULTS, ask
+from .partial import Partial
+from .web import FAULTS, STALL_S, Busy, Pace, ask
 
-_CHUNK = 1024 * 1024
+_READ = 256 * 1024
+# Tries that bring nothing; one that brings this much does not count, however often the connection breaks.
 _TRIES = 6
+_PROGRESS = 64 * 1024
+# A second wrong chunk in one answer says that it is another blob, not a fault of the way.
+_WRONG_CHUNKS = 2
+# No other try will do better.
+_FINAL = ("redirect-refused", "disk-write-failed")
 
 
 @dataclass
 class Fetched:
-    """What was downloaded."""
+    """What was downloaded, and how often something had to be asked for again."""
 
     bytes_fetched: int = 0
+    retries: int = 0
     blobs_fetched: List[str] = field(default_factory=list)
 
 
 class Fetcher:
     """Gets blobs of one source into one folder, which becomes the system partition."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are for tests
         self,
         source: str,
         system: Path,
         *,
+        chunks: ChunkLists = NONE,
         progress: Optional[Callable[[Blob, int], None]] = None,
         sleep: Callable[[float], None] = time.sleep,
         tries: int = _TRIES,
+        stall_s: float = STALL_S,
     ) -> None:
         self._source = source
         self._system = system
+        self._chunks = chunks
         self._progress = progress or (lambda _blob, _done: None)
         self._sleep = sleep
         self._tries = tries
+        self._stall_s = stall_s
         self.fetched = Fetched()
 
     def missing(self, blobs: Iterable[Blob]) -> List[Blob]:
@@ -63,80 +74,123 @@ class Fetcher:
     def probe(self, blobs: Iterable[Blob]) -> None:
         """Ask the source for the size of each blob, before anything is destroyed. Raises `AgentError`."""
         for blob in blobs:
-            with ask(f"{self._source}/blobs/{blob.sha256}", headers={"Range": "bytes=0-0"}) as answer:
-                whole = answer.headers.get("Content-Range") or answer.headers.get("Content-Length") or "unknown"
-            total = whole.rpartition("/")[2]
-            if total != str(blob.size_bytes):
-                raise AgentError(
-                    "blob-size", f"{blob.role} {blob.sha256} has {total} bytes at the source, not {blob.size_bytes}"
-                )
+            with ask(
+                f"{self._source}/blobs/{blob.sha256}", headers={"Range": "bytes=0-0"}, timeout_s=self._stall_s
+            ) as answer:
+                _require_size(blob, answer)
 
     def _fetch(self, blob: Blob) -> None:
         final = self._system / blob.path
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f".{blob.sha256}.part")
-        error: Optional[AgentError] = None
-        for attempt in range(self._tries):
-            if attempt:
-                self._sleep(min(2**attempt, 30))
+        path = final.with_name(f".{blob.sha256}.part")
+        chunks = self._chunks.of(blob)
+        for failed in range(1, self._tries + 1):
+            self._download(blob, path, chunks)
             try:
-                self._continue(blob, partial)
-            except AgentError as problem:
-                error = problem
-                continue
-            partial.replace(final)
-            durable.sync_folder(final.parent)
-            self.fetched.blobs_fetched.append(blob.sha256)
-            return
-        if error is not None:
-            raise error
+                _require_whole(blob, path, is_listed=bool(chunks.digests))
+                break
+            except AgentError:
+                # With chunk lists, the fault is not one of the way: job and image list contradict each other.
+                if chunks.digests or failed == self._tries:
+                    raise
+                self.fetched.retries += 1
+        path.replace(final)
+        durable.sync_folder(final.parent)
+        self.fetched.blobs_fetched.append(blob.sha256)
 
-    def _continue(self, blob: Blob, partial: Path) -> None:
-        """Download what is missing of `partial`. The bytes that are there are hashed first: only their sum decides in the end."""
-        total = hashlib.sha256()
-        with partial.open("a+b") as file:
-            file.seek(0)
-            for chunk in iter(lambda: file.read(_CHUNK), b""):
-                total.update(chunk)
-            done = file.tell()
-            if done < blob.size_bytes:
-                done = self._download(blob, file, total, done)
-            file.flush()
-            os.fsync(file.fileno())
-        if done < blob.size_bytes:
-            raise AgentError(
-                "blob-truncated", f"{blob.role} {blob.sha256} ended after {done} of {blob.size_bytes} bytes"
-            )
-        if done > blob.size_bytes or total.hexdigest() != blob.sha256:
-            # Which byte is wrong is not known, so none is kept.
-            partial.unlink()
-            raise AgentError(
-                "blob-altered",
-                f"{blob.role} {blob.sha256} arrived as {total.hexdigest()} with {done} bytes",
-                "check the store and what lies between it and the host",
-            )
+    def _download(self, blob: Blob, path: Path, chunks: Chunks) -> None:
+        """Fill `path`. Raises `AgentError` when tries in a row brought nothing."""
+        failed = 0
+        with Partial(path, blob, chunks) as partial:
+            most = partial.done_bytes
+            while not partial.is_complete:
+                try:
+                    self._stream(blob, partial)
+                except AgentError as error:
+                    failed = 0 if partial.done_bytes - most >= _PROGRESS else failed + 1
+                    most = max(most, partial.done_bytes)
+                    self.fetched.retries += 1
+                    if failed >= self._tries or error.code in _FINAL:
+                        raise
+                    self._wait(error, failed)
 
-    def _download(self, blob: Blob, file: BinaryIO, total: "hashlib._Hash", done: int) -> int:
-        headers = {"Range": f"bytes={done}-"} if done else {}
+    def _wait(self, error: AgentError, failed: int) -> None:
+        if isinstance(error, Busy):
+            self._sleep(error.retry_after_s)
+        elif failed:
+            self._sleep(min(2.0**failed, 30))
+
+    def _stream(self, blob: Blob, partial: Partial) -> None:
+        """Ask for the first run of bytes that are missing and take them. Raises `AgentError` unless all came and were right."""
+        start, end = partial.wanted()
+        headers = {} if (start, end) == (0, blob.size_bytes) else {"Range": f"bytes={start}-{end - 1}"}
         try:
-            with ask(f"{self._source}/blobs/{blob.sha256}", headers=headers) as answer:
-                if done and answer.status != http.client.PARTIAL_CONTENT:
+            with ask(f"{self._source}/blobs/{blob.sha256}", headers=headers, timeout_s=self._stall_s) as answer:
+                _require_size(blob, answer)
+                if not answer.geturl().endswith(f"/blobs/{blob.sha256}"):
+                    raise AgentError(
+                        "source-failed",
+                        f"{blob.role} {blob.sha256} is answered by {answer.geturl().rpartition('/')[2]}",
+                        "let the source answer itself",
+                    )
+                if start and answer.status != http.client.PARTIAL_CONTENT:
                     # The whole blob comes; the next try begins with an empty file.
-                    file.truncate(0)
+                    partial.clear()
                     raise AgentError(
                         "source-failed", "the source does not serve ranges", "serve the blobs with HTTP ranges"
                     )
-                while done <= blob.size_bytes:
-                    chunk = answer.read(_CHUNK)
-                    if not chunk:
-                        break
-                    file.write(chunk)
-                    total.update(chunk)
-                    done += len(chunk)
-                    self.fetched.bytes_fetched += len(chunk)
-                    self._progress(blob, done)
+                wrong = self._take(blob, partial, answer, end)
         except FAULTS as error:
             raise AgentError(
                 "source-failed", f"{blob.role} {blob.sha256}: {error}", "check the store and the network"
             ) from error
-        return done
+        if wrong:
+            raise AgentError(
+                "blob-altered",
+                f"{blob.role} {blob.sha256} arrived altered in {wrong} of {partial.chunks.count} chunks",
+                "check the store and what lies between it and the host",
+            )
+        if partial.position < end:
+            raise AgentError(
+                "blob-truncated", f"{blob.role} {blob.sha256} ended after {partial.position} of {end} bytes"
+            )
+
+    def _take(self, blob: Blob, partial: Partial, answer: http.client.HTTPResponse, end: int) -> int:
+        """Read up to `end`; return how many chunks were wrong. What follows a wrong chunk is taken all the same."""
+        pace, wrong = Pace(window_s=self._stall_s), 0
+        while partial.position < end and wrong < _WRONG_CHUNKS:
+            data = answer.read1(min(_READ, end - partial.position))
+            if not data:
+                break
+            pace.note(len(data))
+            self.fetched.bytes_fetched += len(data)
+            wrong += partial.add(data)
+            self._progress(blob, partial.done_bytes)
+        if wrong >= _WRONG_CHUNKS:
+            partial.drop_begun()
+        return wrong
+
+
+def _require_whole(blob: Blob, path: Path, *, is_listed: bool) -> None:
+    """Read the blob back from the disk. Raises `AgentError`, and keeps nothing, when it is not the one of the image list."""
+    # The kernel reads every byte for the verity digest; after right chunks that is proof enough.
+    if is_listed and verity.protect(path, blob):
+        return
+    found = verity.hash_file(path)
+    if found != blob.sha256:
+        # Which byte is wrong is not known, so none is kept.
+        path.unlink()
+        raise AgentError(
+            "blob-altered",
+            f"{blob.role} {blob.sha256} arrived as {found}",
+            "check the store and what lies between it and the host",
+        )
+
+
+def _require_size(blob: Blob, answer: http.client.HTTPResponse) -> None:
+    whole = answer.headers.get("Content-Range") or answer.headers.get("Content-Length") or "unknown"
+    total = whole.rpartition("/")[2]
+    if total != str(blob.size_bytes):
+        raise AgentError(
+            "blob-size", f"{blob.role} {blob.sha256} has {total} bytes at the source, not {blob.size_bytes}"
+        )

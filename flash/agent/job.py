@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 
 from . import dsse
+from .chunks import NONE, ChunkLists, parse_chunks
 from .errors import AgentError
 from .imagelist import ImageList, check_cmdline, is_digest, parse_list
 
@@ -48,6 +49,7 @@ class Image:
     image_json: str
     contents: ImageList
     promotion: Optional[Mapping[str, Any]] = None
+    chunks: ChunkLists = NONE
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def _parse_image(value: Any) -> Image:
     signature = _bytes(value, "sig")
     promotion = _object(value, "promotion") if value.get("promotion") is not None else None
     image_json = _text(value, "image_json", default="")
-    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion)
+    chunks = parse_chunks(value.get("chunks"))
+    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion, chunks)
 
 
 def _parse_environment(fields: Dict[str, Any]) -> str:
