@@ -16,6 +16,8 @@ GPT_HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 _MD_MAGIC = b"\xfc\x4e\x2b\xa9"
 _ZFS_MAGIC = ((0x00BAB10C).to_bytes(8, "little"), (0x00BAB10C).to_bytes(8, "big"))
+_IMSM_MAGIC = b"Intel Raid ISM Cfg Sig. "
+_DDF_MAGIC = b"\xde\x11\xde\x11"
 _BCACHE_MAGIC = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
 
 
@@ -111,7 +113,7 @@ def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:  # noqa: P
     return None
 
 
-def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:
+def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:  # noqa: PLR0911 - one return per kind
     """Return what pool or array this disk or partition is part of, None for none.
 
     `md`, `lvm`, `zfs`, `bcache`, `luks`, and the firmware's arrays `imsm` (Intel) and `ddf`.
@@ -129,14 +131,14 @@ def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:
         return "md"
     if any(end > 0 and read_at(device, offset + end, 4) in (_MD_MAGIC, _MD_MAGIC[::-1]) for end in ends):
         return "md"
-    # The signatures stand in the last sector but one, and in the last.
-    tail = read_at(device, offset + max(size - 2 * SECTOR, 0), 2 * SECTOR)
-    if tail.startswith(b"Intel Raid ISM Cfg Sig. "):
-        return "imsm"
-    if tail[SECTOR : SECTOR + 4] == b"\xde\x11\xde\x11":
-        return "ddf"
     uberblocks = range(131072, len(head), 1024)
-    return "zfs" if any(head[index : index + 8] in _ZFS_MAGIC for index in uberblocks) else None
+    if any(head[index : index + 8] in _ZFS_MAGIC for index in uberblocks):
+        return "zfs"
+    # The signatures of the firmware's arrays stand in the last sector but one, and in the last.
+    tail = read_at(device, offset + max(size - 2 * SECTOR, 0), 2 * SECTOR)
+    if tail.startswith(_IMSM_MAGIC):
+        return "imsm"
+    return "ddf" if tail[SECTOR : SECTOR + 4] == _DDF_MAGIC else None
 
 
 def scan(disk: BinaryIO, size: int, sector: int = SECTOR) -> Tuple[Optional[Gpt], List[str], List[str]]:
