@@ -2,23 +2,25 @@
 
 import http.client
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, List, Optional
+from typing import Callable, Iterable, List, Optional, Set
 
 from . import durable, verity
-from .chunks import NONE, ChunkLists, Chunks
+from .chunks import NONE, ChunkLists
 from .errors import AgentError
 from .imagelist import Blob
 from .partial import Partial
+from .pump import Pump
 from .web import FAULTS, STALL_S, Busy, Pace, ask
 
 _READ = 256 * 1024
 # Tries that bring nothing; one that brings this much does not count, however often the connection breaks.
 _TRIES = 6
 _PROGRESS = 64 * 1024
-# A second wrong chunk in one answer says that it is another blob, not a fault of the way.
-_WRONG_CHUNKS = 2
+# How often what arrived wrong is fetched again: a source that gives other bytes each time is given up.
+_MENDS = 3
 # No other try will do better.
 _FINAL = ("redirect-refused", "disk-write-failed")
 
@@ -53,23 +55,39 @@ class Fetcher:
         self._sleep = sleep
         self._tries = tries
         self._stall_s = stall_s
+        self._proven: Set[str] = set()
         self.fetched = Fetched()
 
     def missing(self, blobs: Iterable[Blob]) -> List[Blob]:
-        """Return those that are not there or not intact, each once."""
+        """Return those that are not there or not intact, each once. Every byte is read, but only once in the life of this object."""
         unique = {blob.sha256: blob for blob in blobs}
-        return [blob for blob in unique.values() if not verity.is_intact(self._system / blob.path, blob)]
+        return [blob for blob in unique.values() if not self._is_intact(blob)]
+
+    def _is_intact(self, blob: Blob) -> bool:
+        path = self._system / blob.path
+        if blob.sha256 in self._proven:
+            return path.exists() and path.stat().st_size == blob.size_bytes
+        is_intact = verity.is_intact(path, blob)
+        if is_intact:
+            self._proven.add(blob.sha256)
+        return is_intact
 
     def fetch_all(self, blobs: Iterable[Blob]) -> None:
         """Make every blob be there, whole and, where the filesystem can, under verity. Raises `AgentError`."""
         unique = {blob.sha256: blob for blob in blobs}
         missing = {blob.sha256 for blob in self.missing(unique.values())}
-        for blob in unique.values():
-            if blob.sha256 in missing:
-                self._fetch(blob)
-            else:
-                self._progress(blob, blob.size_bytes)
-            verity.protect(self._system / blob.path, blob)
+        # While one blob is read back, the next one travels.
+        with ThreadPoolExecutor(1) as checker:
+            checks = []
+            for blob in unique.values():
+                if blob.sha256 in missing:
+                    self._download(blob)
+                    checks.append((blob, checker.submit(self._settle, blob)))
+                else:
+                    self._progress(blob, blob.size_bytes)
+                    verity.protect(self._system / blob.path, blob)
+            for blob, check in checks:
+                self._await_check(blob, check)
 
     def probe(self, blobs: Iterable[Blob]) -> None:
         """Ask the source for the size of each blob, before anything is destroyed. Raises `AgentError`."""
@@ -79,27 +97,44 @@ class Fetcher:
             ) as answer:
                 _require_size(blob, answer)
 
-    def _fetch(self, blob: Blob) -> None:
-        final = self._system / blob.path
-        final.parent.mkdir(parents=True, exist_ok=True)
-        path = final.with_name(f".{blob.sha256}.part")
-        chunks = self._chunks.of(blob)
-        for failed in range(1, self._tries + 1):
-            self._download(blob, path, chunks)
+    def _await_check(self, blob: Blob, check: "Future[None]") -> None:
+        """Wait until a blob is found right; what is wrong of it is fetched again. Raises `AgentError`."""
+        try:
+            check.result()
+        except AgentError as error:
+            if error.code != "blob-altered":
+                raise
+        else:
+            return
+        for attempt in range(1, _MENDS + 1):
+            self.fetched.retries += 1
+            self._download(blob)
             try:
-                _require_whole(blob, path, is_listed=bool(chunks.digests))
-                break
-            except AgentError:
-                # With chunk lists, the fault is not one of the way: job and image list contradict each other.
-                if chunks.digests or failed == self._tries:
-                    raise
-                self.fetched.retries += 1
+                self._settle(blob)
+            except AgentError as error:
+                if error.code == "blob-altered" and attempt < _MENDS:
+                    continue
+                self._partial_path(blob).unlink(missing_ok=True)
+                raise
+            return
+
+    def _settle(self, blob: Blob) -> None:
+        """Read a blob back, put it under verity, and give it its name. Raises `AgentError`."""
+        path, final = self._partial_path(blob), self._system / blob.path
+        _require_whole(blob, path)
+        verity.protect(path, blob)
         path.replace(final)
         durable.sync_folder(final.parent)
+        self._proven.add(blob.sha256)
         self.fetched.blobs_fetched.append(blob.sha256)
 
-    def _download(self, blob: Blob, path: Path, chunks: Chunks) -> None:
-        """Fill `path`. Raises `AgentError` when tries in a row brought nothing."""
+    def _partial_path(self, blob: Blob) -> Path:
+        return (self._system / blob.path).with_name(f".{blob.sha256}.part")
+
+    def _download(self, blob: Blob) -> None:
+        """Fill the blob's partial file. Raises `AgentError` when tries in a row brought nothing."""
+        path, chunks = self._partial_path(blob), self._chunks.of(blob)
+        path.parent.mkdir(parents=True, exist_ok=True)
         failed = 0
         with Partial(path, blob, chunks) as partial:
             most = partial.done_bytes
@@ -121,7 +156,7 @@ class Fetcher:
             self._sleep(min(2.0**failed, 30))
 
     def _stream(self, blob: Blob, partial: Partial) -> None:
-        """Ask for the first run of bytes that are missing and take them. Raises `AgentError` unless all came and were right."""
+        """Ask for the first run of bytes that are missing and take them. Raises `AgentError` unless all came."""
         start, end = partial.wanted()
         headers = {} if (start, end) == (0, blob.size_bytes) else {"Range": f"bytes={start}-{end - 1}"}
         try:
@@ -139,47 +174,36 @@ class Fetcher:
                     raise AgentError(
                         "source-failed", "the source does not serve ranges", "serve the blobs with HTTP ranges"
                     )
-                wrong = self._take(blob, partial, answer, end)
+                self._take(blob, partial, answer, end)
         except FAULTS as error:
             raise AgentError(
                 "source-failed", f"{blob.role} {blob.sha256}: {error}", "check the store and the network"
             ) from error
-        if wrong:
-            raise AgentError(
-                "blob-altered",
-                f"{blob.role} {blob.sha256} arrived altered in {wrong} of {partial.chunks.count} chunks",
-                "check the store and what lies between it and the host",
-            )
         if partial.position < end:
             raise AgentError(
                 "blob-truncated", f"{blob.role} {blob.sha256} ended after {partial.position} of {end} bytes"
             )
 
-    def _take(self, blob: Blob, partial: Partial, answer: http.client.HTTPResponse, end: int) -> int:
-        """Read up to `end`; return how many chunks were wrong. What follows a wrong chunk is taken all the same."""
-        pace, wrong = Pace(window_s=self._stall_s), 0
-        while partial.position < end and wrong < _WRONG_CHUNKS:
-            data = answer.read1(min(_READ, end - partial.position))
-            if not data:
-                break
-            pace.note(len(data))
-            self.fetched.bytes_fetched += len(data)
-            wrong += partial.add(data)
-            self._progress(blob, partial.done_bytes)
-        if wrong >= _WRONG_CHUNKS:
-            partial.drop_begun()
-        return wrong
+    def _take(self, blob: Blob, partial: Partial, answer: http.client.HTTPResponse, end: int) -> None:
+        """Read up to `end`, or to the answer's end."""
+        pace, left = Pace(window_s=self._stall_s), end - partial.position
+        with Pump(partial) as pump:
+            while left and not pump.has_failed:
+                data = answer.read1(min(_READ, left))
+                if not data:
+                    break
+                pace.note(len(data))
+                self.fetched.bytes_fetched += len(data)
+                left -= len(data)
+                pump.put(data)
+                self._progress(blob, partial.done_bytes)
+        self._progress(blob, partial.done_bytes)
 
 
-def _require_whole(blob: Blob, path: Path, *, is_listed: bool) -> None:
-    """Read the blob back from the disk. Raises `AgentError`, and keeps nothing, when it is not the one of the image list."""
-    # The kernel reads every byte for the verity digest; after right chunks that is proof enough.
-    if is_listed and verity.protect(path, blob):
-        return
+def _require_whole(blob: Blob, path: Path) -> None:
+    """Read the blob back from the disk. Raises `AgentError` when it is not the one of the image list."""
     found = verity.hash_file(path)
     if found != blob.sha256:
-        # Which byte is wrong is not known, so none is kept.
-        path.unlink()
         raise AgentError(
             "blob-altered",
             f"{blob.role} {blob.sha256} arrived as {found}",

@@ -1,4 +1,8 @@
-"""A blob on its way: a file without its name yet, filled chunk by chunk; only chunks that are right count as there."""
+"""A blob on its way: a file without its name yet, filled by runs of chunks.
+
+What comes is not checked as it comes: the whole is, when it is read back from the disk, and only where that is wrong, and at the
+start of the next run, chunk by chunk, so that what is right is kept. Each byte is so hashed once.
+"""
 
 import contextlib
 import hashlib
@@ -7,17 +11,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import List, Optional, Tuple, Type
 
+from . import durable
 from .chunks import Chunks
 from .errors import AgentError
 from .imagelist import Blob
 
 _READ = 1024 * 1024
+# The disk begins to write while more comes, so that the flush in the end finds little.
+_FLUSH = 8 * 1024 * 1024
 
 
 class Partial:
-    """The file `path`; a context manager, that flushes it in the end. What an earlier run left there is checked first.
+    """The file `path`; a context manager, that flushes it in the end. What is there in the beginning is checked, chunk by chunk.
 
-    Without digests, chunks count as they come, and in their order: then only the sum of the whole blob decides.
+    Without digests it counts as it is, as long as it is not whole: then only the sum of the whole blob decides.
     """
 
     def __init__(self, path: Path, blob: Blob, chunks: Chunks) -> None:
@@ -26,6 +33,7 @@ class Partial:
         self.chunks = chunks
         self._left: List[int] = list(range(chunks.count))
         self._device = -1
+        self._flushed = 0
         self._begin(0)
 
     def __enter__(self) -> "Partial":  # noqa: PYI034 - Python 3.9 has no Self
@@ -76,23 +84,18 @@ class Partial:
         start, size = self.chunks.span(last)
         return self.position, start + size
 
-    def add(self, data: bytes) -> int:
-        """Take bytes that follow the last ones; return how many chunks they completed that are wrong. Raises `AgentError`."""
-        wrong = 0
+    def add(self, data: bytes) -> None:
+        """Take bytes that follow the last ones. Raises `AgentError`."""
         rest = memoryview(data)
+        self._write(rest, self.position)
         while rest:
-            start, size = self.chunks.span(self._number)
-            piece, rest = rest[: size - self._have], rest[size - self._have :]
-            self._write(piece, start + self._have)
-            self._total.update(piece)
-            self._have += len(piece)
+            _, size = self.chunks.span(self._number)
+            took = min(len(rest), size - self._have)
+            rest = rest[took:]
+            self._have += took
             if self._have == size:
-                wrong += not self._close_chunk()
-        return wrong
-
-    def drop_begun(self) -> None:
-        """Forget the chunk under way, whose first bytes are of no good source."""
-        self._begin(self._number)
+                self._left.remove(self._number)
+                self._begin(self._number + 1)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -103,39 +106,40 @@ class Partial:
     def _begin(self, number: int) -> None:
         self._number = number
         self._have = 0
-        self._total = hashlib.sha256()
-
-    def _close_chunk(self) -> bool:
-        digests = self.chunks.digests
-        is_right = not digests or self._total.digest() == digests[self._number]
-        if is_right:
-            self._left.remove(self._number)
-        self._begin(self._number + 1)
-        return is_right
 
     def _load(self) -> None:
-        """Take what an earlier run left, up to the end of the file."""
+        """Take the chunks that are there and right, and the begin of the one at the end of the file."""
         there = min(os.fstat(self._device).st_size, self.chunks.blob_bytes)
+        if not self.chunks.digests and there == self.chunks.blob_bytes:
+            there = 0
         os.ftruncate(self._device, there)
-        while self.position < there:
-            start, size = self.chunks.span(self._number)
-            end = min(start + size, there)
-            try:
-                piece = os.pread(self._device, min(_READ, end - self.position), self.position)
-            except OSError:
-                # It is fetched again, to another place of the disk.
-                self.clear()
+        for number in range(self.chunks.count):
+            start, size = self.chunks.span(number)
+            if start + size > there:
+                self._number, self._have = number, max(there - start, 0)
                 return
-            self._total.update(piece)
-            self._have += len(piece)
-            if self._have == size:
-                self._close_chunk()
+            if self._is_right(number):
+                self._left.remove(number)
+        self._begin(self.chunks.count)
+
+    def _is_right(self, number: int) -> bool:
+        if not self.chunks.digests:
+            return True
+        start, size = self.chunks.span(number)
+        try:
+            return hashlib.sha256(os.pread(self._device, size, start)).digest() == self.chunks.digests[number]
+        except OSError:
+            # It is fetched again, to another place of the disk.
+            return False
 
     def _write(self, data: memoryview, offset: int) -> None:
         try:
             while data:
                 written = os.pwrite(self._device, data, offset)
                 data, offset = data[written:], offset + written
+            if offset // _FLUSH > self._flushed:
+                self._flushed = offset // _FLUSH
+                durable.begin_flush(self._device)
         except OSError as error:
             raise self._failed(error) from error
 

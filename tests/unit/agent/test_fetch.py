@@ -134,7 +134,7 @@ def test_truncated_blob_is_never_named(fetcher, store, blob, tmp_path):
 
 
 def test_altered_blob_is_refused_and_not_kept(fetcher, store, blob, tmp_path):
-    store.faults = ["flip", "flip", "flip"]
+    store.faults = ["flip"] * 4
     with pytest.raises(AgentError) as caught:
         fetcher.fetch_all([blob])
     assert caught.value.code == "blob-altered"
