@@ -29,6 +29,22 @@ _SERVER = (sys.executable, "-m", "tests.bench.flash_cases")
 _WORKER = (sys.executable, "-m", "tests.bench.flash_fetch")
 _SMALL = 8 << 20
 _LIMITS = ("link", "decode", "disk")
+_TEXT = """# The data path of a flash
+
+Written by `make bench-flash`. {count} blobs of a baked lab image, {mb:.0f} MB ({packed_mb:.0f} MB after `zstd -3`), from the controller's
+server over the loopback into an ext4 in a file; medians of {runs} runs in turns on {cores} cores, Linux {kernel}, which {verity}.
+CPU seconds are those of the writing side. The last but one column compares with the slowest of link, decode and disk: 1 is as fast.
+
+| | seconds | MB/s | CPU s | of the slowest | checks |
+|---|---|---|---|---|---|
+{rows}
+
+The pipe and the plain writer check nothing: cut off in the middle, both leave a disk that looks done. The agent's last pass, over every
+byte as the disk gives it back, is part of its time; the plain writer is what it costs to do without.
+
+In place, with one blob of {small_mb:.1f} MB changed: {whole:.2f} s, beside {alone:.2f} s for its transfer. The start of Python and the
+check of the {there_mb:.0f} MB that are there are in it; with fs-verity, the kernel vouches for those and nothing is read.
+"""
 
 
 @dataclass
@@ -95,14 +111,14 @@ def _measure(store: Path, scratch: Path, runs: int, most: int) -> str:
     subprocess.run(["zstd", "-q", "-3", "-T0", str(raw), "-o", str(packed / name)], check=True)
     with _mounted(scratch, total * 2 + (256 << 20)) as target, _served(packed) as url:
         every = " ".join(f"{url}/blobs/{blob.sha256}" for blob in blobs)
-        worker = shlex.join(_WORKER)
+        worker, dd = shlex.join(_WORKER), f"dd of={target}/raw bs=1M conv=fsync status=none"
         cases = [
             Case("link", f"curl -sS {every} >/dev/null", "the server and the loopback alone"),
             Case("decode", f"zstd -dcq {packed / name} >/dev/null", "`zstd -d` alone"),
             Case("disk", f"dd if={raw} of={target}/raw bs=4M conv=fsync status=none", "`dd` from memory, flushed"),
-            Case("zstd | dd", f"set -o pipefail; curl -sS {url}/blobs/{name} | zstd -dcq | dd of={target}/raw bs=1M conv=fsync status=none", "nothing"),
+            Case("zstd | dd", f"set -o pipefail; curl -sS {url}/blobs/{name} | zstd -dcq | {dd}", "nothing"),
             Case("plain Python", f"{worker} plain {url} {target} {plan}", "nothing"),
-            Case("agent", f"{worker} agent {url} {target} {plan}", "each chunk, then every byte read back from the disk"),
+            Case("agent", f"{worker} agent {url} {target} {plan}", "every byte, read back from the disk"),
         ]  # fmt: skip
         for _ in range(runs):
             for case in cases:
@@ -189,7 +205,7 @@ def _has_verity(target: Path) -> bool:
         path.unlink()
 
 
-def _render(  # noqa: PLR0913 - a table of many facts
+def _render(
     cases: list[Case], total: int, packed: int, count: int, in_place: list[tuple[float, float]], small: Blob,
     *, has_verity: bool, runs: int,
 ) -> str:  # fmt: skip
@@ -202,31 +218,12 @@ def _render(  # noqa: PLR0913 - a table of many facts
             f"| {case.name.replace('|', '&#124;')} | {wall:.2f} | {total / 1e6 / wall:.0f} | {cpu:.2f} | {share} | {case.checks} |"
         )
     whole, alone = (statistics.median(values) for values in zip(*in_place, strict=True))
-    verity = (
-        "has fs-verity"
-        if has_verity
-        else "has no fs-verity, so that SHA-256 takes its place, and what is there is read in full"
-    )
-    return "\n".join(
-        [
-            "# The data path of a flash",
-            "",
-            "Written by `make bench-flash`. "
-            f"{count} blobs of a baked lab image, {total / 1e6:.0f} MB ({packed / 1e6:.0f} MB after `zstd -3`), from the controller's server over the loopback",
-            f"into an ext4 in a file; medians of {runs} runs in turns on {os.cpu_count()} cores, Linux {platform.release()}, which {verity}.",
-            "CPU seconds are those of the writing side. The last but one column compares with the slowest of link, decode and disk: 1 is as fast as that.",
-            "",
-            "| | seconds | MB/s | CPU s | of the slowest | checks |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-            "The pipe and the plain writer check nothing: cut off in the middle, both leave a disk that looks done. The agent's last pass over every byte is part of its time.",
-            "",
-            f"In place, one blob of {small.size_bytes / 1e6:.1f} MB changed: {whole:.2f} s, beside {alone:.2f} s for its transfer; the start of Python and the check of the "
-            f"{(total - small.size_bytes) / 1e6:.0f} MB that are there are in it.",
-            "",
-        ]
-    )
+    verity = "has fs-verity" if has_verity else "has no fs-verity, so that what is there already is read in full"
+    there = (total - small.size_bytes) / 1e6
+    return _TEXT.format(
+        count=count, mb=total / 1e6, packed_mb=packed / 1e6, runs=runs, cores=os.cpu_count(), kernel=platform.release(),
+        verity=verity, rows="\n".join(rows), small_mb=small.size_bytes / 1e6, whole=whole, alone=alone, there_mb=there,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,6 +5,18 @@ from pathlib import Path
 
 from flash.journal import Journal
 
+_TEXT = """
+## A lab host from power-on to healthy
+
+One flash through the door {door}, from its journal: {total:.0f} s in all, of them {fetch} s for the blobs. It is a virtual machine without
+KVM, so boots are slow and the firmware is quick; a real board takes minutes for its self-test.
+
+| state | begins after, s | takes, s | share |
+|---|---|---|---|
+{rows}
+
+![states over time](bench-flash.svg)
+"""
 _LABEL, _WIDTH, _ROW = 130, 620, 22
 
 
@@ -25,21 +37,8 @@ def timeline(path: Path) -> tuple[str, str]:
     total = spans[-1][1] + spans[-1][2]
     fetch = journal.evidence("transfer") or {}
     rows = [f"| {state} | {start:.1f} | {seconds:.1f} | {seconds / total:.0%} |" for state, start, seconds in spans]
-    text = "\n".join(
-        [
-            "",
-            "## A lab host from power-on to healthy",
-            "",
-            f"One flash through the door {journal.evidence('door')}, from its journal: {total:.0f} s in all, of them {fetch.get('fetch_seconds', '?')} s for the blobs. "
-            "A virtual machine without KVM, so boots are slow and firmware is quick; a real board takes minutes for its self-test.",
-            "",
-            "| state | begins after, s | takes, s | share |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "![states over time](bench-flash.svg)",
-            "",
-        ]
+    text = _TEXT.format(
+        door=journal.evidence("door"), total=total, fetch=fetch.get("fetch_seconds", "?"), rows="\n".join(rows)
     )
     return text, draw(spans, total)
 
@@ -54,6 +53,7 @@ def draw(spans: list[tuple[str, float, float]], total: float) -> str:
         parts.append(f'<text x="4" y="{y + 13}">{escape(state)}</text>')
         parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 6}" fill="#1f6f50"/>')
         parts.append(f'<text x="{x + width + 4:.1f}" y="{y + 13}">{seconds:.1f} s</text>')
-    frame = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LABEL + _WIDTH + 90}" height="{height}" font-family="sans-serif" font-size="11">'
-    paper = f'<rect width="{_LABEL + _WIDTH + 90}" height="{height}" fill="#ffffff"/>'
+    size = f'width="{_LABEL + _WIDTH + 90}" height="{height}"'
+    frame = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
+    paper = f'<rect {size} fill="#ffffff"/>'
     return "\n".join([frame, paper, *parts, "</svg>", ""])
