@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
@@ -118,7 +117,7 @@ def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
 
 def parse_job(payload: bytes) -> Job:
     """Parse and validate a job. Raises `AgentError` naming the field, what was found and what is allowed."""
-    fields = _load_object(payload)
+    fields = dsse.load_object(payload)
     if fields.get("schema_version") != 1:
         raise _invalid("schema_version", fields.get("schema_version"), "1")
     kind = _text(fields, "kind")
@@ -230,16 +229,6 @@ def _parse_layout(fields: Dict[str, Any]) -> Layout:
 
 def _parse_secret(fields: Dict[str, Any]) -> Secret:
     return Secret(_matching(fields, "name", _SECRET, "lower-case letters, digits and _"), _bytes(fields, "value"))
-
-
-def _load_object(payload: bytes) -> Dict[str, Any]:
-    try:
-        value = json.loads(payload)
-    except ValueError as error:
-        raise AgentError("job-invalid", f"the payload is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise AgentError("job-invalid", "the payload is not a JSON object")
-    return value
 
 
 def _invalid(name: str, found: Any, allowed: str) -> AgentError:
