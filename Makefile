@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -84,3 +84,11 @@ bench-bake: standins tools ## bakes by qtrade, Packer + Ansible, mkosi, diskimag
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(BENCH_PACKAGES)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(RUN) $(BIN)/python -m tests.bench $(ARGS)
+
+bench-flash: standins tools ## the data path of a flash beside zstd | dd and a plain writer, and where a flash of a lab host spends its time; 5 minutes
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zstd curl
+	$(RUN) $(BIN)/qtrade bake --version 0.0.0-bench
+	@set -e; trap '$(RUN) $(BIN)/qtrade lab down --name bench-1' EXIT; \
+	$(RUN) $(BIN)/qtrade lab up --name bench-1 --owner-pid $$$$; \
+	$(RUN) $(BIN)/qtrade flash --host bench-1 --version 0.0.0-bench --yes
+	$(RUN) $(BIN)/python -m tests.bench.flash $(ARGS)

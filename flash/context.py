@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
+from flash.chunks import chunk_lists
 from flash.config import Bundle
 from flash.drivers import PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
@@ -70,7 +71,12 @@ class FlashContext:
     @property
     def jobs(self) -> JobBuilder:
         """Return the maker of jobs for this host."""
-        return JobBuilder(self.host, ensure_keyring(self.settings), token=self.token)
+        return JobBuilder(
+            self.host,
+            ensure_keyring(self.settings),
+            token=self.token,
+            chunks=chunk_lists(self.settings, self.store),
+        )
 
     @property
     def link(self) -> AgentLink:

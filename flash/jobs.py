@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flash.chunks import ChunkLists
 from flash.trust import VerifiedImage
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest import Host
@@ -29,13 +30,14 @@ class SignedJob:
 class JobBuilder:
     """Makes jobs for one host. Each carries the trust set, so that the host takes a newer one with whatever comes next.
 
-    `token` is that of the lease; jobs without one (0) are taken whoever holds the host.
+    `token` is that of the lease; jobs without one (0) are taken whoever holds the host. `chunks` gives the chunk lists of an image.
     """
 
-    def __init__(self, host: Host, keyring: Keyring, *, token: int = 0) -> None:
+    def __init__(self, host: Host, keyring: Keyring, *, token: int = 0, chunks: ChunkLists | None = None) -> None:
         self._host = host
         self._keyring = keyring
         self._lease = {"lease": token} if token else {}
+        self._chunks = chunks
         self.key: SigningKey = keyring.signer("job")
 
     @property
@@ -56,7 +58,7 @@ class JobBuilder:
         host = self._host
         return self._sign(
             "install",
-            image=_image(image),
+            image=self._image(image),
             source=source,
             report=report,
             os_disk=_disk(host.os_disk),
@@ -88,10 +90,11 @@ class JobBuilder:
         """Return the job that adds `image` to a running host, not yet booted."""
         return self._sign(
             "stage",
-            image=_image(image),
+            image=self._image(image),
             source=source,
             os_disk=_disk(self._host.os_disk),
             protected=[_disk(disk) for disk in self._host.protected_disks],
+            data=[_disk(disk) for disk in self._host.data_disks],
             cmdline=self._host.cmdline,
             environment=self._host.environment,
             allow_older=allow_older,
@@ -133,6 +136,17 @@ class JobBuilder:
         """Return a job of kind `reboot`, `drain` or `undrain`."""
         return self._sign(kind)
 
+    def _image(self, image: VerifiedImage) -> dict[str, Any]:
+        fields = {
+            "id": image.image.id,
+            "version": image.image.version,
+            "list": image.list_text,
+            "sig": base64.b64encode(image.list_sig).decode(),
+            "image_json": image.image_text,
+        }
+        more = {"promotion": image.promotion} if image.promotion is not None else {}
+        return {**fields, **more, **({"chunks": self._chunks(image.image)} if self._chunks else {})}
+
     def _sign(self, kind: str, **fields: Any) -> SignedJob:
         nonce = secrets.token_hex(32)
         payload = {
@@ -170,17 +184,6 @@ def failure(host: str, error: dict[str, str]) -> HostError:
         details=f"code: {error.get('code', 'unknown')}",
         resolution=error.get("remedy") or "look at the host's console",
     )
-
-
-def _image(image: VerifiedImage) -> dict[str, Any]:
-    fields = {
-        "id": image.image.id,
-        "version": image.image.version,
-        "list": image.list_text,
-        "sig": base64.b64encode(image.list_sig).decode(),
-        "image_json": image.image_text,
-    }
-    return {**fields, "promotion": image.promotion} if image.promotion is not None else fields
 
 
 def _disk(disk: DiskIdentity) -> dict[str, Any]:

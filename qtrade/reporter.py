@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
 Advance = Callable[[int], None]
+_PLAIN_EVERY_S = 10.0
 
 
 class Reporter(Protocol):
@@ -96,13 +97,35 @@ class ConsoleReporter:
 
     @contextmanager
     def transfer(self, name: str, total_bytes: int) -> Iterator[Advance]:
-        """Show a bar with rate and ETA on a terminal, the start only in a pipe."""
+        """Show a bar with rate and ETA on a terminal, a line now and then in a pipe."""
         if self._live:
             with self._live.transfer(name, total_bytes) as advance:
                 yield advance
         else:
             self.say(f"… {name}: {total_bytes / 1e6:.1f} MB")
-            yield lambda _: None
+            yield _PlainProgress(name, total_bytes, self.say).advance
+
+
+class _PlainProgress:
+    """Lines for a transfer that takes long, where nothing can be redrawn."""
+
+    def __init__(self, name: str, total_bytes: int, say: Callable[[str], None]) -> None:
+        self._name = name
+        self._total = total_bytes
+        self._say = say
+        self._start = self._told = time.monotonic()
+
+    def advance(self, done_bytes: int) -> None:
+        """Say how far it is, at what rate, and how long it will take, if the last line is a while ago."""
+        now = time.monotonic()
+        if now - self._told < _PLAIN_EVERY_S or not done_bytes:
+            return
+        self._told = now
+        rate = done_bytes / (now - self._start)
+        left = max(self._total - done_bytes, 0) / rate
+        self._say(
+            f"… {self._name}: {done_bytes / 1e6:.1f} of {self._total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left"
+        )
 
 
 class _LiveSteps:

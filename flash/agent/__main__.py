@@ -1,5 +1,6 @@
 """The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status` and `boot-ok` (on a running host)."""
 
+import contextlib
 import json
 import os
 import sys
@@ -53,7 +54,9 @@ def run_install() -> int:
         if job.kind in errands.ERRANDS:
             facts.update(errands.ERRANDS[job.kind](job, current, _now(job, current), reporter))
         else:
-            facts.update(install.install(install.check(job, current, _now(job, current), reporter), host, reporter))
+            facts.update(
+                install.install(install.check(job, current, _now(job, current), host, reporter), host, reporter)
+            )
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     reporter.report(facts, job.nonce)
@@ -110,8 +113,10 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
         facts.update(ACTIONS[job.kind](Task(job, host, reporter, current, environment, _now(job, current))))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
-    journal.note("done" if facts["ok"] else "failed", job)
-    journal.keep_report(sign_report({"event": "report", **facts}, job.nonce))
+    # What is done is done, and the controller is to hear of it, whether it can be noted or not.
+    with contextlib.suppress(OSError, AgentError):
+        journal.note("done" if facts["ok"] else "failed", job)
+        journal.keep_report(sign_report({"event": "report", **facts}, job.nonce))
     reporter.report(facts, job.nonce)
     if facts["ok"]:
         _reboot_if_asked(job)

@@ -6,7 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import admission, adopt, boot, config, credentials, disks, durable, images, kexec, layers, mounts, protect, units
+from . import (
+    admission,
+    adopt,
+    boot,
+    config,
+    credentials,
+    disks,
+    durable,
+    hardware,
+    images,
+    kexec,
+    layers,
+    mounts,
+    protect,
+    units,
+)
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
@@ -47,12 +62,13 @@ def stage(task: Task) -> Dict[str, Any]:
             f"the system is on {disk.describe()}, the job names {job.os_disk.describe()}",
             "correct os_disk",
         )
-    before = _identities(job, disk)
+    hardware.require_bootable(host)
+    before = _identities(job, host, disk)
     with host.esp() as esp:
         state = boot.read_state(esp)
     _require_newer(task, sequence, state.default)
     keep = {host.image_id, state.default, state.previous, image.image_id} - {""}
-    fetcher = Fetcher(job.source, host.system, progress=tell_fetch(reporter))
+    fetcher = Fetcher(job.source, host.system, chunks=image.chunks, progress=tell_fetch(reporter, image.contents.blobs))
     reporter.progress("probe")
     fetcher.probe(fetcher.missing(image.contents.blobs))
     with mounts.writable(host.system) as system:
@@ -74,7 +90,8 @@ def stage(task: Task) -> Dict[str, Any]:
         "collected": gone,
         "bytes_fetched": fetched.bytes_fetched,
         "blobs_fetched": fetched.blobs_fetched,
-        "protected": protect.compare(before, _identities(job, disk)),
+        "retries": fetched.retries,
+        "protected": protect.compare(before, _identities(job, host, disk)),
     }
 
 
@@ -213,9 +230,11 @@ def _require_image(job: Job) -> Image:
     return job.image
 
 
-def _identities(job: Job, os_disk: disks.Disk) -> Dict[str, str]:
-    guarded = disks.bind_guarded(disks.discover(), job.protected, os_disk, "protected")
-    return {disk.serial or disk.name: protect.identity(disk) for disk in guarded}
+def _identities(job: Job, host: Host, os_disk: disks.Disk) -> Dict[str, str]:
+    everything = disks.discover(host.sys, host.dev)
+    guarded = disks.bind_guarded(everything, job.protected, os_disk, "protected")
+    guarded += disks.bind_guarded(everything, job.data, os_disk, "data")
+    return {name: protect.identity(disk) for name, disk in protect.by_name(guarded).items()}
 
 
 def _require_space(system: Path, needed: int) -> None:

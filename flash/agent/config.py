@@ -21,6 +21,8 @@ PAYLOAD_TYPE = "application/vnd.qtrade.bundle+json"
 _GENERATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 _KEPT = 5
+_OWN = (".bundle.json", ".image", ".sums")
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
     fresh = config / f".new-{bundle.generation}"
     if fresh.exists():
         shutil.rmtree(fresh)
+    _require_space(config, bundle)
     fresh.mkdir(parents=True, mode=0o755)
     for one in bundle.files:
         path = fresh / one.path
@@ -100,9 +103,30 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
         os.chown(path, names.user(one.owner), names.group(one.group))
         path.chmod(one.mode)
     durable.write_file(fresh / ".bundle.json", canonical(bundle.envelope), 0o600)
+    # By these the initramfs tells a whole generation, and one of the same image to fall back on.
+    durable.write_file(fresh / ".image", f"{bundle.image_id}\n".encode(), 0o600)
+    names_of = sorted(str(path.relative_to(fresh)) for path in fresh.rglob("*") if path.is_file())
+    sums = "".join(f"{digest((fresh / name).read_bytes())}  {name}\n" for name in names_of)
+    durable.write_file(fresh / ".sums", sums.encode(), 0o600)
     os.sync()
     fresh.rename(final)
     durable.sync_folder(config)
+
+
+def _require_space(config: Path, bundle: Bundle) -> None:
+    """Raise `AgentError`, with figures, when the state partition cannot take the generation."""
+    sizes = [len(one.content) for one in bundle.files] + [len(canonical(bundle.envelope)), _BLOCK, _BLOCK]
+    # Every file takes whole blocks, and a folder and a journal's line may come with it.
+    needed = sum(-(-size // _BLOCK) * _BLOCK + _BLOCK for size in sizes) + 4 * _BLOCK
+    status = os.statvfs(config)
+    free = status.f_bfree * status.f_frsize
+    if needed > free:
+        raise AgentError(
+            "state-full",
+            f"{needed} bytes of config are to be written, {free} are free on qtrade-state; generation "
+            f"{current_generation(config) or 'none'} stays current",
+            "make room below /var on the host (journalctl --vacuum-size=100M, /var/crash), then push again",
+        )
 
 
 def make_room(config: Path, bundle: Bundle) -> None:
@@ -196,7 +220,7 @@ def prune(config: Path) -> None:
 def _snapshot(folder: Path) -> Dict[str, Tuple[int, int, int, bytes]]:
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != ".bundle.json":
+        if path.is_file() and str(path.relative_to(folder)) not in _OWN:
             status = path.stat()
             found[str(path.relative_to(folder))] = (status.st_mode, status.st_uid, status.st_gid, path.read_bytes())
     return found

@@ -12,6 +12,7 @@ from .errors import AgentError
 from .job import IDENTIFIERS, DiskId
 
 LABELS = ("bios_boot", "qtrade-esp", "qtrade-system", "qtrade-state")
+ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 _IGNORED = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd")
 
 
@@ -120,9 +121,7 @@ def require_usable(disk: Disk, disks: Iterable[Disk], mounts: Dict[str, str]) ->
         raise AgentError("disk-busy", f"{disk.describe()} is in use: {using}", "unmount it or stop the array first")
     if disk.members:
         raise AgentError(
-            "disk-member",
-            f"{disk.describe()} is part of: {', '.join(disk.members)}",
-            "if it really is the OS disk, take it out of the pool and wipe its marks by hand",
+            "disk-member", f"{disk.describe()} is part of: {', '.join(disk.members)}", _cure_member(disk.members)
         )
     for other in disks:
         labels = {one.label for one in other.gpt.partitions} if other.gpt else set()
@@ -147,6 +146,38 @@ def held(disk: Disk) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def require_unclaimed(disk: Disk) -> None:
+    """Refuse an OS disk that the kernel holds for something that no list names, such as an imported pool. Raises `AgentError`."""
+    if not disk.path.is_block_device():
+        return
+    try:
+        os.close(os.open(disk.path, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        raise AgentError(
+            "disk-busy",
+            f"{disk.describe()} is in use: {error.strerror}",
+            "stop what holds it (mdadm, zpool export) first",
+        ) from error
+
+
+def _cure_member(members: Tuple[str, ...]) -> str:
+    if {"md", "imsm", "ddf"} & set(members):
+        return (
+            "an OS disk is not mirrored here: the image is in the store, and a new disk is flashed in minutes. If this is the OS disk, "
+            "stop the array and wipe its marks on both disks (mdadm --zero-superblock, or the firmware's menu), and name one of them"
+        )
+    return "if it really is the OS disk, take it out of the pool and wipe its marks by hand"
+
+
+def second_esps(disk: Disk, disks: Iterable[Disk]) -> List[str]:
+    """Return the other disks that hold an ESP: what the firmware may choose in place of the OS disk."""
+    return [
+        other.describe()
+        for other in disks
+        if other.name != disk.name and other.gpt and any(one.type_uuid == ESP_TYPE for one in other.gpt.partitions)
+    ]
 
 
 def read_mounts(proc: Path = Path("/proc")) -> Dict[str, str]:

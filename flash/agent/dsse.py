@@ -67,6 +67,17 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def load_object(payload: bytes) -> Dict[str, Any]:
+    """Return the JSON object that the payload of a job is. Raises `AgentError`."""
+    try:
+        value = json.loads(payload)
+    except ValueError as error:
+        raise AgentError("job-invalid", f"the payload is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise AgentError("job-invalid", "the payload is not a JSON object")
+    return value
+
+
 def digest(data: bytes) -> str:
     """Return the SHA-256 of `data` in hex."""
     return hashlib.sha256(data).hexdigest()

@@ -22,6 +22,8 @@ class Host:
     inputs: Path = INPUTS
     etc: Path = Path("/etc")
     proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+    dev: Path = Path("/dev")
 
     @property
     def system(self) -> Path:
@@ -74,7 +76,7 @@ class Host:
         """Return the disk that the system partition is on. Raises `AgentError`."""
         sources = disks.read_mounts(self.proc)
         own = [name for name, target in sources.items() if target == str(self.system)]
-        found = [disk for disk in disks.discover() if own and own[0] in disk.partitions]
+        found = [disk for disk in disks.discover(self.sys, self.dev) if own and own[0] in disk.partitions]
         if len(found) != 1 or not found[0].is_ours:
             raise AgentError(
                 "disk-not-found",

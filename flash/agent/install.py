@@ -8,7 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import admission, adopt, bios, boot, config, disks, durable, images, layers, mounts, partition, protect, survey
+from . import (
+    admission,
+    adopt,
+    bios,
+    boot,
+    config,
+    disks,
+    durable,
+    hardware,
+    images,
+    layers,
+    mounts,
+    partition,
+    protect,
+    survey,
+)
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
@@ -37,6 +52,8 @@ class Plan:
     before: Dict[str, str]
     bundle: Optional[config.Bundle]
     trust: TrustSet
+    io_errors: int
+    warnings: List[str]
 
 
 def read_parameters(cmdline: str) -> Dict[str, str]:
@@ -69,7 +86,7 @@ def get_job(url: str) -> Any:
     raise AgentError("job-missing", f"{url} gives no job: {error}", "start the flash again")
 
 
-def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
+def check(job: Job, trust: TrustSet, now: float, host: Host, reporter: Reporter) -> Plan:
     """Do every check that needs no write. Raises `AgentError`."""
     if job.kind != "install" or job.image is None or job.layout is None or job.os_disk is None:
         raise AgentError("job-invalid", f"the installer got a job of kind {job.kind}", "start the flash again")
@@ -83,9 +100,11 @@ def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
             f"the bundle is for image {bundle.image_id}, not for {job.image.image_id}",
             "render it again",
         )
-    everything = disks.discover()
+    everything = disks.discover(host.sys, host.dev)
     disk = disks.bind_os_disk(everything, job.os_disk)
-    disks.require_usable(disk, everything, disks.read_mounts())
+    disks.require_usable(disk, everything, disks.read_mounts(host.proc))
+    disks.require_unclaimed(disk)
+    hardware.require_supported(host, disk)
     guarded = disks.bind_guarded(everything, job.protected, disk, "protected")
     data = disks.bind_guarded(everything, job.data, disk, "data")
     survey.require_accepted(disk, everything, job.adopt)
@@ -94,7 +113,13 @@ def check(job: Job, trust: TrustSet, now: float, reporter: Reporter) -> Plan:
     # From here on the kernel itself refuses a write to any other disk.
     protect.set_read_only([other for other in everything if other.name != disk.name])
     before = _fingerprints([*guarded, *data])
-    return Plan(job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle, trust)
+    esps = [f"{one} has an ESP too: the firmware may boot from it" for one in disks.second_esps(disk, everything)]
+    for warning in esps:
+        reporter.progress("warning", text=warning)
+    return Plan(
+        job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle, trust,
+        hardware.io_errors(disk, host.sys), esps,
+    )  # fmt: skip
 
 
 def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
@@ -102,7 +127,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
     image, job = plan.image, plan.job
     with contextlib.ExitStack() as stack:
         stack.enter_context(disks.held(plan.disk))
-        disk, keeps_system = _lay_out(plan, reporter)
+        disk, keeps_system = _lay_out(plan, host, reporter)
         esp = stack.enter_context(
             mounts.mounted(disk.partition_path("qtrade-esp"), host.run / "esp", "vfat", "rw", "umask=0077", "quiet")
         )
@@ -110,7 +135,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         stack.enter_context(mounts.mounted(disk.partition_path("qtrade-state"), host.state, "ext4", "rw"))
         previous = _previous_default(esp, system, plan) if keeps_system else ""
         images.collect(system, {previous, image.image_id} - {""}, [blob.sha256 for blob in image.contents.blobs])
-        fetcher = Fetcher(job.source, system, progress=tell_fetch(reporter))
+        fetcher = Fetcher(job.source, system, chunks=image.chunks, progress=tell_fetch(reporter, image.contents.blobs))
         fetcher.fetch_all(image.contents.blobs)
         bad = fetcher.missing(image.contents.blobs)
         if bad:
@@ -127,6 +152,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         boot.prepare_esp(esp, GRUB)
         protected = protect.compare(plan.before, _fingerprints(plan.guarded))
         durable.flush_filesystem(system)
+        hardware.require_no_new_errors(disk, host.sys, plan.io_errors)
         reporter.progress("boot")
         entry = boot.render_entry(
             image.contents, disk.partition("qtrade-system").uuid, disk.partition("qtrade-state").uuid, job.cmdline
@@ -140,12 +166,14 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
             "previous": previous,
             "bytes_fetched": fetcher.fetched.bytes_fetched,
             "blobs_fetched": fetcher.fetched.blobs_fetched,
+            "retries": fetcher.fetched.retries,
+            "warnings": plan.warnings,
             "ssh_host_key": host.ssh_host_key(),
             "protected": protected,
         }
 
 
-def _lay_out(plan: Plan, reporter: Reporter) -> Tuple[disks.Disk, bool]:
+def _lay_out(plan: Plan, host: Host, reporter: Reporter) -> Tuple[disks.Disk, bool]:
     """Make or mend table, filesystems and boot code; returns the disk as it is now, and whether its system partition was kept."""
     disk = plan.disk
     reporter.progress("partition", disk=disk.describe(), keeps_layout=plan.keeps_layout)
@@ -153,7 +181,7 @@ def _lay_out(plan: Plan, reporter: Reporter) -> Tuple[disks.Disk, bool]:
         partition.mend_table(disk)
     else:
         partition.write_table(disk, plan.layout)
-    disk = _reread(disk)
+    disk = _reread(disk, host)
     partition.check_tables(disk)
     keeps_system = _make_filesystems(disk, plan)
     bios.install_bios(
@@ -163,12 +191,13 @@ def _lay_out(plan: Plan, reporter: Reporter) -> Tuple[disks.Disk, bool]:
 
 
 def _fingerprints(guarded: List[disks.Disk]) -> Dict[str, str]:
-    return {disk.serial or disk.name: protect.fingerprint(disk) for disk in guarded}
+    return {name: protect.fingerprint(disk) for name, disk in protect.by_name(guarded).items()}
 
 
-def _reread(disk: disks.Disk) -> disks.Disk:
+def _reread(disk: disks.Disk, host: Host) -> disks.Disk:
     return disks.bind_os_disk(
-        disks.discover(), DiskId(disk.serial or None, disk.wwid or None, disk.size_bytes, disk.pci_path or None)
+        disks.discover(host.sys, host.dev),
+        DiskId(disk.serial or None, disk.wwid or None, disk.size_bytes, disk.pci_path or None),
     )
 
 

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from . import dsse
+from .chunks import NONE, ChunkLists, parse_chunks
 from .errors import AgentError
 from .imagelist import ImageList, check_cmdline, is_digest, parse_list
 
@@ -47,6 +47,7 @@ class Image:
     image_json: str
     contents: ImageList
     promotion: Optional[Mapping[str, Any]] = None
+    chunks: ChunkLists = NONE
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
 
 def parse_job(payload: bytes) -> Job:
     """Parse and validate a job. Raises `AgentError` naming the field, what was found and what is allowed."""
-    fields = _load_object(payload)
+    fields = dsse.load_object(payload)
     if fields.get("schema_version") != 1:
         raise _invalid("schema_version", fields.get("schema_version"), "1")
     kind = _text(fields, "kind")
@@ -201,7 +202,8 @@ def _parse_image(value: Any) -> Image:
     signature = _bytes(value, "sig")
     promotion = _object(value, "promotion") if value.get("promotion") is not None else None
     image_json = _text(value, "image_json", default="")
-    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion)
+    chunks = parse_chunks(value.get("chunks"))
+    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion, chunks)
 
 
 def _parse_environment(fields: Dict[str, Any]) -> str:
@@ -229,16 +231,6 @@ def _parse_secrets(fields: Dict[str, Any], kind: str) -> Tuple[Secret, ...]:
     if len({one.name for one in found}) != len(found) or (kind == "secret" and not found):
         raise AgentError("job-invalid", "the job holds no secret, or two values of one", "send one of each")
     return found
-
-
-def _load_object(payload: bytes) -> Dict[str, Any]:
-    try:
-        value = json.loads(payload)
-    except ValueError as error:
-        raise AgentError("job-invalid", f"the payload is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise AgentError("job-invalid", "the payload is not a JSON object")
-    return value
 
 
 def _invalid(name: str, found: Any, allowed: str) -> AgentError:

@@ -1,5 +1,6 @@
 """The agent's memory on the state partition: which nonces were used, what was done, and the last report."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -57,10 +58,17 @@ class Journal:
         durable.write_file(self._folder / "report.json", json.dumps(report, sort_keys=True).encode(), 0o600)
 
     def _append(self, path: Path, line: str) -> None:
-        device = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(device, f"{line}\n".encode())
-            os.fsync(device)
-        finally:
-            os.close(device)
-        durable.sync_folder(self._folder)
+            device = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(device, f"{line}\n".encode())
+                os.fsync(device)
+            finally:
+                os.close(device)
+            durable.sync_folder(self._folder)
+        except OSError as error:
+            raise AgentError(
+                "state-full" if error.errno == errno.ENOSPC else "io-failed",
+                f"{path.name} on qtrade-state cannot be written: {error.strerror}",
+                "make room below /var on the host (journalctl --vacuum-size=100M, /var/crash), or look at the disk",
+            ) from error

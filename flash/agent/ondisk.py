@@ -7,14 +7,17 @@ import struct
 import uuid
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, List, Optional, Tuple
+from typing import Any, BinaryIO, List, Optional, Tuple
 
 SECTOR = 512
 MIB = 1024 * 1024
-_GPT = struct.Struct("<8s4sIIIQQQQ16sQIII")
+# Signature, revision, size, checksum, reserved, own LBA, other LBA, first, last, disk, table LBA, count, entry size, table checksum.
+GPT_HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 _MD_MAGIC = b"\xfc\x4e\x2b\xa9"
 _ZFS_MAGIC = ((0x00BAB10C).to_bytes(8, "little"), (0x00BAB10C).to_bytes(8, "big"))
+_IMSM_MAGIC = b"Intel Raid ISM Cfg Sig. "
+_DDF_MAGIC = b"\xde\x11\xde\x11"
 _BCACHE_MAGIC = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
 
 
@@ -32,27 +35,23 @@ class Partition:
 
 @dataclass(frozen=True)
 class Gpt:
-    """A valid GPT."""
+    """A valid GPT; `is_torn` says that only the copy at the end of the disk is."""
 
     disk_uuid: str
     partitions: Tuple[Partition, ...]
+    is_torn: bool = False
 
 
-def read_gpt(disk: BinaryIO, sector: int = SECTOR) -> Optional[Gpt]:
-    """Return the primary GPT, None when there is none or its checksums do not fit."""
-    header = read_at(disk, sector, _GPT.size)
-    if len(header) < _GPT.size or not header.startswith(b"EFI PART"):
+def read_gpt(disk: BinaryIO, sector: int = SECTOR, size: int = 0) -> Optional[Gpt]:
+    """Return the primary GPT, else, on a disk of `size` bytes, its copy; None when there is none or no checksums fit."""
+    fields, found = _read_header(disk, sector, sector), None
+    if fields is None:
+        found = find_backup(disk, size, sector)
+        fields = found[1] if found else None
+    if fields is None:
         return None
-    fields = _GPT.unpack(header)
-    header_size, checksum, disk_uuid, table, count, entry_size, table_checksum = (
-        fields[2], fields[3], fields[9], fields[10], fields[11], fields[12], fields[13],
-    )  # fmt: skip
-    zeroed = header[:16] + b"\0\0\0\0" + header[20:]
-    if header_size != _GPT.size or zlib.crc32(zeroed) != checksum or entry_size < _ENTRY.size or count > 1024:
-        return None
+    disk_uuid, table, count, entry_size = fields[9], fields[10], fields[11], fields[12]
     entries = read_at(disk, table * sector, count * entry_size)
-    if zlib.crc32(entries) != table_checksum:
-        return None
     partitions = []
     for index in range(count):
         kind, own, first, last, _, name = _ENTRY.unpack_from(entries, index * entry_size)
@@ -60,7 +59,35 @@ def read_gpt(disk: BinaryIO, sector: int = SECTOR) -> Optional[Gpt]:
             label = name.decode("utf-16-le", "replace").rstrip("\0")
             size = (last - first + 1) * sector
             partitions.append(Partition(index + 1, label, _guid(kind), _guid(own), first * sector, size))
-    return Gpt(_guid(disk_uuid), tuple(partitions))
+    return Gpt(_guid(disk_uuid), tuple(partitions), is_torn=found is not None)
+
+
+def find_backup(disk: BinaryIO, size: int, sector: int) -> Optional[Tuple[int, Tuple[Any, ...]]]:
+    """Return where the copy of the GPT lies, in bytes, and its header; None when there is none that is whole.
+
+    It is looked for in the last sector, and where the disk ended when the table was made, as the protective MBR tells.
+    """
+    mbr = read_at(disk, 0, 512)
+    old = struct.unpack_from("<I", mbr, 458)[0] * sector if len(mbr) == 512 and mbr[450] == 0xEE else 0
+    for place in (size - sector, old):
+        header = _read_header(disk, place, sector) if sector < place < size else None
+        if header is not None and header[5] == place // sector:
+            return place, header
+    return None
+
+
+def _read_header(disk: BinaryIO, place: int, sector: int) -> Optional[Tuple[Any, ...]]:
+    """Return the fields of the GPT header at `place`, in bytes, if its checksum and that of its table fit."""
+    header = read_at(disk, place, GPT_HEADER.size)
+    if len(header) < GPT_HEADER.size or not header.startswith(b"EFI PART"):
+        return None
+    fields = GPT_HEADER.unpack(header)
+    zeroed = header[:16] + b"\0\0\0\0" + header[20:]
+    is_odd = fields[2] != GPT_HEADER.size or fields[12] < _ENTRY.size or fields[11] > 1024
+    if is_odd or zlib.crc32(zeroed) != fields[3]:
+        return None
+    entries = read_at(disk, fields[10] * sector, fields[11] * fields[12])
+    return fields if zlib.crc32(entries) == fields[13] else None
 
 
 def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:  # noqa: PLR0911 - one return per filesystem
@@ -86,8 +113,11 @@ def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:  # noqa: P
     return None
 
 
-def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:
-    """Return what pool or array this disk or partition is part of (`md`, `lvm`, `zfs`, `bcache`, `luks`), None for none."""
+def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:  # noqa: PLR0911 - one return per kind
+    """Return what pool or array this disk or partition is part of, None for none.
+
+    `md`, `lvm`, `zfs`, `bcache`, `luks`, and the firmware's arrays `imsm` (Intel) and `ddf`.
+    """
     head = read_at(device, offset, 262144)
     if any(head[index * 512 : index * 512 + 8] == b"LABELONE" for index in range(4)):
         return "lvm"
@@ -102,12 +132,18 @@ def find_member(device: BinaryIO, offset: int, size: int) -> Optional[str]:
     if any(end > 0 and read_at(device, offset + end, 4) in (_MD_MAGIC, _MD_MAGIC[::-1]) for end in ends):
         return "md"
     uberblocks = range(131072, len(head), 1024)
-    return "zfs" if any(head[index : index + 8] in _ZFS_MAGIC for index in uberblocks) else None
+    if any(head[index : index + 8] in _ZFS_MAGIC for index in uberblocks):
+        return "zfs"
+    # The signatures of the firmware's arrays stand in the last sector but one, and in the last.
+    tail = read_at(device, offset + max(size - 2 * SECTOR, 0), 2 * SECTOR)
+    if tail.startswith(_IMSM_MAGIC):
+        return "imsm"
+    return "ddf" if tail[SECTOR : SECTOR + 4] == _DDF_MAGIC else None
 
 
 def scan(disk: BinaryIO, size: int, sector: int = SECTOR) -> Tuple[Optional[Gpt], List[str], List[str]]:
     """Return the GPT, the filesystem UUIDs and the memberships of a disk and its partitions."""
-    gpt = read_gpt(disk, sector)
+    gpt = read_gpt(disk, sector, size)
     places = [(0, size)] + [(one.start, one.size) for one in (gpt.partitions if gpt else _read_mbr(disk, sector))]
     uuids = [found for found in (read_fs_uuid(disk, start) for start, _ in places) if found]
     members = [found for found in (find_member(disk, start, length) for start, length in places) if found]

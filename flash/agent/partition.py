@@ -1,11 +1,14 @@
 """Lays out the OS disk and makes its filesystems; keeps the state partition of a disk that has this layout already."""
 
+import contextlib
+import fcntl
+import os
 import time
 import uuid
 from pathlib import Path
 from typing import Tuple
 
-from . import ondisk
+from . import gpt, ondisk
 from .disks import LABELS, Disk
 from .errors import AgentError
 from .job import Layout
@@ -13,6 +16,7 @@ from .programs import run
 
 MIB = ondisk.MIB
 _STATE_MIN_MIB = 128
+_BLKRRPART = 0x125F
 _TYPES = (
     "21686148-6449-6E6F-744E-656564454649",
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
@@ -78,6 +82,33 @@ def write_table(disk: Disk, layout: Layout) -> None:
     ids = tuple(str(uuid.uuid4()).upper() for _ in LABELS)
     table = render_table(layout, str(uuid.uuid4()).upper(), (ids[0], ids[1], ids[2], ids[3]))
     run("sfdisk", "--quiet", "--wipe", "always", "--wipe-partitions", "always", str(disk.path), stdin=table.encode())
+    _await_partitions(disk)
+
+
+def mend_table(disk: Disk) -> None:
+    """Mend a kept table: a torn primary copy, or one at the end that is missing, as on a disk that grew. Raises `AgentError`."""
+    if disk.gpt is not None and disk.gpt.is_torn:
+        gpt.mend_primary(disk)
+        _reread(disk)
+        _await_partitions(disk)
+    if not _has_backup(disk):
+        # No partition moves, so the kernel need not read the table again.
+        run("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std", str(disk.path))
+
+
+def _reread(disk: Disk) -> None:
+    """Let the kernel read the table: it shows no partitions of a disk whose primary copy is torn. A file has none."""
+    device = os.open(disk.path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(device, _BLKRRPART)
+    finally:
+        os.close(device)
+
+
+def _await_partitions(disk: Disk) -> None:
+    if not disk.path.is_block_device():
+        return
     suffix = "p" if disk.name[-1].isdigit() else ""
     nodes = [disk.path.with_name(f"{disk.name}{suffix}{number}") for number in range(1, len(LABELS) + 1)]
     deadline = time.monotonic() + 20
@@ -89,16 +120,9 @@ def write_table(disk: Disk, layout: Layout) -> None:
         time.sleep(0.1)
 
 
-def mend_table(disk: Disk) -> None:
-    """Bring the copy of a kept table to the end of a disk that is larger than the disk image it was written from. Raises `AgentError`."""
-    if not _has_backup(disk):
-        # No partition moves, so the kernel need not read the table again.
-        run("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std", str(disk.path))
-
-
 def check_tables(disk: Disk) -> None:
     """Look for both copies of the GPT after writing. Raises `AgentError`."""
-    if not disk.is_ours or not _has_backup(disk):
+    if not disk.is_ours or (disk.gpt and disk.gpt.is_torn) or not _has_backup(disk):
         raise AgentError(
             "table-invalid", f"the partition table of {disk.name} does not read back", "look at the disk's health"
         )

@@ -32,6 +32,17 @@ def set_read_only(disks: Iterable[Disk]) -> None:
                 ) from error
 
 
+def by_name(disks: Iterable[Disk]) -> Dict[str, Disk]:
+    """Return the disks by what they are called in a report: the serial, more where several have the same, as NVMe namespaces do."""
+    found: Dict[str, Disk] = {}
+    for disk in disks:
+        name = disk.serial or disk.wwid or disk.name
+        if name in found and found[name].name != disk.name:
+            name = f"{name} {disk.wwid if disk.serial and disk.wwid else disk.name}"
+        found[name] = disk
+    return found
+
+
 def fingerprint(disk: Disk) -> str:
     """Return a digest of identity and content: first and last MiB (with both GPTs) and the head of every partition."""
     total = hashlib.sha256(f"{disk.serial}\n{disk.wwid}\n{disk.size_bytes}\n".encode())

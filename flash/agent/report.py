@@ -5,7 +5,7 @@ import hmac
 import json
 import sys
 import time
-from typing import Any, Callable, Dict, TextIO
+from typing import Any, Callable, Dict, Iterable, List, TextIO, Tuple
 
 from .dsse import canonical
 from .errors import AgentError
@@ -13,6 +13,9 @@ from .imagelist import Blob
 from .web import ask
 
 _TRIES = 5
+# The rate is taken over so many events, and no single read of the network is larger than this.
+_MARKS = 10
+_AT_ONCE = 1024 * 1024
 _HEADERS = {"Content-Type": "application/x-ndjson"}
 
 
@@ -58,16 +61,37 @@ def sign_report(report: Dict[str, Any], nonce: str) -> Dict[str, Any]:
     return {**rest, "hmac": hmac.new(nonce.encode(), canonical(rest), hashlib.sha256).hexdigest()}
 
 
-def tell_fetch(reporter: Reporter) -> Callable[[Blob, int], None]:
-    """Return what a `Fetcher` calls: one event per tenth of a blob; `done_bytes` counts over all blobs of the image."""
+def tell_fetch(
+    reporter: Reporter, blobs: Iterable[Blob], clock: Callable[[], float] = time.monotonic
+) -> Callable[[Blob, int], None]:
+    """Return what a `Fetcher` calls: one event a second at most, and one for every blob that is whole.
+
+    `blob_done_bytes` of `blob_bytes` are of the blob, `done_bytes` of `total_bytes` over all blobs; `bytes_per_s` is the mean of the
+    last seconds, over what really travelled, and `eta_s` what is left at that rate (null while nobody knows).
+    """
+    total = sum({blob.sha256: blob.size_bytes for blob in blobs}.values())
     done: Dict[str, int] = {}
-    told: Dict[str, int] = {}
+    marks: List[Tuple[float, int]] = []
+    travelled = 0
 
     def tell(blob: Blob, blob_bytes: int) -> None:
+        nonlocal travelled
+        before = done.get(blob.sha256, 0)
+        # What was there before is told once, whole.
+        was_there = blob.sha256 not in done and blob_bytes == blob.size_bytes and blob_bytes > _AT_ONCE
+        travelled += 0 if was_there else max(blob_bytes - before, 0)
         done[blob.sha256] = blob_bytes
-        tenth = blob_bytes * 10 // max(blob.size_bytes, 1)
-        if told.get(blob.sha256) != tenth:
-            told[blob.sha256] = tenth
-            reporter.progress("fetch", role=blob.role, blob=blob.sha256, done_bytes=sum(done.values()))
+        now = clock()
+        if marks and now - marks[-1][0] < 1 and blob_bytes < blob.size_bytes:
+            return
+        marks.append((now, travelled))
+        del marks[:-_MARKS]
+        (since, then), passed = marks[0], now - marks[0][0]
+        rate = int((travelled - then) / passed) if passed > 0 and since < now else 0
+        left = total - sum(done.values())
+        reporter.progress(
+            "fetch", role=blob.role, blob=blob.sha256, blob_done_bytes=blob_bytes, blob_bytes=blob.size_bytes,
+            done_bytes=total - left, total_bytes=total, bytes_per_s=rate, eta_s=round(left / rate) if rate else None,
+        )  # fmt: skip
 
     return tell

@@ -24,6 +24,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "version": images.read_version(host.system, facts["image"]),
         "verified": facts["verified"],
         "state": facts["state"],
+        "config": facts.get("config", ""),
         "boot_id": host.boot_id,
         "nonce": _read(host.state / "host/nonce"),
         "installed": images.installed(host.system),

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Optional
 
+from . import sectors
 from .errors import AgentError
 from .imagelist import Blob
 
@@ -55,11 +56,15 @@ def measure(path: Path) -> Optional[str]:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file in hex. Raises `AgentError` that names disk and sector when it cannot be read."""
     total = hashlib.sha256()
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while True:
-            chunk = file.read(_CHUNK)
+            at = file.tell()
+            try:
+                chunk = file.read(_CHUNK)
+            except OSError as error:
+                raise sectors.read_failed(path, at, error) from error
             if not chunk:
                 return total.hexdigest()
             total.update(chunk)
@@ -72,7 +77,7 @@ def is_intact(path: Path, blob: Blob) -> bool:
             return False
         measured = measure(path) if blob.verity else None
         return measured == blob.verity if measured else hash_file(path) == blob.sha256
-    except OSError:
+    except (OSError, AgentError):
         return False
 
 

@@ -2,7 +2,6 @@
 
 import secrets
 from contextlib import ExitStack
-from typing import Any
 
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, shared
@@ -10,6 +9,7 @@ from flash.generations import next_generation
 from flash.ladder import climb, reboot_rungs
 from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
+from flash.progress import FetchProgress
 from flash.states import State
 from qtrade.errors import HostError, Refused
 from qtrade.trust.policy import raise_refused, refuse_older
@@ -75,29 +75,26 @@ def _writing(context: FlashContext, deadline_s: float) -> Evidence:
         source = f"http://127.0.0.1:{port}/{served.token}"
         job = context.jobs.stage(context.image, source=source, bundle=bundle, allow_older=context.allow_older)
 
-        def show(event: dict[str, Any]) -> None:
-            if "done_bytes" in event:
-                advance(event["done_bytes"])
-
+        progress = FetchProgress(context.reporter, advance)
         report = context.link.run(
-            job, timeout_s=deadline_s, on_event=show, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}"
+            job, timeout_s=deadline_s, on_event=progress.take, forward=f"127.0.0.1:{port}:127.0.0.1:{server.port}"
         )
     return {
         "bytes_fetched": report["bytes_fetched"],
         "blobs_fetched": report["blobs_fetched"],
+        "retries": report.get("retries", 0),
+        "transfer": progress.summary(),
         "protected": report["protected"],
     }
 
 
 def _verified(context: FlashContext, deadline_s: float) -> Evidence:
     del deadline_s
-    touched = [disk["serial"] for disk in context.journal.evidence("protected") if disk["before"] != disk["after"]]
-    if touched:
-        raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
+    proof = shared.require_untouched(context, context.journal.evidence("protected"))
     installed = context.link.status()["installed"]
     if context.image.image.id not in installed:
         raise HostError(f"{context.host.name} does not list the image as installed", details=str(installed))
-    return {"installed": installed}
+    return {**proof, "installed": installed}
 
 
 def _drained(context: FlashContext, deadline_s: float) -> Evidence:

@@ -22,6 +22,7 @@ from flash.ladder import SOFT, Rung, climb, power_rung
 from flash.netboot.delivery import Delivery, OpenDelivery
 from flash.netboot.ipxe import BootPlan
 from flash.netboot.server import FlashServer
+from flash.progress import FetchProgress
 from flash.ssh import pin_host_key
 from flash.states import State
 from qtrade.errors import HostError
@@ -200,24 +201,25 @@ class InstallerRun:
         total = sum(context.image.image.blobs().values())
         deadline = time.monotonic() + deadline_s
         with context.reporter.transfer("write the OS disk", total) as advance:
+            progress = FetchProgress(context.reporter, advance)
             while self._report is None:
                 event = self._next(deadline - time.monotonic())
                 self._take(event)
-                if "done_bytes" in event:
-                    advance(event["done_bytes"])
+                progress.take(event)
                 if event.get("step") in ("state", "boot"):
                     break
-        return {"written_bytes": total}
+        return {"written_bytes": total, "transfer": progress.summary()}
 
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Check the agent's report: it read everything back and compared the protected disks."""
         report = self.await_report(context, deadline_s)
         if report["boot_id"] == context.journal.evidence("old_boot_id"):
             raise HostError(f"{context.host.name}: the agent answered from the system that ran before")
-        touched = [disk["serial"] for disk in report["protected"] if disk["before"] != disk["after"]]
-        if touched:
-            raise HostError(f"{context.host.name}: protected disks changed: {', '.join(touched)}")
-        return {"protected": report["protected"], "bytes_fetched": report["bytes_fetched"]}
+        return {
+            **shared.require_untouched(context, report["protected"]),
+            "bytes_fetched": report["bytes_fetched"],
+            "retries": report.get("retries", 0),
+        }
 
     def armed(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Pin the SSH host key that came with the report; the boot entry is written."""

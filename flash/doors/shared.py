@@ -42,6 +42,24 @@ def clear_boot_override(context: FlashContext) -> None:
         context.reporter.say(f"warning: {error.brief}")
 
 
+def require_untouched(context: FlashContext, rows: list[dict[str, str]]) -> Evidence:
+    """Return the no-touch proof of the agent's signed report. Raises `HostError` when a disk changed or is not in it.
+
+    An agent on a running host that is older than this proves the protected disks only; `unproven_disks` counts the rest.
+    """
+    name, host = context.host.name, context.host
+    touched = [row["serial"] for row in rows if row["before"] != row["after"]]
+    if touched:
+        raise HostError(f"{name}: protected disks changed: {', '.join(touched)}")
+    if len(rows) < len(host.protected_disks):
+        raise HostError(
+            f"{name}: the agent proves {len(rows)} of {len(host.protected_disks)} protected disks untouched",
+            details=str(rows)[:500],
+            resolution="look at the disks before the host boots again",
+        )
+    return {"protected": rows, "unproven_disks": max(0, len(host.protected_disks) + len(host.data_disks) - len(rows))}
+
+
 def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
     """Prove the config generation, then send the secrets."""
     del deadline_s

@@ -10,7 +10,7 @@ from flash.inventory import load_host
 from qtrade.toolsroot import open_tools
 from tests.rigs import LabRig, qtrade
 
-PARTITION_3 = 2  # index in the partition table
+LABELS = ("bios_boot", "qtrade-esp", "qtrade-system", "qtrade-state")
 
 
 def arm(rig: LabRig, version: str) -> str:
@@ -42,17 +42,16 @@ def expect_fallback(rig: LabRig, version: str, image_010: str, boot_id: str) -> 
     assert rig.sh("systemctl is-system-running") == "running"
 
 
-def system_partition(rig: LabRig) -> tuple[int, int]:
-    """Return offset and size in bytes of the third partition of the OS disk."""
+def partition_offset(rig: LabRig, label: str) -> int:
+    """Return where a partition of the OS disk begins, in bytes."""
     with rig.host.paths.os_disk.open("rb") as disk:
-        disk.seek(1024 + PARTITION_3 * 128 + 32)
-        first, last = struct.unpack("<QQ", disk.read(16))
-    return first * 512, (last - first + 1) * 512
+        disk.seek(1024 + LABELS.index(label) * 128 + 32)
+        return int(struct.unpack("<Q", disk.read(8))[0]) * 512
 
 
 def edit_system(rig: LabRig, folder: Path, command: str) -> str:
     """Run a debugfs command on the system partition of a host that is off; return what it says."""
-    offset, _ = system_partition(rig)
+    offset = partition_offset(rig, "qtrade-system")
     tools = open_tools(rig.settings)
     disk = f"{rig.host.paths.os_disk}?offset={offset}"
     # After a power cut the journal is replayed first, as a mount would.
@@ -65,7 +64,7 @@ def edit_system(rig: LabRig, folder: Path, command: str) -> str:
 
 def flip_byte(rig: LabRig, folder: Path, path: str) -> None:
     """Alter one byte of the EROFS superblock of a blob, where it lies on the disk."""
-    offset, _ = system_partition(rig)
+    offset = partition_offset(rig, "qtrade-system")
     blocks = edit_system(rig, folder, f"blocks {path}").split("\n")
     block = int(next(word for word in " ".join(blocks).split() if word.isdigit()))
     with rig.host.paths.os_disk.open("r+b") as disk:

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from flash.agent import disks, ondisk, protect
+from flash.agent import disks, ondisk, partition, protect
 from flash.agent.errors import AgentError
 from flash.agent.job import DiskId
 from tests.fakes.agent_disks import SIZE, Machine, poke, write_ext4, write_gpt
@@ -86,6 +86,8 @@ def test_busy_disk_is_refused(machine):
         (4096 + 24, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), "bcache"),
         (131072 + 5 * 1024, (0x00BAB10C).to_bytes(8, "little"), "zfs"),
         (131072, (0x00BAB10C).to_bytes(8, "big"), "zfs"),
+        (SIZE - 1024, b"Intel Raid ISM Cfg Sig. ", "imsm"),
+        (SIZE - 512, b"\xde\x11\xde\x11", "ddf"),
     ],
 )
 @pytest.mark.parametrize("in_partition", [False, True])
@@ -120,9 +122,48 @@ def test_our_layout_is_recognised(machine):
 
 def test_damaged_gpt_is_no_gpt(machine):
     path = machine.add("vda")
-    write_gpt(path, "x")
+    write_gpt(path, "x", backup=False)
     poke(path, 1024 + 40, b"\x77")
     assert machine.discover()[0].gpt is None
+
+
+@pytest.mark.parametrize("torn", [512, 512 + 16, 1024 + 40])
+@pytest.mark.parametrize("grown", [False, True])
+def test_torn_gpt_is_read_from_its_copy_and_mended(machine, torn, grown):
+    path = machine.add("vda")
+    write_gpt(path, *disks.LABELS, size=SIZE - ondisk.MIB if grown else SIZE)
+    with path.open("rb") as file:
+        before = file.read(64 * 512)
+    poke(path, torn, bytes(8))
+    (found,) = machine.discover()
+    assert found.is_ours
+    assert found.gpt.is_torn
+    partition.mend_table(found)
+    with path.open("rb") as file:
+        after = file.read(34 * 512)
+    # On a disk that grew, the header also gets a new place for its copy.
+    assert after[1024:] == before[1024 : 34 * 512]
+    assert grown or after == before[: 34 * 512]
+    (mended,) = machine.discover()
+    assert not mended.gpt.is_torn
+    partition.check_tables(mended)
+    assert mended.gpt.partitions == found.gpt.partitions
+
+
+def test_the_protective_mbr_is_mended_too(machine):
+    path = machine.add("vda")
+    write_gpt(path, *disks.LABELS)
+    poke(path, 0, b"CODE" + bytes(1020))
+    partition.mend_table(machine.discover()[0])
+    with path.open("rb") as file:
+        first = file.read(512)
+    assert (first[:4], first[450], first[510:]) == (b"CODE", 0xEE, b"\x55\xaa")
+
+
+def test_namespaces_with_one_serial_are_told_apart_in_a_proof(machine):
+    for number in (1, 2, 3):
+        machine.add(f"nvme0n{number}", serial="S1", wwid=f"eui.0{number}" if number < 3 else "")
+    assert list(protect.by_name(machine.discover())) == ["S1", "S1 eui.02", "S1 nvme0n3"]
 
 
 def test_protected_disk_must_be_there_once_and_be_another(machine):

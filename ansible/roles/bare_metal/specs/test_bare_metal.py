@@ -28,6 +28,8 @@ SYSCTLS = {
     "vm.max_map_count": 1000000,
     "fs.nr_open": 1000000,
     "kernel.panic": 10,
+    "kernel.softlockup_panic": 1,
+    "kernel.hung_task_panic": 1,
     "kernel.kptr_restrict": 2,
     "vm.swappiness": 1,
     "fs.suid_dumpable": 0,
