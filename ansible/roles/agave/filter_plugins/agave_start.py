@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.\d+(?:-[0-9A-Za-z.-]+)?")
-# Ports of other services of these hosts, and of the plugin that the validator loads.
-_TAKEN = {22: "SSH", 5432: "Postgres", 8999: "the plugin's metrics", 10000: "Yellowstone gRPC"}
 
 
 class FilterModule:
@@ -41,7 +39,7 @@ def plan_start(
             flags += [entry["flag"], *([str(entry["value"])] if "value" in entry else [])]
     for index in indexes:
         flags += ["--account-index", index]
-    check_ports(flags, facts["ports"], version)
+    check_ports(flags, facts["ports"], version, find_taken(table["taken"]))
     host = {
         name: {"flag": rule["flag"], "factor": 1}
         for name, rule in table["host"].items()
@@ -114,7 +112,18 @@ def split_extra(
     return words
 
 
-def check_ports(flags: Sequence[str], width: int, version: str) -> None:
+def find_taken(places: Mapping[str, Any]) -> dict[int, str]:
+    """Return whose each port is, of other services' ports and addresses by name; a socket in the file system has none."""
+    found: dict[int, str] = {}
+    for name, place in places.items():
+        for one in place if isinstance(place, list) else [place]:
+            port = str(one).rpartition(":")[2]
+            if port.isdecimal():
+                found[int(port)] = name
+    return found
+
+
+def check_ports(flags: Sequence[str], width: int, version: str, taken: Mapping[int, str]) -> None:
     """Refuse ports with which the validator would not start, or would take another service's."""
     first, last = parse_range(_value(flags, "--dynamic-port-range"))
     gossip, rpc = int(_value(flags, "--gossip-port")), int(_value(flags, "--rpc-port"))
@@ -127,12 +136,12 @@ def check_ports(flags: Sequence[str], width: int, version: str) -> None:
         raise AnsibleFilterError(
             f"agave_gossip_port {gossip} is outside agave_port_range {first}-{last}, which the firewall opens"
         )
-    for port, name in {**_TAKEN, rpc: "JSON-RPC", rpc + 1: "the websocket"}.items():
+    for port, name in {**taken, rpc: "JSON-RPC", rpc + 1: "the websocket"}.items():
         if first <= port <= last:
             raise AnsibleFilterError(f"agave_port_range {first}-{last} holds {port}, the port of {name}")
     for port in (rpc, rpc + 1):
-        if port in _TAKEN:
-            raise AnsibleFilterError(f"agave_rpc_port {rpc}: {port} is the port of {_TAKEN[port]}")
+        if port in taken:
+            raise AnsibleFilterError(f"agave_rpc_port {rpc}: {port} is the port of {taken[port]}")
 
 
 def parse_range(text: str) -> tuple[int, int]:

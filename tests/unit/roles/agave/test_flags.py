@@ -179,7 +179,16 @@ def test_interfaces_follow_the_variables(plans, table) -> None:
         8101,
         (8100, 8140),
     )
-    assert ports["grpc"] == 10000
+    assert set(ports) == {"json-rpc", "websocket", "gossip", "dynamic", "admin"}
+
+
+def test_ports_of_others_are_refused_where_a_recipe_puts_them(plans, table) -> None:
+    moved = {"postgres_port": 8005, "geyser_grpc_listen": ["unix:///run/grpc", "127.0.0.1:8006"]}
+    for name, value in moved.items():
+        with pytest.raises(AnsibleFilterError, match=r"agave_port_range 8000-8030 holds 800[56], the port of"):
+            plans.plan_start(table(**{name: value}), version="4.2.1", profile="rpc")
+    with pytest.raises(AnsibleFilterError, match="agave_rpc_port 9599: 9600 is the port of the client's health"):
+        plans.plan_start(table(agave_rpc_port=9599), version="4.2.1", profile="rpc")
 
 
 def test_the_table_has_no_change_without_a_meaning(table) -> None:
