@@ -22,6 +22,7 @@ class Host:
     inputs: Path = INPUTS
     etc: Path = Path("/etc")
     proc: Path = Path("/proc")
+    mnt: Path = Path("/mnt")
 
     @property
     def system(self) -> Path:

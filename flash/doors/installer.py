@@ -24,6 +24,7 @@ from flash.netboot.ipxe import BootPlan
 from flash.netboot.server import FlashServer
 from flash.ssh import pin_host_key
 from flash.states import State
+from flash.written_data import refuse_far_data
 from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
 from qtrade.manifest.host import Netboot
@@ -110,8 +111,10 @@ def _install_job(context: FlashContext, url: str, generation: int) -> SignedJob:
 
 def drain(context: FlashContext, deadline_s: float) -> Evidence:
     """Stop the services (DRAINED), if the host runs any."""
-    if context.status_or_none() is None:
+    status = context.status_or_none()
+    if status is None:
         return {"drained": "the host runs no agent that answers"}
+    refuse_far_data(context.settings, context.host, context.image.image, status)
     return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
 
 

@@ -179,6 +179,17 @@ def test_a_config_that_cannot_be_meant_is_refused(text, words) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("core", [0, 5])
+def test_the_core_of_proof_of_history_is_refused(tmp_path, core) -> None:
+    table = tmp_path / "start.json"
+    table.write_text(json.dumps({"poh_core": core}))
+    with pytest.raises(start.BadConfig, match=f"cpus names {core}, which the validator of this image pins"):
+        start.check_poh((core, 9), table)
+    start.check_poh((core + 1,), table)
+    start.check_poh((), table)
+    start.check_poh((core,), tmp_path / "an image without a validator")
+
+
 def test_a_cpu_that_the_host_lacks_is_refused_and_the_others_are_taken() -> None:
     taken: list[tuple[int, tuple[int, ...]]] = []
     with pytest.raises(start.BadConfig, match="cpus names 4, 9, and the host has 0 to 3"):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.\d+(?:-[0-9A-Za-z.-]+)?")
 
+# The core that proof of history is pinned to, and upstream's default (DEFAULT_PINNED_CPU_CORE of poh_service.rs).
+_POH = ("--poh-pinned-cpu-core", "--experimental-poh-pinned-cpu-core")
+_POH_DEFAULT = (_POH[0], "0")
+
 
 class FilterModule:
     """The filters of this role."""
@@ -27,7 +31,7 @@ class FilterModule:
 def plan_start(
     table: Mapping[str, Any], *, version: str, profile: str, indexes: Sequence[str] = (), extra: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return `{minor, flags, host, xdp, decided, used, interfaces}`; `flags` are the words of the baked command line.
+    """Return `{minor, data_of, poh_core, profile, flags, host, xdp, used, interfaces}`; `flags` are the words of the baked command line.
 
     Raises `AnsibleFilterError` for an unknown minor, ports that cannot work, and a flag that this version does not take.
     """
@@ -55,6 +59,8 @@ def plan_start(
     used = sorted({*own, *(word.partition("=")[0] for word in more if word.startswith("--"))})
     return {
         "minor": minor,
+        "data_of": find_neighbours(table["minors"], minor),
+        "poh_core": int(_value([*more, *_POH_DEFAULT], next(word for word in [*more, *_POH_DEFAULT] if word in _POH))),
         "profile": profile,
         "flags": flags + more,
         "host": host,
@@ -77,6 +83,19 @@ def find_minor(minors: Mapping[str, Any], version: str) -> str:
             "ansible/roles/agave/vars/main.yml; or bake a version of a known minor"
         )
     return minor
+
+
+def find_neighbours(minors: Mapping[str, Any], minor: str) -> list[str]:
+    """Return the minors whose ledger and snapshots a minor takes: its own and those beside it (Agave's CHANGELOG, 2.2).
+
+    Where the table ends, the next number of the same major is taken for the neighbour.
+    """
+    order = sorted(minors, key=_number)
+    at = order.index(minor)
+    major, number = _number(minor)
+    before = order[at - 1] if at else f"{major}.{max(number - 1, 0)}"
+    after = order[at + 1] if at + 1 < len(order) else f"{major}.{number + 1}"
+    return list(dict.fromkeys((before, minor, after)))
 
 
 def check_flag(flag: str, version: str, minor: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -108,7 +127,8 @@ def split_extra(
                 f"agave_extra_flags: {flag} is set by this role or kept from images; use the role's variables or the host's config"
             )
         check_flag(flag, version, minor, changes)
-        words += parts
+        # One word for the flag, one for each value, whichever way it was written.
+        words += [part for word in parts for part in (word.split("=", 1) if word is parts[0] else [word])]
     return words
 
 

@@ -110,9 +110,15 @@ XDP = {
 
 def install_start(folder: Path, config: dict[str, Any]) -> list[str]:
     """Lay start.py with its paths in a folder, and a validator that tells its capabilities and arguments; return Python's arguments."""
-    table = {"host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}}, "xdp": XDP}
+    table = {
+        "host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}},
+        "xdp": XDP,
+        "version": "4.2.1",
+        "data_of": ["4.1", "4.2", "4.3"],
+    }
     (folder / "start.json").write_text(json.dumps(table))
     (folder / "validator.json").write_text(json.dumps(config))
+    (folder / "ledger").mkdir(exist_ok=True)
     program = folder / "validator"
     program.write_text('#!/bin/sh\ngrep CapPrm /proc/self/status\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)

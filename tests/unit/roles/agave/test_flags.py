@@ -197,3 +197,29 @@ def test_the_table_has_no_change_without_a_meaning(table) -> None:
         assert len({"added", "removed", "deprecated"} & set(change)) == 1, flag
         for minor in {"added", "removed", "deprecated"} & set(change):
             assert re.fullmatch(r"\d\.\d", change[minor]), flag
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [
+        ("3.1.14", ["3.0", "3.1", "4.0"]),
+        ("4.0.3", ["3.1", "4.0", "4.1"]),
+        ("4.2.1", ["4.1", "4.2", "4.3"]),
+        ("4.3.0", ["4.2", "4.3", "4.4"]),
+    ],
+)
+def test_a_minor_takes_the_data_of_its_neighbours(plans, table, version, taken) -> None:
+    assert plans.plan_start(table(), version=version, profile="rpc")["data_of"] == taken
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "core"),
+    [
+        ("4.2.1", [], 0),
+        ("4.2.1", ["--poh-pinned-cpu-core 5"], 5),
+        ("4.2.1", ["--poh-pinned-cpu-core=7"], 7),
+        ("4.1.2", ["--experimental-poh-pinned-cpu-core 3"], 3),
+    ],
+)
+def test_the_core_of_proof_of_history_is_told(plans, table, version, extra, core) -> None:
+    assert plans.plan_start(table(), version=version, profile="rpc", extra=extra)["poh_core"] == core

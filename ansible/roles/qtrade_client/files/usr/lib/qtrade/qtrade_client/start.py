@@ -24,6 +24,7 @@ BAD_CONFIG = 78
 TOKEN = "client_token"  # noqa: S105 - a name
 WALLET = "client_wallet"
 INTERFACES = Path("/usr/share/qtrade/interfaces.d")
+VALIDATOR = Path("/usr/lib/qtrade/agave/start.json")
 HOST_CONFIG = Path("/run/qtrade/state/config/current")
 # Who listens on all addresses is reached over loopback.
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - read, not bound
@@ -230,9 +231,17 @@ def take_cpus(cpus: tuple[int, ...], count: int, take: Callable[[int, tuple[int,
         take(0, cpus)
 
 
+def check_poh(cpus: tuple[int, ...], table: Path) -> None:
+    """Raise `BadConfig` for the core that the image pins the validator's proof of history to; an image without a validator has none."""
+    core = _read(table).get("poh_core")
+    if core in cpus:
+        raise BadConfig(f"cpus names {core}, which the validator of this image pins its proof of history to")
+
+
 def start(program: list[str], environment: Mapping[str, str]) -> int:
     """Wait and become the program; return the exit code of a wait in vain. Raises `BadConfig`."""
     config = parse_config(Path(environment["QTRADE_CLIENT_CONFIG"]).read_text())
+    check_poh(config.cpus, VALIDATOR)
     take_cpus(config.cpus, os.cpu_count() or 1, os.sched_setaffinity)
     # What the client is told: a port belongs to the role that listens there.
     addresses = {
