@@ -34,10 +34,12 @@ FILES += (
 FILES += " /etc/yellowstone/base.json /etc/postgresql/qtrade /etc/pgbackrest/pgbackrest.conf"
 # A server on the baked config, in a place of its own, asked as people and units do: without naming the port.
 POSTGRES = """
+ip link set lo up
 install -d -o postgres -g postgres /run/postgresql /run/pg
 runuser -u postgres -- /usr/lib/postgresql/17/bin/initdb --auth=peer -D /run/pg/main >/dev/null
 runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -w -D /run/pg/main -l /run/pg/log \
-    -o "--config-file=/etc/postgresql/qtrade/postgresql.conf --data_directory=/run/pg/main --external_pid_file=/run/pg/pid" start >/dev/null
+    -o "--config-file=/etc/postgresql/qtrade/postgresql.conf --data_directory=/run/pg/main --external_pid_file=/run/pg/pid \
+    -c dynamic_shared_memory_type=mmap" start >&2 || { cat /run/pg/log >&2; exit 1; }
 runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --dbname=postgres --command='SHOW port'
 ls /run/postgresql/.s.PGSQL.6432
 runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -w -m immediate -D /run/pg/main stop >/dev/null

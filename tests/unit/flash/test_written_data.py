@@ -7,6 +7,7 @@ import pytest
 from flash.config import render_bundle
 from flash.doors import in_place, installer
 from flash.journal import Journal
+from flash.ssh import known_hosts_path
 from flash.states import State
 from flash.trust import VerifiedImage
 from flash.written_data import find_installed, is_near, refuse_far_data
@@ -43,6 +44,9 @@ def context(room: Room, image: Image, written: str | None, **config: Any) -> Fak
     verified = VerifiedImage(image, image.to_json(), image.list_text(), b"")
     bundle = render_bundle(make_host(), environment, image)
     journal = Journal(room.settings.state_dir / "journal")
+    known_hosts = known_hosts_path(room.settings, host.name)
+    known_hosts.parent.mkdir(exist_ok=True)
+    known_hosts.touch()
     parts = (room.settings, host, environment, verified, room.store, bundle, RecordingReporter(), journal)
     return FakeContext(*parts, fake_link=FakeLink(statuses=[{**IN_PLACE, **data, "boot_id": "1"}]))
 
@@ -110,6 +114,10 @@ def test_a_flash_is_refused_before_the_host_is_given_a_job(room, door, state, wr
         assert flashing.fake_link.jobs == []
     elif state is State.PREFLIGHT:
         assert step(flashing, 1)["old_image"] == sha("old")
+    else:
+        with pytest.raises(KeyError):  # the host of this test tells nothing of its drain
+            step(flashing, 1)
+        assert len(flashing.fake_link.jobs) == 1
 
 
 def test_an_installed_image_is_found_by_its_id(room) -> None:

@@ -166,6 +166,21 @@ def test_only_gossip_and_its_range_are_public(host: Host) -> None:
 
 
 @pytest.mark.layer
+def test_start_knows_whose_data_it_takes(host: Host) -> None:
+    table = read_json(host, "/usr/lib/qtrade/agave/start.json")
+    assert table["minor"] in table["data_of"]
+    assert len(table["data_of"]) == 3
+    ask = (
+        "import runpy, sys; s = runpy.run_path('/usr/lib/qtrade/agave/start.py'); "
+        "t = s['json'].loads(s['TABLE'].read_text()); s['check_written'](sys.argv[1], t, {})"
+    )
+    assert host.run(f'python3 -IBc "{ask}" {table["version"]}').succeeded
+    refused = host.run(f'python3 -IBc "{ask}" 1.18.26')
+    assert refused.failed
+    assert "the ledger was written by Agave 1.18.26" in refused.stderr
+
+
+@pytest.mark.layer
 def test_log_rotation_parses(host: Host) -> None:
     done = host.run("logrotate --debug --state /dev/null /etc/logrotate.d/agave")
     assert done.succeeded
@@ -188,6 +203,12 @@ def test_readiness_says_no_where_nothing_runs(host: Host) -> None:
 def test_validator_is_ready(host: Host) -> None:
     done = host.run("qtrade-agave-ready --wait 120 --interval 2")
     assert (done.exit_status, json.loads(done.stdout)["reasons"]) == (0, [])
+
+
+@pytest.mark.host
+def test_the_ledger_says_who_writes_it(host: Host) -> None:
+    status = json.loads(host.check_output("sudo -n /usr/bin/qtrade-agent status"))
+    assert status["data"]["agave"] == read_json(host, "/usr/lib/qtrade/agave/start.json")["version"]
 
 
 @pytest.mark.host
