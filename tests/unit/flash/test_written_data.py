@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from flash import rollback as rollback_module
 from flash.config import render_bundle
 from flash.doors import in_place, installer
 from flash.journal import Journal
@@ -11,12 +13,12 @@ from flash.ssh import known_hosts_path
 from flash.states import State
 from flash.trust import VerifiedImage
 from flash.written_data import find_installed, is_near, refuse_far_data
-from qtrade.errors import Refused
+from qtrade.errors import HostError, Refused
 from qtrade.manifest import Image
 from qtrade.manifest.image import ImageComponent
 from qtrade.settings import Settings, load_settings
 from qtrade.trust.keyring import ensure_keyring
-from tests.fakes.examples import make_environment, make_host, sha
+from tests.fakes.examples import host_fields, make_environment, make_host, sha
 from tests.fakes.flash import FakeContext, FakeLink
 from tests.fakes.releases import Room
 from tests.fakes.reporter import RecordingReporter
@@ -125,3 +127,33 @@ def test_an_installed_image_is_found_by_its_id(room) -> None:
     room.publish("0.2.0", components=agave("4.2.1"), cmdline="new")
     assert find_installed(room.store, "demo", old.id) == old
     assert find_installed(room.store, "demo", sha("gone")) is None
+
+
+@pytest.fixture
+def link(room, monkeypatch) -> FakeLink:
+    """A host that runs 0.2.0 and holds 0.1.0, whose Agave is two minors older."""
+    old = room.publish("0.1.0", components=agave("4.0.3"), cmdline="old")
+    new = room.publish("0.2.0", components=agave("4.2.1"), cmdline="new")
+    folder = room.settings.state_dir / "lab/rpc-1"
+    folder.mkdir(parents=True)
+    (folder / "host.yaml").write_text(yaml.safe_dump(host_fields(name="rpc-1", recipe="demo")))
+    status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
+    made = FakeLink(statuses=[status])
+    monkeypatch.setattr(rollback_module, "AgentLink", lambda _: made)
+    return made
+
+
+@pytest.mark.parametrize("to", [None, "0.1.0"])
+def test_a_rollback_is_refused_before_the_host_is_given_a_job(room, link, to) -> None:
+    link.statuses[0]["data"] = {"agave": "4.2.1"}
+    with pytest.raises(Refused, match=r"written by Agave 4\.2\.1, more than one minor from 4\.0\.3 of demo 0\.1\.0"):
+        rollback_module.rollback(room.settings, "rpc-1", RecordingReporter(), to=to)
+    assert link.jobs == []
+
+
+def test_a_rollback_to_what_fits_the_data_goes_on(room, link) -> None:
+    """The new version never ran on this ledger, so it is the older one's still."""
+    link.statuses[0]["data"] = {"agave": "4.1.9"}
+    with pytest.raises(HostError, match="the boot of the earlier version"):  # this host never boots
+        rollback_module.rollback(room.settings, "rpc-1", RecordingReporter())
+    assert len(link.jobs) == 2
