@@ -27,7 +27,7 @@ from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
 from qtrade.errors import ConflictError, UsageError
-from qtrade.manifest import Image, Recipe, load_manifest
+from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
 from qtrade.manifest.base import Version
 from qtrade.manifest.recipe import BASE
 from qtrade.reporter import ConsoleReporter, Reporter
@@ -60,7 +60,7 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
             raise UsageError(f"recipe {name}: layer {layer.role} has no role", details=f"looked for {role}")
     check_target_python(recipe)
     check_pair(recipe)
-    return recipe
+    return lend_arguments(settings.project, recipe)
 
 
 def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:

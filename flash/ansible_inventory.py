@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from flash.inventory import list_hosts, load_host
 from flash.ssh import known_hosts_path
-from qtrade.manifest import Host, Recipe, load_manifest
+from qtrade.manifest import Host, Recipe, lend_arguments, load_manifest
 from qtrade.manifest.component import AptComponent, Component, GithubComponent, SourceComponent, UrlComponent
 from qtrade.settings import Settings
 from qtrade.ssh import ssh_options
@@ -48,6 +48,7 @@ def groups_of(host: Host) -> tuple[str, ...]:
 def host_variables(settings: Settings, host: Host) -> Document:
     """Return a host's variables: how to reach it, what it is, what its recipe gives the roles; nothing of its config or secrets."""
     recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{host.recipe}.yaml")
+    recipe = lend_arguments(settings.project, recipe)
     return {**_connection(settings, host), **_description(host), **recipe_variables(settings, recipe)}
 
 

@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined, TemplateError
 from qtrade.errors import BadInput
 from qtrade.manifest import Image
 from qtrade.manifest.image import canonical_json, image_id
-from qtrade.manifest.inputs import InputFile, InputValue
+from qtrade.manifest.inputs import InputFile, InputValue, read_cpus
 from qtrade.signing import BUNDLE_TYPE, SigningKey
 
 _SPACING: Any = {"keep_trailing_newline": True, "trim_blocks": True, "lstrip_blocks": True}
@@ -124,7 +124,20 @@ def _resolve_values(host: HasConfig, environment: HasValues, image: Image) -> di
         if problem:
             raise BadInput(f"host {host.name}: config.{name} {problem}", resolution="correct the value")
         values[name] = found
+    _check_cpus(host, declared, values)
     return values
+
+
+def _check_cpus(host: HasConfig, declared: dict[str, InputValue], values: dict[str, Any]) -> None:
+    for name, value in declared.items():
+        for other in value.apart_from:
+            shared = sorted(read_cpus(values[name]) & read_cpus(values.get(other)))
+            if shared:
+                raise BadInput(
+                    f"host {host.name}: config.{name} and config.{other} both name CPU {', '.join(map(str, shared))}",
+                    details=value.description,
+                    resolution=f"give config.{name} other CPUs",
+                )
 
 
 def _problem_with(found: Any, value: InputValue) -> str | None:

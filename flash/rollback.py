@@ -9,6 +9,7 @@ from flash.jobs import JobBuilder
 from flash.lease import lease
 from flash.ssh import target_for
 from flash.trust import check_not_revoked, load_installed
+from flash.written_data import find_installed, refuse_far_data
 from qtrade.errors import HostError, Refused
 from qtrade.manifest import Host
 from qtrade.reporter import Reporter
@@ -58,6 +59,9 @@ def _roll_back(
     if wanted == status["image"]:
         raise Refused(f"{host.name} runs that version already", resolution="name another with --to")
     _require_config(status, host.name, wanted)
+    image = find_installed(store, host.recipe, wanted)
+    if image is not None:
+        refuse_far_data(settings, host, image, status)
     report = link.run(jobs.commit(wanted, require_running=False))
     link.run(jobs.simple("reboot"))
     link.disconnect()

@@ -24,6 +24,7 @@ class Host:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
+    mnt: Path = Path("/mnt")
 
     @property
     def system(self) -> Path:

@@ -1,5 +1,6 @@
 """The state of a running host in one JSON object."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,8 @@ from .host import Host
 from .trust import read_held
 
 _SHOWN = 200
+_WRITTEN = "qtrade-written-by.json"
+_NOTE_CHARACTERS = 1000
 
 
 def read_status(host: Host) -> Dict[str, Any]:
@@ -34,6 +37,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "upper_entries": len(changed),
         "upper": changed[:_SHOWN],
         "kexec_refusal": kexec.refusal(),
+        "data": read_data(host.mnt),
         **_read_trust(host),
         **_read_boot(host),
     }
@@ -49,6 +53,22 @@ def list_changes(upper: Path) -> List[str]:
             is_whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
             found.append(("-" if is_whiteout else "") + str(path.relative_to(upper)))
     return sorted(found)
+
+
+def read_data(mnt: Path) -> Dict[str, str]:
+    """Return which version of a program wrote the data on the disks, by program, as the programs' starters noted it beside the data."""
+    found = {}
+    for path in sorted(mnt.glob("*/" + _WRITTEN)):
+        try:
+            # Another user's file: a regular one, and not a long one.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as stream:
+                note = json.loads(stream.read(_NOTE_CHARACTERS))
+            program, version = note["program"], note["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(program, str) and isinstance(version, str):
+            found[program] = version
+    return found
 
 
 def _read_boot(host: Host) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
 from flash.progress import FetchProgress
 from flash.states import State
+from flash.written_data import refuse_far_data
 from qtrade.errors import HostError, Refused
 from qtrade.trust.policy import raise_refused, refuse_older
 
@@ -48,6 +49,7 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
         )
     refusals = refuse_older(context.image.sequence, status.get("sequence", 0), allow_older=context.allow_older)
     raise_refused(f"{context.image.image.version} must not follow on {context.host.name}", refusals)
+    refuse_far_data(context.settings, context.host, context.image.image, status)
     # What boots if the new version does not: not always what runs, if that was never committed.
     uses_default = status["default"] and status["failed_boots"] < _FAILED_BOOTS
     return {

@@ -25,6 +25,7 @@ from flash.netboot.server import FlashServer
 from flash.progress import FetchProgress
 from flash.ssh import pin_host_key
 from flash.states import State
+from flash.written_data import refuse_far_data
 from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
 
@@ -130,8 +131,10 @@ def drain(context: FlashContext, deadline_s: float) -> Evidence:
     """Stop the services (DRAINED), if the host runs any."""
     if context.journal.evidence("runs"):
         return {"drained": f"the host runs {context.journal.evidence('runs')}"}
-    if context.status_or_none() is None:
+    status = context.status_or_none()
+    if status is None:
         return {"drained": "the host runs no agent that answers"}
+    refuse_far_data(context.settings, context.host, context.image.image, status)
     return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
 
 

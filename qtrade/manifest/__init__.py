@@ -4,6 +4,7 @@ from qtrade.manifest.environment import Environment, Monitoring
 from qtrade.manifest.host import Host
 from qtrade.manifest.image import Image, ImageLayer
 from qtrade.manifest.inputs import RoleInputs
+from qtrade.manifest.lent import lend_arguments
 from qtrade.manifest.load import load_manifest, load_text
 from qtrade.manifest.monitoring import Dashboard, MetricNames, Monitor, Monitors
 from qtrade.manifest.recipe import Recipe, RecipeLayer
@@ -25,6 +26,7 @@ __all__ = [
     "RoleInputs",
     "Waiver",
     "Waivers",
+    "lend_arguments",
     "load_manifest",
     "load_text",
 ]

@@ -35,6 +35,7 @@ class InputValue(Model):
     """A value that templates read. Without a default the host must give it.
 
     With `choices` it is one of them; with `pattern`, a regular expression, the whole text matches it (of a list: each item).
+    With `apart_from` it names CPUs, and none that one of those values names.
     """
 
     type: Literal["str", "int", "bool", "list", "dict"]
@@ -42,6 +43,7 @@ class InputValue(Model):
     required: bool = False
     choices: tuple[str | int, ...] = ()
     pattern: str = ""
+    apart_from: tuple[str, ...] = ()
     description: str = ""
 
     @model_validator(mode="before")
@@ -70,6 +72,13 @@ class InputValue(Model):
             if self.pattern and not re.fullmatch(self.pattern, str(item)):
                 return f"is {item!r:.60}, which does not match {self.pattern}"
         return None
+
+
+def read_cpus(value: Any) -> frozenset[int]:
+    """Return the CPUs that a value names: a list of numbers, or a text such as `0-3,8`; none where it is empty or no such thing."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    spans = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip()) for part in text.split(",")]
+    return frozenset(cpu for span in spans if span for cpu in range(int(span[1]), int(span[2] or span[1]) + 1))
 
 
 class InputSecret(Model):

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bake import layer as layers
 from bake.chamber import Chamber, Command, run_in_chamber
@@ -17,7 +18,7 @@ from bake.layer import LayerJob
 from bake.lock.document import Lock
 from bake.plan import base_key, key_of, kind_of, step_fields
 from bake.run import bake_layers, gather, load_recipe
-from qtrade.manifest import Recipe
+from qtrade.manifest import Recipe, lend_arguments, load_manifest
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store, open_store
@@ -56,7 +57,21 @@ class SecondRun:
 
 def bake_recipe(settings: Settings, name: str) -> BakedRecipe:
     """Have all layers of a recipe in the store; test processes take turns."""
-    recipe, store, reporter = load_recipe(settings, name), open_store(settings), RecordingReporter()
+    return bake_all(settings, load_recipe(settings, name))
+
+
+def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Return a recipe as if its file gave the layers these variables too, by role."""
+    recipe = load_manifest(Recipe, settings.project / f"manifests/images/{name}.yaml")
+    layers = [
+        layer.model_copy(update={"vars": {**layer.vars, **changes.get(layer.role, {})}}) for layer in recipe.layers
+    ]
+    return lend_arguments(settings.project, recipe.model_copy(update={"layers": tuple(layers)}))
+
+
+def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
+    """Have all layers of the recipe in the store."""
+    store, reporter = open_store(settings), RecordingReporter()
     with (settings.state_dir / "tests-bake.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         bake_layers(settings, recipe, recipe.layers[-1].role, reporter, only=False)

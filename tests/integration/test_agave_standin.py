@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jinja2.nativetypes import NativeEnvironment
 
 from tests.unit.roles.agave.conftest import PROGRAMS, PROJECT, ROLE, install_start, load_module
 
@@ -160,9 +161,22 @@ def test_an_exit_that_hangs_is_ended_by_the_units_deadline(trigger, node) -> Non
 
 
 def test_the_deadline_is_inside_the_units_own(node) -> None:
+    """An exit that hangs is given up, and the validator ended by a signal, before systemd would kill both."""
+    exit_s = 3
     text = UNIT.read_text()
-    assert "TimeoutStopSec={{ agave_exit_timeout_s + 10 }}" in text
-    assert "ExecStopPost=/usr/lib/qtrade/agave/save_state.py" in text
+    whole = re.search(r"^TimeoutStopSec=\{\{ (.+) \}\}$", text, re.MULTILINE)
+    assert whole is not None
+    whole_s = NativeEnvironment().from_string(f"{{{{ {whole[1]} }}}}").render(agave_exit_timeout_s=exit_s)
+    (node.ledger / "standin-exit-hangs").touch()
+    node.start("--no-xdp", "--no-voting")
+    begun = time.monotonic()
+    done = subprocess.run(read_stop(exit_s, node), capture_output=True, check=False, timeout=whole_s)
+    took = time.monotonic() - begun
+    assert done.returncode == 124, "the exit did not hang, so nothing was shown"
+    assert exit_s <= took < whole_s
+    # What systemd does next, in the time that is left.
+    node.process.terminate()
+    assert node.process.wait(timeout=whole_s - took) == -signal.SIGTERM
 
 
 def test_usr1_opens_the_log_anew(node) -> None:
@@ -224,7 +238,8 @@ def test_the_start_gives_up_the_units_capabilities_where_xdp_is_off(has_xdp, hel
     for name in ("start.py", "start.json", "validator.json"):
         (node.folder / name).chmod(0o644)
     command = node.command(capabilities=frozenset(CAPABILITIES))
-    command = [*command[: command.index("--") + 1], "/usr/bin/python3", *program, "--", "--snapshots", "/nowhere"]
+    command = [*command[: command.index("--") + 1], "/usr/bin/python3", *program, "--", "--ledger", str(node.ledger)]
+    command += ["--snapshots", "/nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert int(done.stdout.split()[1], 16) == held
 

@@ -45,6 +45,7 @@ def test_arguments_that_cannot_be_meant_end_the_bake(lab, tmp_path: Path, values
     assert words in " ".join(caught.value.details.split())
 
 
-def test_other_arguments_change_the_unit_and_nothing_else(lab, tmp_path: Path) -> None:
+def test_other_arguments_change_the_unit_and_what_is_said_of_them(lab, tmp_path: Path) -> None:
     run = run_again(with_vars(lab, {"qtrade_client_watchdog_s": 0}), ROLE, tmp_path)
-    assert run.written == ("usr/lib/systemd/system/qtrade-client.service",)
+    said = "usr/share/qtrade/arguments.d/qtrade_client.json"
+    assert run.written == ("usr/lib/systemd/system/qtrade-client.service", said)

@@ -239,7 +239,7 @@ def test_the_watchdog_hears_of_it_until_it_hangs(servers, start) -> None:
     [
         ("paper", {}, "the credential client_token is missing"),
         ("paper", {"client_token": "\n"}, "the credential client_token is missing"),
-        ("sandbox", {"client_token": "t"}, "mode, log_level or geyser.address"),
+        ("sandbox", {"client_token": "t"}, "mode, log_level or [geyser]"),
         ("live", {"client_token": "t", "client_wallet": "\n"}, "mode live needs the credential client_wallet"),
         ("live", {"client_token": "t", "client_wallet": "[1, 2]"}, "mode live needs the credential client_wallet"),
     ],

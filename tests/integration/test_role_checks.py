@@ -11,6 +11,12 @@ pytestmark = pytest.mark.integration
 
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ["chrony", "logrotate"]
+BORROWED = {
+    "agave_port_range": "8000-8030",
+    "agave_rpc_port": 8899,
+    "geyser_grpc_listen": ["unix:///run/yellowstone/grpc", "127.0.0.1:10000"],
+    "geyser_prometheus_address": "127.0.0.1:8999",
+}
 
 
 def run_checks(tmp_path: Path, role: str, **values: object) -> subprocess.CompletedProcess[str]:
@@ -22,7 +28,7 @@ def run_checks(tmp_path: Path, role: str, **values: object) -> subprocess.Comple
         "tasks": [{"ansible.builtin.include_role": {"name": role, "tasks_from": "checks"}}],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    variables = {"ansible_python_interpreter": sys.executable, "qtrade_packages": PACKAGES, **values}
+    variables = {"ansible_python_interpreter": sys.executable, "qtrade_packages": PACKAGES, **BORROWED, **values}
     return subprocess.run(
         [
             Path(sys.executable).with_name("ansible-playbook"),
@@ -50,7 +56,8 @@ def run_checks(tmp_path: Path, role: str, **values: object) -> subprocess.Comple
     ("role", "values"),
     [
         ("ufw_solana", {}),
-        ("ufw_solana", {"ufw_solana_port_range": "20000:20026"}),
+        ("ufw_solana", {"agave_port_range": "20000-20026"}),
+        ("ufw_solana", {"agave_rpc_port": 9899, "agave_port_range": "8890-8920"}),
         ("bare_metal", {}),
         ("bare_metal", {"bare_metal_container_runtime": "docker", "qtrade_packages": ["chrony", "docker.io"]}),
     ],
@@ -63,10 +70,11 @@ def test_arguments_that_fit_pass(tmp_path: Path, role: str, values: dict[str, ob
 @pytest.mark.parametrize(
     ("role", "values", "said"),
     [
-        ("ufw_solana", {"ufw_solana_port_range": "8000:8020"}, "8000:8020: it has to be FIRST:LAST, 26 or more apart"),
-        ("ufw_solana", {"ufw_solana_port_range": "8000-8030"}, "8000-8030: it has to be FIRST:LAST"),
-        ("ufw_solana", {"ufw_solana_port_range": "8000:10000"}, "without the ports 8899, 8900, 8999, 10000"),
-        ("ufw_solana", {"ufw_solana_port_range": "1000:1030"}, "1000:1030: it has to be"),
+        ("ufw_solana", {"agave_port_range": "8000-8020"}, "8000-8020: it has to be FIRST-LAST, 26 or more apart"),
+        ("ufw_solana", {"agave_port_range": "8000:8030"}, "8000:8030: it has to be FIRST-LAST"),
+        ("ufw_solana", {"agave_port_range": "8000-10000"}, "without the ports 8899, 8900, 10000, 8999"),
+        ("ufw_solana", {"agave_rpc_port": 8010}, "without the ports 8010, 8011, 10000, 8999"),
+        ("ufw_solana", {"agave_port_range": "1000-1030"}, "1000-1030: it has to be"),
         ("bare_metal", {"bare_metal_container_runtime": "docker"}, "add docker.io"),
         ("bare_metal", {"qtrade_packages": ["docker.io"]}, "remove docker.io"),
         ("bare_metal", {"bare_metal_core_dumps": "bounded"}, "add systemd-coredump"),

@@ -139,3 +139,27 @@ def test_the_digest_does_not_depend_on_the_generation_but_the_envelope_does(tmp_
     assert payloads[0]["host"] == "rpc-1"
     assert payloads[0]["image"] == made.image
     assert base64.b64decode(payloads[0]["files"][0]["content"]).decode().startswith("PORT=1\n")
+
+
+CPUS = {
+    "files": [{"path": "app/cpus", "template": "{{ app_cpus }}"}],
+    "values": {
+        "app_cpus": {"type": "list", "default": [], "apart_from": ["xdp_cores", "not_in_this_image"]},
+        "xdp_cores": {"type": "str", "default": ""},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "shared"),
+    [([2, 3], "3", "3"), (["4"], "2-3,4", "4"), ([1, 2, 3], "2-8", "2, 3"), ([0], "0", "0")],
+)
+def test_cpus_that_are_taken_are_refused(own, others, shared) -> None:
+    with pytest.raises(BadInput) as caught:
+        bundle({"app_cpus": own, "xdp_cores": others}, inputs=CPUS)
+    assert f"config.app_cpus and config.xdp_cores both name CPU {shared}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("own", "others"), [([], ""), ([1, 12], "2-11"), ([3], ""), ([], "0-63")])
+def test_cpus_apart_are_taken(own, others) -> None:
+    assert bundle({"app_cpus": own, "xdp_cores": others}, inputs=CPUS).files

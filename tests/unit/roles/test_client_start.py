@@ -2,6 +2,7 @@
 
 import datetime as dt
 import importlib.util
+import json
 import os
 import socket
 import ssl
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.unit
 
 ROLE = Path(__file__).resolve().parents[3] / "ansible/roles/qtrade_client"
 PROGRAM = ROLE / "files/usr/lib/qtrade/qtrade_client/start.py"
+SAY = "echo $$ $QTRADE_CLIENT_GEYSER $QTRADE_CLIENT_RPC"
 SETTINGS_FRAME = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 LET_IN = b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I"
 STARTING = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
@@ -113,11 +115,49 @@ def test_the_rendered_config_says_what_the_host_set() -> None:
         "pairs": ["SOL/USDC"],
         "note": 'a "b"\n<c>',
     }
-    assert start.parse_config(text) == start.Config(True, (2, 3), "fd00::1", 10000, False)
+    assert start.parse_config(text) == start.Config(True, (2, 3), "[fd00::1]:10000", False, "")
 
 
 def test_a_host_that_sets_nothing_gets_a_config_that_is_taken() -> None:
-    assert start.parse_config(render({})) == start.Config(False, (), "127.0.0.1", 10000, False)
+    assert start.parse_config(render({})) == start.Config(False, (), "", False, "")
+
+
+def declare(tmp_path: Path, **config: dict[str, Any]) -> tuple[Path, Path]:
+    """Write what agave and geyser bake, and the host's config of theirs; return both folders."""
+    interfaces, generation = tmp_path / "interfaces.d", tmp_path / "current"
+    interfaces.mkdir()
+    for role, name, port in (("agave", "json-rpc", 9899), ("geyser", "grpc", 11000)):
+        one = {"name": name, "port": port, "bind": "127.0.0.1"}
+        (interfaces / f"{role}.json").write_text(json.dumps({"interfaces": [one]}))
+    for name, fields in config.items():
+        path = generation / name.replace("_", "/", 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").write_text(json.dumps(fields))
+    return interfaces, generation
+
+
+@pytest.mark.parametrize(
+    ("config", "stream", "rpc"),
+    [
+        ({}, "127.0.0.1:11000", "http://127.0.0.1:9899"),
+        ({"geyser_host": {"listen": []}}, "127.0.0.1:11000", "http://127.0.0.1:9899"),
+        ({"geyser_host": {"listen": ["unix:///run/x", "0.0.0.0:11000"]}}, "127.0.0.1:11000", "http://127.0.0.1:9899"),
+        ({"geyser_host": {"listen": ["[::]:11000"]}}, "[::1]:11000", "http://127.0.0.1:9899"),
+        ({"geyser_host": {"listen": ["192.0.2.7:11000"]}}, "192.0.2.7:11000", "http://127.0.0.1:9899"),
+        ({"agave_ready": {"rpc_bind": "0.0.0.0"}}, "127.0.0.1:11000", "http://127.0.0.1:9899"),
+        ({"agave_ready": {"rpc_bind": "2001:db8::7"}}, "127.0.0.1:11000", "http://[2001:db8::7]:9899"),
+    ],
+)
+def test_what_the_config_does_not_say_is_where_the_roles_declare_it(tmp_path, config, stream, rpc) -> None:
+    places = declare(tmp_path, **config)
+    assert (start.find_geyser(*places), start.find_rpc(*places)) == (stream, rpc)
+
+
+def test_an_image_without_the_service_needs_an_address_in_the_config(tmp_path) -> None:
+    with pytest.raises(start.BadConfig, match="no grpc on TCP: qtrade_client_geyser has to say where it is"):
+        start.find_geyser(tmp_path, tmp_path)
+    with pytest.raises(start.BadConfig, match="no json-rpc on TCP: qtrade_client_rpc has to say where it is"):
+        start.find_rpc(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +177,17 @@ def test_a_config_that_cannot_be_meant_is_refused(text, words) -> None:
     with pytest.raises(start.BadConfig) as caught:
         start.parse_config(text)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("core", [0, 5])
+def test_the_core_of_proof_of_history_is_refused(tmp_path, core) -> None:
+    table = tmp_path / "start.json"
+    table.write_text(json.dumps({"poh_core": core}))
+    with pytest.raises(start.BadConfig, match=f"cpus names {core}, which the validator of this image pins"):
+        start.check_poh((core, 9), table)
+    start.check_poh((core + 1,), table)
+    start.check_poh((), table)
+    start.check_poh((core,), tmp_path / "an image without a validator")
 
 
 def test_a_cpu_that_the_host_lacks_is_refused_and_the_others_are_taken() -> None:
@@ -281,7 +332,7 @@ def test_waiting_ends(capsys) -> None:
 
 def environment(tmp_path: Path, path: str, port: int, **values: str) -> dict[str, str]:
     config = tmp_path / "client.toml"
-    config.write_text(render({"qtrade_client_geyser": f"127.0.0.1:{port}"}))
+    config.write_text(render({"qtrade_client_geyser": f"127.0.0.1:{port}", "qtrade_client_rpc": "http://rpc.test"}))
     (tmp_path / "client_token").write_text("token")
     return {
         "QTRADE_CLIENT_CONFIG": str(config),
@@ -296,7 +347,7 @@ def environment(tmp_path: Path, path: str, port: int, **values: str) -> dict[str
 
 def test_the_client_takes_the_place_of_the_program_when_all_is_ready(tmp_path, postgres, geyser) -> None:
     (database, path), (stream, port) = postgres, geyser
-    command = [sys.executable, "-I", "-S", "-B", PROGRAM, "/bin/sh", "-c", "echo $$"]
+    command = [sys.executable, "-I", "-S", "-B", PROGRAM, "/bin/sh", "-c", SAY]
     stream.close()
     with serving(database, LET_IN):
         child = subprocess.Popen(
@@ -306,7 +357,7 @@ def test_the_client_takes_the_place_of_the_program_when_all_is_ready(tmp_path, p
         assert child.stderr.readline() == "waits for Geyser (Connection refused)\n"
         with serving(socket.create_server(("127.0.0.1", port)), SETTINGS_FRAME):
             out, _ = child.communicate(timeout=20)
-    assert (child.returncode, int(out)) == (0, child.pid)
+    assert (child.returncode, out.split()) == (0, [str(child.pid), f"127.0.0.1:{port}", "http://rpc.test"])
 
 
 def test_a_wait_in_vain_and_a_bad_config_end_with_codes_of_their_own(tmp_path, postgres, geyser) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from bake.roles import Role, list_roles, read_role
 from qtrade.manifest import Recipe, load_manifest
+from qtrade.manifest.lent import owner_of
 from qtrade.settings import Settings
 from tests.fakes.role_variables import (
     load_tasks,
@@ -67,9 +68,16 @@ def test_the_seven_layers_have_their_roles_and_playbooks() -> None:
     assert sorted(path.stem for path in (PROJECT / "ansible/playbooks").glob("*.yml")) == list(ROLES)
 
 
-def test_every_argument_is_of_its_role(role) -> None:
-    alien = [name for name in role.entry.options if not name.startswith(prefix(role)) and name not in SHARED]
-    assert alien == []
+def test_every_argument_is_of_its_role_or_borrowed(role) -> None:
+    """What is borrowed has one owner, which gives it a value in every recipe, with the same type."""
+    for name, item in role.entry.options.items():
+        owner = owner_of(name, role.name, ROLES)
+        if name in SHARED or owner is None:
+            assert name.startswith(prefix(role)) or name in SHARED
+            continue
+        lent = read_role(SETTINGS, owner).entry.options[name]
+        assert (item.type, item.elements, item.required) == (lent.type, lent.elements, True), name
+        assert item.text.startswith("Borrowed"), name
 
 
 def test_defaults_and_declared_defaults_are_the_same(role) -> None:

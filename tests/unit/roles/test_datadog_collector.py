@@ -26,6 +26,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 ROLE = PROJECT / "ansible/roles/datadog"
 STANDIN = PROJECT / "tests/standins/otelcol/usr/bin/otelcol-contrib"
 VERSIONS = ("0.121.0", "0.137.0", "0.153.0", "0.159.0")
+LENDERS = ("agave", "geyser", "postgres", "qtrade_client")
 TOGGLES = ("journald", "hostmetrics", "postgres", "validator_log")
 
 
@@ -49,7 +50,11 @@ def trusted(node: Any) -> Any:
 
 
 def render(**changes: Any) -> str:
-    variables = {}
+    variables = {
+        name: value
+        for role in LENDERS
+        for name, value in trusted(yaml.safe_load((ROLE.parent / role / "defaults/main.yml").read_text())).items()
+    }
     for name in ("defaults", "vars"):
         variables |= trusted(yaml.safe_load((ROLE / name / "main.yml").read_text()))
     templar = Templar(loader=DataLoader(), variables=variables | changes)

@@ -56,9 +56,17 @@ def test_with_the_token_the_host_listens_where_its_config_says() -> None:
 
 
 def test_without_a_token_nothing_beyond_loopback_is_served() -> None:
-    wanted = ["0.0.0.0:10000", "[::]:10000", "192.0.2.1:10001", "[::1]:10002", "unix:///run/x"]
+    wanted = ["0.0.0.0:10000", "[::]:10000", "192.0.2.1:10000", "[::1]:10002", "unix:///run/x"]
     config, _ = make(listen=wanted)
-    assert addresses(config) == ["127.0.0.1:10000", "127.0.0.1:10001", "[::1]:10002", "unix:///run/x"]
+    assert addresses(config) == ["127.0.0.1:10000", "[::1]:10002", "unix:///run/x"]
+
+
+@pytest.mark.parametrize("secrets", [{"geyser_x_token": TOKEN}, {}])
+def test_a_port_that_the_image_does_not_serve_is_refused_beyond_loopback(secrets) -> None:
+    with pytest.raises(
+        prepare.Refused, match=r"geyser_listen names 192\.0\.2\.1:10001, the image serves gRPC on port 10000"
+    ):
+        make(secrets, listen=["127.0.0.1:7", "192.0.2.1:10001"])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +193,7 @@ def test_the_table_follows_the_version() -> None:
 def test_everything_that_is_made_is_known() -> None:
     """Whatever a host may ask for, the plugin takes."""
     secrets = {"geyser_x_token": TOKEN, "geyser_tls_cert": "CERT", "geyser_tls_key": "KEY"}
-    config, _ = make(secrets, listen=["0.0.0.0:1"], tls="credentials", tokio_affinity="0", tokio_worker_threads=1)
+    config, _ = make(secrets, listen=["0.0.0.0:10000"], tls="credentials", tokio_affinity="0", tokio_worker_threads=1)
     prepare.check_keys(config, "15.1.2+solana.4.2.0", KEYS)
 
 

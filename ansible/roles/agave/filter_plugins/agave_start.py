@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.\d+(?:-[0-9A-Za-z.-]+)?")
-# Ports of other services of these hosts, and of the plugin that the validator loads.
-_TAKEN = {22: "SSH", 5432: "Postgres", 8999: "the plugin's metrics", 10000: "Yellowstone gRPC"}
+
+# The core that proof of history is pinned to, and upstream's default (DEFAULT_PINNED_CPU_CORE of poh_service.rs).
+_POH = ("--poh-pinned-cpu-core", "--experimental-poh-pinned-cpu-core")
+_POH_DEFAULT = (_POH[0], "0")
 
 
 class FilterModule:
@@ -29,7 +31,7 @@ class FilterModule:
 def plan_start(
     table: Mapping[str, Any], *, version: str, profile: str, indexes: Sequence[str] = (), extra: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return `{minor, flags, host, xdp, decided, used, interfaces}`; `flags` are the words of the baked command line.
+    """Return `{minor, data_of, poh_core, profile, flags, host, xdp, used, interfaces}`; `flags` are the words of the baked command line.
 
     Raises `AnsibleFilterError` for an unknown minor, ports that cannot work, and a flag that this version does not take.
     """
@@ -41,7 +43,7 @@ def plan_start(
             flags += [entry["flag"], *([str(entry["value"])] if "value" in entry else [])]
     for index in indexes:
         flags += ["--account-index", index]
-    check_ports(flags, facts["ports"], version)
+    check_ports(flags, facts["ports"], version, find_taken(table["taken"]))
     host = {
         name: {"flag": rule["flag"], "factor": 1}
         for name, rule in table["host"].items()
@@ -57,6 +59,8 @@ def plan_start(
     used = sorted({*own, *(word.partition("=")[0] for word in more if word.startswith("--"))})
     return {
         "minor": minor,
+        "data_of": find_neighbours(table["minors"], minor),
+        "poh_core": int(_value([*more, *_POH_DEFAULT], next(word for word in [*more, *_POH_DEFAULT] if word in _POH))),
         "profile": profile,
         "flags": flags + more,
         "host": host,
@@ -79,6 +83,19 @@ def find_minor(minors: Mapping[str, Any], version: str) -> str:
             "ansible/roles/agave/vars/main.yml; or bake a version of a known minor"
         )
     return minor
+
+
+def find_neighbours(minors: Mapping[str, Any], minor: str) -> list[str]:
+    """Return the minors whose ledger and snapshots a minor takes: its own and those beside it (Agave's CHANGELOG, 2.2).
+
+    Where the table ends, the next number of the same major is taken for the neighbour.
+    """
+    order = sorted(minors, key=_number)
+    at = order.index(minor)
+    major, number = _number(minor)
+    before = order[at - 1] if at else f"{major}.{max(number - 1, 0)}"
+    after = order[at + 1] if at + 1 < len(order) else f"{major}.{number + 1}"
+    return list(dict.fromkeys((before, minor, after)))
 
 
 def check_flag(flag: str, version: str, minor: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -110,11 +127,23 @@ def split_extra(
                 f"agave_extra_flags: {flag} is set by this role or kept from images; use the role's variables or the host's config"
             )
         check_flag(flag, version, minor, changes)
-        words += parts
+        # One word for the flag, one for each value, whichever way it was written.
+        words += [part for word in parts for part in (word.split("=", 1) if word is parts[0] else [word])]
     return words
 
 
-def check_ports(flags: Sequence[str], width: int, version: str) -> None:
+def find_taken(places: Mapping[str, Any]) -> dict[int, str]:
+    """Return whose each port is, of other services' ports and addresses by name; a socket in the file system has none."""
+    found: dict[int, str] = {}
+    for name, place in places.items():
+        for one in place if isinstance(place, list) else [place]:
+            port = str(one).rpartition(":")[2]
+            if port.isdecimal():
+                found[int(port)] = name
+    return found
+
+
+def check_ports(flags: Sequence[str], width: int, version: str, taken: Mapping[int, str]) -> None:
     """Refuse ports with which the validator would not start, or would take another service's."""
     first, last = parse_range(_value(flags, "--dynamic-port-range"))
     gossip, rpc = int(_value(flags, "--gossip-port")), int(_value(flags, "--rpc-port"))
@@ -127,12 +156,12 @@ def check_ports(flags: Sequence[str], width: int, version: str) -> None:
         raise AnsibleFilterError(
             f"agave_gossip_port {gossip} is outside agave_port_range {first}-{last}, which the firewall opens"
         )
-    for port, name in {**_TAKEN, rpc: "JSON-RPC", rpc + 1: "the websocket"}.items():
+    for port, name in {**taken, rpc: "JSON-RPC", rpc + 1: "the websocket"}.items():
         if first <= port <= last:
             raise AnsibleFilterError(f"agave_port_range {first}-{last} holds {port}, the port of {name}")
     for port in (rpc, rpc + 1):
-        if port in _TAKEN:
-            raise AnsibleFilterError(f"agave_rpc_port {rpc}: {port} is the port of {_TAKEN[port]}")
+        if port in taken:
+            raise AnsibleFilterError(f"agave_rpc_port {rpc}: {port} is the port of {taken[port]}")
 
 
 def parse_range(text: str) -> tuple[int, int]:

@@ -155,7 +155,7 @@ def test_flags_follow_the_interfaces(host: Host) -> None:
             value = f"{one['first']}-{one['end']}" if "first" in one else str(one["port"])
             assert words[words.index(one["flag"]) + 1] == value
     assert {one["exposure"] for one in declared} <= {"loopback", "private", "allow-list", "public"}
-    assert {one["name"] for one in declared} >= {"json-rpc", "websocket", "gossip", "dynamic", "admin", "grpc"}
+    assert {one["name"] for one in declared} >= {"json-rpc", "websocket", "gossip", "dynamic", "admin"}
 
 
 @pytest.mark.layer
@@ -163,6 +163,21 @@ def test_only_gossip_and_its_range_are_public(host: Host) -> None:
     declared = read_json(host, "/usr/share/qtrade/interfaces.d/agave.json")["interfaces"]
     assert {one["name"] for one in declared if one["exposure"] == "public"} == {"gossip", "dynamic"}
     assert {one["bind"] for one in declared if one["exposure"] in ("loopback", "allow-list")} == {"127.0.0.1"}
+
+
+@pytest.mark.layer
+def test_start_knows_whose_data_it_takes(host: Host) -> None:
+    table = read_json(host, "/usr/lib/qtrade/agave/start.json")
+    assert table["minor"] in table["data_of"]
+    assert len(table["data_of"]) == 3
+    ask = (
+        "import runpy, sys; s = runpy.run_path('/usr/lib/qtrade/agave/start.py'); "
+        "t = s['json'].loads(s['TABLE'].read_text()); s['check_written'](sys.argv[1], t, {})"
+    )
+    assert host.run(f'python3 -IBc "{ask}" {table["version"]}').succeeded
+    refused = host.run(f'python3 -IBc "{ask}" 1.18.26')
+    assert refused.failed
+    assert "the ledger was written by Agave 1.18.26" in refused.stderr
 
 
 @pytest.mark.layer
@@ -191,6 +206,12 @@ def test_validator_is_ready(host: Host) -> None:
 
 
 @pytest.mark.host
+def test_the_ledger_says_who_writes_it(host: Host) -> None:
+    status = json.loads(host.check_output("sudo -n /usr/bin/qtrade-agent status"))
+    assert status["data"]["agave"] == read_json(host, "/usr/lib/qtrade/agave/start.json")["version"]
+
+
+@pytest.mark.host
 def test_slots_advance(host: Host) -> None:
     first = json.loads(host.check_output("qtrade-agave-ready"))["slot"]
     host.run("sleep 2")
@@ -199,23 +220,28 @@ def test_slots_advance(host: Host) -> None:
 
 @pytest.mark.host
 def test_validator_listens_exactly_where_the_table_says(host: Host) -> None:
-    """Not the plugin's ports: they are its role's, which runs in the same process."""
+    """Not the plugin's ports: they are declared by its role; it runs in the same process."""
     pid = host.check_output("systemctl show --property=MainPID --value agave-validator.service")
     declared = read_json(host, "/usr/share/qtrade/interfaces.d/agave.json")["interfaces"]
     bind = read_json(host, "/run/qtrade/state/config/current/agave/ready.json")["rpc_bind"]
-    foreign = {one["port"] for one in declared if one.get("role")}
+    others = [
+        path
+        for path in host.check_output("ls -d /usr/share/qtrade/interfaces.d/*.json").split()
+        if "/agave." not in path
+    ]
+    foreign = {one["port"] for path in others for one in read_json(host, path)["interfaces"] if "port" in one}
     wanted, span = set(), range(0)
     for one in declared:
         if "first" in one:
             span = range(one["first"], one["end"])
-        elif "port" in one and not one.get("role"):
+        elif "port" in one:
             wanted.add(f"{bind if one.get('bind_value') else one['bind']}:{one['port']}")
     lines = [line.split() for line in host.check_output("sudo -n /usr/bin/ss -Hlntup").splitlines()]
     found = {words[4] for words in lines if f"pid={pid}," in words[-1]}
     ports = {address: int(address.rsplit(":", 1)[1]) for address in found}
-    others = {address for address in found if ports[address] not in foreign and ports[address] not in span}
+    own = {address for address in found if ports[address] not in foreign and ports[address] not in span}
     gossip = next(one["port"] for one in declared if one["name"] == "gossip")
-    assert others | {f"0.0.0.0:{gossip}"} == wanted
+    assert own | {f"0.0.0.0:{gossip}"} == wanted
     assert f"0.0.0.0:{gossip}" in found
     admin = next(one["path"] for one in declared if one["name"] == "admin")
     assert f" {admin} " in host.check_output("ss -Hlx")

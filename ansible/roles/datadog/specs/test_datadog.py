@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -16,14 +16,24 @@ CREDENTIAL = "/run/qtrade/state/credstore/datadog_api_key"
 AGENT_CONFIG = "/etc/datadog-agent/datadog.yaml"
 COLLECTOR_CONFIG = "/etc/otelcol-contrib/config.yaml"
 CHECK = "/usr/bin/python3 -IB /usr/lib/qtrade/datadog/check_collector.py"
-LISTENING = ("tcp://127.0.0.1:5001", "udp://127.0.0.1:8125", "tcp://127.0.0.1:14317", "tcp://127.0.0.1:14318")
-LISTENING += ("tcp://127.0.0.1:13133", "tcp://127.0.0.1:18888")
+# The Agent's commands and metrics, the Collector's health: no recipe changes them.
+LISTENING = ("tcp://127.0.0.1:5001", "udp://127.0.0.1:8125", "tcp://127.0.0.1:13133")
+# The program's own sources that any login may read, printed rather than sent.
+READ_METRICS = (
+    "cd /tmp && python3 -IBc \"import runpy, sys; m = runpy.run_path('/usr/lib/qtrade/datadog/host_metrics.py'); "
+    "fast = m['fast_sources'](sys.argv[1:]); print(*(one.line() for one in m['collect'](fast)), sep=chr(10))\" {units}"
+)
 # The Agent's OTLP and APM, which a recipe may switch.
 SWITCHED = (4317, 4318, 8126)
 # The packages' own defaults: pprof, zpages, jaeger, zipkin, the Collector's telemetry.
 CLOSED = (1777, 55679, 14250, 14268, 9411, 8888)
 # Each is wanted by the package's datadog-agent.service, but never run; trace and process are, where the recipe asks for them.
 MASKED = ("installer", "sysprobe", "security", "ddot")
+
+
+def baked(host: Host, name: str) -> Any:
+    """Return an argument of the role as the layer was baked with it."""
+    return json.loads(host.file("/usr/share/qtrade/arguments.d/datadog.json").content_string)["arguments"][name]
 
 
 @pytest.mark.layer
@@ -99,8 +109,26 @@ def test_collector_accepts_its_config_and_stays_on_loopback(host: Host) -> None:
     assert host.run(f"{CHECK} {COLLECTOR_CONFIG}").succeeded
     config = host.file(COLLECTOR_CONFIG).content_string
     assert "0.0.0.0" not in config  # noqa: S104
-    assert "endpoint: 127.0.0.1:14317" in config
+    assert f"endpoint: {baked(host, 'datadog_otlp_grpc_endpoint')}" in config
     assert "key: ${file:${env:CREDENTIALS_DIRECTORY}/datadog_api_key}" in config
+
+
+@pytest.mark.image
+def test_collector_asks_where_the_other_roles_declare(host: Host) -> None:
+    declared = {
+        one["name"]: one
+        for role in ("agave", "geyser", "postgres", "qtrade_client")
+        for one in json.loads(host.file(f"/usr/share/qtrade/interfaces.d/{role}.json").content_string)["interfaces"]
+    }
+    receivers = yaml.safe_load(host.file(COLLECTOR_CONFIG).content_string)["receivers"]
+    if baked(host, "datadog_collector_postgres_enabled"):
+        assert receivers["postgresql"]["endpoint"] == f"run/postgresql:{declared['postgres']['port']}"
+    scraped = {job["static_configs"][0]["targets"][0] for job in receivers["prometheus"]["config"]["scrape_configs"]}
+    for name in ("plugin-metrics", "client-health"):
+        assert f"{declared[name]['bind']}:{declared[name]['port']}" in scraped
+    asked = [target["endpoint"] for target in receivers["httpcheck"]["targets"]]
+    assert asked[0].endswith(f":{declared['json-rpc']['port']}/health")
+    assert f"http://{declared['client-health']['bind']}:{declared['client-health']['port']}/healthz" in asked
 
 
 @pytest.mark.layer
@@ -125,10 +153,30 @@ def test_host_metrics_come_by_a_timer_that_leaves_the_boot_alone(host: Host) -> 
     assert host.file("/usr/lib/systemd/system/qtrade-host-metrics.timer").contains("^OnBootSec=5min$")
 
 
+@pytest.mark.host
+def test_host_metrics_are_read_without_a_failure(host: Host) -> None:
+    """The timer first fires five minutes after the boot, so the program is run here, as a login that may read less than root."""
+    if not baked(host, "datadog_host_metrics_enabled"):
+        pytest.skip("this image sends no metrics of the host")
+    units = " ".join(baked(host, "datadog_watched_units"))
+    answer = host.run(READ_METRICS.format(units=units))
+    assert answer.rc == 0, answer.stderr
+    assert "qtrade.unit.active:1|g|#unit:ssh.service" in answer.stdout
+    assert "qtrade.config.generation:" in answer.stdout
+    assert "qtrade.validator.ready:" in answer.stdout
+    for source in ("failed", "units", "boot", "validator"):
+        assert f"qtrade.source.failed:0|g|#source:{source}" in answer.stdout, answer.stderr
+
+
 @pytest.mark.booted
 @pytest.mark.host
-def test_host_metrics_fail_no_unit(host: Host) -> None:
-    shown = host.check_output("systemctl show --property=Result,ExecMainStatus qtrade-host-metrics.service")
+def test_host_metrics_have_failed_no_unit(host: Host) -> None:
+    """Whether it has run yet, the unit says itself; the timer that starts it is on."""
+    if not baked(host, "datadog_host_metrics_enabled"):
+        pytest.skip("this image sends no metrics of the host")
+    ask = "systemctl show --property={} {}"
+    assert host.check_output(ask.format("ActiveState", "qtrade-host-metrics.timer")) == "ActiveState=active"
+    shown = host.check_output(ask.format("Result,ExecMainStatus", "qtrade-host-metrics.service"))
     assert sorted(shown.split()) == ["ExecMainStatus=0", "Result=success"]
 
 
@@ -173,6 +221,13 @@ def test_the_validators_log_is_its_groups_to_read(host: Host) -> None:
     log = host.check_output("stat --format='%U:%G %a' /var/log/agave/validator.log")
     assert log == "sol:sol 640"
     assert host.file("/var/log/agave").mode == 0o755
+
+
+@pytest.mark.host
+def test_collector_listens_where_it_was_baked_to(host: Host) -> None:
+    addresses = [baked(host, f"datadog_otlp_{kind}_endpoint") for kind in ("grpc", "http")]
+    addresses.append(f"127.0.0.1:{baked(host, 'datadog_collector_telemetry_port')}")
+    assert [one for one in addresses if not host.socket(f"tcp://{one}").is_listening] == []
 
 
 @pytest.mark.host

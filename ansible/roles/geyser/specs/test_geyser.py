@@ -18,15 +18,26 @@ PREPARE = "/usr/lib/qtrade/geyser/prepare.py"
 STREAM = "/usr/lib/qtrade/geyser/stream.py"
 DROP_IN = "/usr/lib/systemd/system/agave-validator.service.d/20-geyser.conf"
 TEST_VALIDATOR = "/opt/agave/current/bin/solana-test-validator"
+LOOPBACK = ("127.", "[::1]:", "unix://")
 WORK = "/run"  # of the chroot, in memory
-METRICS = "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8999/metrics', timeout=10).read().decode())\""
 # Starts the validator on the baked config and goes on as soon as the stream tells slots; its own words are kept for the failure.
 LOAD_TEST = (
     f"{TEST_VALIDATOR} --reset --quiet --bind-address 127.0.0.1 --ledger {WORK}/ledger --geyser-plugin-config {BASE} "
     f">{WORK}/load-test.log 2>&1 & pid=$!; for try in $(seq 120); do kill -0 $pid 2>/dev/null || break; "
     f"{STREAM} --config {BASE} --seconds 20 >{WORK}/load-test.json && break; sleep 0.5; done; "
-    f"{METRICS} >{WORK}/load-test.metrics; kill $pid 2>/dev/null; wait $pid; echo $? >{WORK}/load-test.exit"
+    f"{{metrics}} >{WORK}/load-test.metrics; kill $pid 2>/dev/null; wait $pid; echo $? >{WORK}/load-test.exit"
 )
+
+
+def baked(host: Host, name: str) -> Any:
+    """Return an argument of the role as the layer was baked with it."""
+    return json.loads(host.file("/usr/share/qtrade/arguments.d/geyser.json").content_string)["arguments"][name]
+
+
+def read_metrics(host: Host) -> str:
+    """Return the command that prints the plugin's metrics."""
+    address = baked(host, "geyser_prometheus_address")
+    return f"python3 -c \"import urllib.request as r; print(r.urlopen('http://{address}/metrics', timeout=10).read().decode())\""
 
 
 def version(host: Host) -> str:
@@ -75,8 +86,10 @@ def test_keys_of_other_versions_are_refused(host: Host, part: tuple[Any, ...], k
 def test_image_serves_loopback_only_and_holds_no_token(host: Host) -> None:
     config = json.loads(host.file(BASE).content_string)
     assert config["libpath"] == LIBRARY
-    assert [listen["address"] for listen in config["grpc"]["listen"]] == ["127.0.0.1:10000"]
-    assert config["prometheus"] == {"address": "127.0.0.1:8999"}
+    addresses = [listen["address"] for listen in config["grpc"]["listen"]]
+    assert addresses == baked(host, "geyser_grpc_listen")
+    assert config["prometheus"] == {"address": baked(host, "geyser_prometheus_address")}
+    assert [one for one in (*addresses, config["prometheus"]["address"]) if not one.startswith(LOOPBACK)] == []
     assert "x_token" not in config["grpc"]
     assert host.check_output("readlink /etc/yellowstone/config.json") == LIVE
 
@@ -110,7 +123,7 @@ def test_validator_loads_the_plugin_and_streams(host: Host) -> None:
     """The load test: the baked validator, the baked plugin, the baked config; exit code 139 is what a pair that does not fit gives."""
     if not host.file(TEST_VALIDATOR).exists:
         pytest.skip("the validator's build has no solana-test-validator (its development programs)")
-    host.run(LOAD_TEST)
+    host.run(LOAD_TEST.format(metrics=read_metrics(host)))
     told, words, code = (host.file(f"{WORK}/load-test.{name}").content_string for name in ("json", "log", "exit"))
     assert json.loads(told or "{}").get("ok"), f"exit {code.strip()}: {told} {words[-1000:]}"
     metrics = host.file(f"{WORK}/load-test.metrics").content_string
@@ -119,10 +132,20 @@ def test_validator_loads_the_plugin_and_streams(host: Host) -> None:
 
 
 @pytest.mark.host
-def test_grpc_and_metrics_listen_on_loopback_only(host: Host) -> None:
-    assert host.socket("tcp://127.0.0.1:10000").is_listening
-    assert host.socket("tcp://127.0.0.1:8999").is_listening
-    assert not host.socket("tcp://0.0.0.0:8999").is_listening
+def test_grpc_and_metrics_listen_where_the_role_declares(host: Host) -> None:
+    """Metrics on loopback; gRPC where the host's config says, and on the image's port."""
+    found = json.loads(host.file("/usr/share/qtrade/interfaces.d/geyser.json").content_string)["interfaces"]
+    declared = {one["name"]: one for one in found}
+    metrics, lines = declared["plugin-metrics"], host.check_output("ss -Hlnt").splitlines()
+    listening = [line.split()[3] for line in lines]
+    assert [one for one in listening if one.endswith(f":{metrics['port']}")] == [f"{metrics['bind']}:{metrics['port']}"]
+    live = json.loads(host.file("/run/qtrade/state/config/current/geyser/host.json").content_string)["listen"]
+    port = declared["grpc"]["port"]
+    # Without a token the plugin falls back to loopback.
+    allowed = {*live, f"127.0.0.1:{port}"} if live else {f"{declared['grpc']['bind']}:{port}"}
+    served = {one for one in listening if one.endswith(f":{port}")}
+    assert served
+    assert served <= {one.replace("[::]", "*") for one in allowed} | allowed
 
 
 @pytest.mark.host
@@ -158,6 +181,6 @@ def test_stream_is_refused_to_strangers_where_there_is_a_token(host: Host, stran
 
 @pytest.mark.host
 def test_metrics_have_the_names_of_this_version(host: Host) -> None:
-    metrics = host.check_output(METRICS)
+    metrics = host.check_output(read_metrics(host))
     for name in ("version", "slot_status", "message_queue_size", "invalid_full_blocks_total"):
         assert f"yellowstone_grpc_geyser_{name}" in metrics

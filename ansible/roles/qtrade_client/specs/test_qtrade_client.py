@@ -25,6 +25,11 @@ SANDBOX = (
 REACHED_WITHIN_S = 120
 
 
+def baked(host: Host, name: str) -> Any:
+    """Return an argument of the role as the layer was baked with it."""
+    return json.loads(host.file("/usr/share/qtrade/arguments.d/qtrade_client.json").content_string)["arguments"][name]
+
+
 @pytest.mark.layer
 @pytest.mark.booted
 def test_current_is_the_version_that_was_built(host: Host) -> None:
@@ -102,6 +107,26 @@ def test_starter_refuses_a_config_that_cannot_be_meant_and_says_why(host: Host) 
     assert "mode is 'sandbox', not paper or live" in done.stderr
 
 
+@pytest.mark.image
+def test_starter_finds_what_the_other_roles_declare(host: Host) -> None:
+    """A host without a config has stream and JSON-RPC where the image serves them; the unit names the server's socket."""
+    declared = {
+        one["name"]: one
+        for role in ("agave", "geyser", "postgres")
+        for one in json.loads(host.file(f"/usr/share/qtrade/interfaces.d/{role}.json").content_string)["interfaces"]
+    }
+    ask = (
+        f"import runpy; s = runpy.run_path('{START}'); places = s['INTERFACES'], s['HOST_CONFIG'];"
+        "print(s['find_geyser'](*places), s['find_rpc'](*places))"
+    )
+    grpc, rpc = declared["grpc"], declared["json-rpc"]
+    wanted = f"{grpc['bind']}:{grpc['port']} http://{rpc['bind']}:{rpc['port']}"
+    assert host.check_output(f'python3 -I -B -c "{ask}"') == wanted
+    unit = host.file(UNIT).content_string.splitlines()
+    assert f"Environment=QTRADE_CLIENT_POSTGRES={declared['postgres-socket']['path']}" in unit
+    assert f"Environment=QTRADE_CLIENT_HEALTH={baked(host, 'qtrade_client_health_address')}" in unit
+
+
 @pytest.mark.booted
 def test_unit_is_no_failed_one(host: Host) -> None:
     """Without token, config, Postgres or Geyser it waits."""
@@ -111,7 +136,7 @@ def test_unit_is_no_failed_one(host: Host) -> None:
 def read_health(host: Host) -> dict[str, Any]:
     probe = (
         "import urllib.request as r, urllib.error as e\n"
-        "try: print(r.urlopen('http://127.0.0.1:9600/healthz', timeout=10).read().decode())\n"
+        f"try: print(r.urlopen('http://{baked(host, 'qtrade_client_health_address')}/healthz', timeout=10).read().decode())\n"
         "except e.HTTPError as error: print(error.read().decode())\n"
         "except OSError as error: print('{}')"
     )
@@ -130,8 +155,10 @@ def test_client_reaches_postgres_and_geyser(host: Host) -> None:
 @pytest.mark.host
 def test_client_runs_on_loopback_only(host: Host) -> None:
     assert host.service("qtrade-client").is_running
-    assert host.socket("tcp://127.0.0.1:9600").is_listening
-    assert not host.socket("tcp://0.0.0.0:9600").is_listening
+    address = baked(host, "qtrade_client_health_address")
+    port = address.rpartition(":")[2]
+    found = [line.split()[3] for line in host.check_output("ss -Hlnt").splitlines()]
+    assert [one for one in found if one.endswith(f":{port}")] == [address]
 
 
 @pytest.mark.host
@@ -151,7 +178,7 @@ def test_systemd_took_limits_and_watchdog(host: Host) -> None:
     values = dict(line.split("=", 1) for line in shown.splitlines())
     assert int(values["MemoryMax"]) > 0
     assert (values["MemorySwapMax"], values["LimitCORE"]) == ("0", "0")
-    assert values["WatchdogUSec"] not in ("0", "infinity")
+    assert (values["WatchdogUSec"] not in ("0", "infinity")) == (baked(host, "qtrade_client_watchdog_s") > 0)
 
 
 @pytest.mark.host

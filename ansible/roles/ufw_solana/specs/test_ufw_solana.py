@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,22 @@ PRIVATE = {
 }
 
 
+def baked(host: Host, name: str) -> Any:
+    """Return an argument of the role as the layer was baked with it."""
+    return json.loads(host.file("/usr/share/qtrade/arguments.d/ufw_solana.json").content_string)["arguments"][name]
+
+
+def public_ports(host: Host) -> str:
+    """Return the range that is open to all, as iptables writes it."""
+    return str(baked(host, "agave_port_range")).replace("-", ":")
+
+
+def interfaces(host: Host) -> list[dict[str, Any]]:
+    """Return every way to the image's services that its roles declare."""
+    paths = host.check_output("ls -d /usr/share/qtrade/interfaces.d/*.json").split()
+    return [one for path in paths for one in json.loads(host.file(path).content_string)["interfaces"]]
+
+
 def check_list(host: Host, text: str) -> CommandResult:
     """Return the run of the allow list's checker over a text."""
     return host.run(f"f=/tmp/spec-allow.rules; printf '{text}' > $f; {CHECK} $f; code=$?; rm $f; exit $code")
@@ -31,9 +48,8 @@ def check_list(host: Host, text: str) -> CommandResult:
 def test_rules_are_baked(host: Host, name: str) -> None:
     rules = host.file(f"/etc/ufw/{name}")
     assert (rules.mode, rules.user) == (0o640, "root")
-    for line in ("limit tcp 22", "allow tcp 8000:8030", "allow udp 8000:8030"):
-        assert f"### tuple ### {line}" in rules.content_string
-    assert "8899" not in rules.content_string
+    opened = re.findall(r"^### tuple ### ((?:limit|allow) \S+ \S+) \S+ \S+ \S+ in$", rules.content_string, re.MULTILINE)
+    assert opened == ["limit tcp 22", f"allow tcp {public_ports(host)}", f"allow udp {public_ports(host)}"]
 
 
 @pytest.mark.layer
@@ -128,29 +144,59 @@ def test_range_is_the_one_of_the_running_validator(host: Host) -> None:
 
 
 @pytest.mark.layer
-def test_allow_list_is_rendered_by_family(host: Host) -> None:
-    done = check_list(host, "in tcp 8899 192.0.2.0/24\\nin tcp 10000 2001:db8::/32\\nout 10.0.0.0/24\\n")
-    assert done.succeeded
-    assert "-A qtrade-allow-in -s 192.0.2.0/24 -p tcp --dport 8899 -j ACCEPT" in done.stdout
-    assert "-A qtrade-allow-in -s 2001:db8::/32 -p tcp --dport 10000 -j ACCEPT" in done.stdout
+def test_ssh_and_ways_out_can_be_allowed_whatever_else_the_image_has(host: Host) -> None:
+    done = check_list(host, "in ssh 192.0.2.0/24\\nout 10.0.0.0/24\\n")
+    assert done.succeeded, done.stderr
+    assert "-A qtrade-allow-in -s 192.0.2.0/24 -p tcp --dport 22 -j ACCEPT" in done.stdout
     assert "-A qtrade-allow-out -d 10.0.0.0/24 -j ACCEPT" in done.stdout
+
+
+@pytest.mark.image
+def test_allow_list_opens_the_ports_that_the_roles_declare_by_family(host: Host) -> None:
+    listed = {one["name"]: one["port"] for one in interfaces(host) if one["exposure"] == "allow-list"}
+    assert {"json-rpc", "websocket", "grpc"} <= set(listed)
+    for name, port in listed.items():
+        done = check_list(host, f"in {name} 192.0.2.0/24\\nin {name} 2001:db8::/32\\n")
+        assert done.succeeded, done.stderr
+        for network in ("192.0.2.0/24", "2001:db8::/32"):
+            assert f"-A qtrade-allow-in -s {network} -p tcp --dport {port} -j ACCEPT" in done.stdout
+
+
+@pytest.mark.image
+def test_what_is_for_this_host_only_cannot_be_allowed(host: Host) -> None:
+    private = [one["name"] for one in interfaces(host) if one["exposure"] in ("loopback", "private")]
+    assert {"admin", "postgres", "plugin-metrics"} <= set(private)
+    for name in private:
+        done = check_list(host, f"in {name} 192.0.2.0/24\\n")
+        assert done.failed
+        assert "is no interface for allow lists" in done.stderr
+
+
+@pytest.mark.image
+def test_the_world_reaches_what_its_owner_declares_public_and_nothing_else(host: Host) -> None:
+    (span,) = [one for one in interfaces(host) if "first" in one]
+    assert public_ports(host) == f"{span['first']}:{span['end']}"
+    opened = range(span["first"], span["end"] + 1)
+    for one in interfaces(host):
+        if "port" in one:
+            assert (one["port"] in opened) == (one["exposure"] == "public"), one["name"]
 
 
 @pytest.mark.layer
 @pytest.mark.parametrize(
     "line",
     [
-        "in tcp 5432 192.0.2.0/24",
-        "in tcp 8899 0.0.0.0/0",
-        "in tcp 8899 128.0.0.0/1",
-        "in tcp 8899 2000::/3",
-        "in tcp 8899 192.0.2.1/24",
-        "in udp 22 ::1",
+        "in no-such-way 192.0.2.0/24",
+        "in ssh 0.0.0.0/0",
+        "in ssh 128.0.0.0/1",
+        "in ssh 2000::/3",
+        "in ssh 192.0.2.1/24",
+        "in tcp 22 ::1",
         "-F INPUT",
     ],
 )
 def test_broken_allow_list_is_refused(host: Host, line: str) -> None:
-    done = check_list(host, f"in tcp 22 192.0.2.0/24\\n{line}\\n")
+    done = check_list(host, f"in ssh 192.0.2.0/24\\n{line}\\n")
     assert done.failed
     assert "line 2" in done.stderr
 
@@ -161,7 +207,7 @@ def test_kernel_has_the_rules(host: Host, save: str, chain: str) -> None:
     rules = host.check_output(f"sudo -n {save}")
     assert ":INPUT DROP" in rules
     assert ":FORWARD DROP" in rules
-    assert f"-A {chain}-input -p udp -m multiport --dports 8000:8030 -j ACCEPT" in rules
+    assert f"-A {chain}-input -p udp -m multiport --dports {public_ports(host)} -j ACCEPT" in rules
     assert f"-A {chain}-input -j qtrade-allow-in" in rules
 
 
@@ -204,7 +250,9 @@ def test_ssh_is_rate_limited_by_source(host: Host, save: str, mask: str) -> None
 @pytest.mark.booted
 def test_only_the_intended_ports_are_open_to_others(host: Host) -> None:
     """Gossip and SSH to the world; RPC and gRPC, when they are bound there, to the allow list."""
-    intended = {22, *range(8000, 8031), 8899, 8900, 10000}
+    first, last = map(int, public_ports(host).split(":"))
+    open_to_some = {one["port"] for one in interfaces(host) if one["exposure"] == "allow-list"}
+    intended = {22, *range(first, last + 1), *open_to_some}
     listed = [line.split() for line in host.check_output("ss -Hlntu").splitlines()]
     # networkd renews leases from these; only the server's answers are let in.
     leases = [("udp", "68"), ("udp", "546")]

@@ -14,6 +14,11 @@ from jinja2.nativetypes import NativeEnvironment
 
 PROJECT = Path(__file__).resolve().parents[4]
 ROLE = PROJECT / "ansible/roles/agave"
+BORROWED = {
+    "postgres": ["postgres_port"],
+    "geyser": ["geyser_grpc_listen", "geyser_prometheus_address"],
+    "qtrade_client": ["qtrade_client_health_address"],
+}
 PROGRAMS = ROLE / "files/usr/lib/qtrade/agave"
 
 
@@ -77,10 +82,19 @@ def table() -> Callable[..., dict[str, Any]]:
             "decided_flags",
             "reserved_flags",
             "interfaces",
+            "taken_ports",
         )
         short = {"xdp_flags": "xdp", "flag_changes": "changes", "start_flags": "start", "host_flags": "host"}
-        short |= {"decided_flags": "decided", "reserved_flags": "reserved"}
-        return {short.get(name, name): render(found[f"agave_{name}"], {**defaults, **variables}) for name in names}
+        short |= {"decided_flags": "decided", "reserved_flags": "reserved", "taken_ports": "taken"}
+        borrowed = {
+            name: yaml.safe_load((ROLE.parent / owner / "defaults/main.yml").read_text())[name]
+            for owner, names in BORROWED.items()
+            for name in names
+        }
+        return {
+            short.get(name, name): render(found[f"agave_{name}"], {**defaults, **borrowed, **variables})
+            for name in names
+        }
 
     return read
 
@@ -96,9 +110,15 @@ XDP = {
 
 def install_start(folder: Path, config: dict[str, Any]) -> list[str]:
     """Lay start.py with its paths in a folder, and a validator that tells its capabilities and arguments; return Python's arguments."""
-    table = {"host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}}, "xdp": XDP}
+    table = {
+        "host": {"entrypoints": {"flag": "--entrypoint", "factor": 1}},
+        "xdp": XDP,
+        "version": "4.2.1",
+        "data_of": ["4.1", "4.2", "4.3"],
+    }
     (folder / "start.json").write_text(json.dumps(table))
     (folder / "validator.json").write_text(json.dumps(config))
+    (folder / "ledger").mkdir(exist_ok=True)
     program = folder / "validator"
     program.write_text('#!/bin/sh\ngrep CapPrm /proc/self/status\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)

@@ -179,7 +179,16 @@ def test_interfaces_follow_the_variables(plans, table) -> None:
         8101,
         (8100, 8140),
     )
-    assert ports["grpc"] == 10000
+    assert set(ports) == {"json-rpc", "websocket", "gossip", "dynamic", "admin"}
+
+
+def test_ports_of_others_are_refused_where_a_recipe_puts_them(plans, table) -> None:
+    moved = {"postgres_port": 8005, "geyser_grpc_listen": ["unix:///run/grpc", "127.0.0.1:8006"]}
+    for name, value in moved.items():
+        with pytest.raises(AnsibleFilterError, match=r"agave_port_range 8000-8030 holds 800[56], the port of"):
+            plans.plan_start(table(**{name: value}), version="4.2.1", profile="rpc")
+    with pytest.raises(AnsibleFilterError, match="agave_rpc_port 9599: 9600 is the port of the client's health"):
+        plans.plan_start(table(agave_rpc_port=9599), version="4.2.1", profile="rpc")
 
 
 def test_the_table_has_no_change_without_a_meaning(table) -> None:
@@ -188,3 +197,29 @@ def test_the_table_has_no_change_without_a_meaning(table) -> None:
         assert len({"added", "removed", "deprecated"} & set(change)) == 1, flag
         for minor in {"added", "removed", "deprecated"} & set(change):
             assert re.fullmatch(r"\d\.\d", change[minor]), flag
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [
+        ("3.1.14", ["3.0", "3.1", "4.0"]),
+        ("4.0.3", ["3.1", "4.0", "4.1"]),
+        ("4.2.1", ["4.1", "4.2", "4.3"]),
+        ("4.3.0", ["4.2", "4.3", "4.4"]),
+    ],
+)
+def test_a_minor_takes_the_data_of_its_neighbours(plans, table, version, taken) -> None:
+    assert plans.plan_start(table(), version=version, profile="rpc")["data_of"] == taken
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "core"),
+    [
+        ("4.2.1", [], 0),
+        ("4.2.1", ["--poh-pinned-cpu-core 5"], 5),
+        ("4.2.1", ["--poh-pinned-cpu-core=7"], 7),
+        ("4.1.2", ["--experimental-poh-pinned-cpu-core 3"], 3),
+    ],
+)
+def test_the_core_of_proof_of_history_is_told(plans, table, version, extra, core) -> None:
+    assert plans.plan_start(table(), version=version, profile="rpc", extra=extra)["poh_core"] == core

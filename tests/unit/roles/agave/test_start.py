@@ -112,7 +112,16 @@ def test_the_plugin_of_the_image_is_loaded_from_where_its_role_says(start, tmp_p
 def run_start(tmp_path, config, *, show=("--show",)):
     """Run the program with its paths in a folder."""
     return subprocess.run(
-        [sys.executable, *install_start(tmp_path, config), *show, "--", "--snapshots", "/nowhere"],
+        [
+            sys.executable,
+            *install_start(tmp_path, config),
+            *show,
+            "--",
+            "--ledger",
+            tmp_path / "ledger",
+            "--snapshots",
+            "/nowhere",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -130,6 +139,8 @@ def test_the_program_becomes_the_validator(tmp_path) -> None:
     done = run_start(tmp_path, {**ONLINE, "xdp": False}, show=())
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == [
+        "--ledger",
+        str(tmp_path / "ledger"),
         "--snapshots",
         "/nowhere",
         "--entrypoint",
@@ -163,9 +174,73 @@ def test_what_runs_before_ends_the_start_with_its_own_code(code, tmp_path) -> No
     before = tmp_path / "before"
     before.write_text(f"#!/bin/sh\necho asked >&2\nexit {code}\n")
     before.chmod(0o755)
-    command = [sys.executable, *install_start(tmp_path, {}), "--", "--snapshots", str(tmp_path)]
+    command = [
+        sys.executable,
+        *install_start(tmp_path, {}),
+        "--",
+        "--ledger",
+        str(tmp_path),
+        "--snapshots",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "QTRADE_BEFORE_START": str(before)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "asked\n")
     shown = [*command[: command.index("--")], "--show", *command[command.index("--") :]]
     assert subprocess.run(shown, env=environment, capture_output=True, check=True).stderr == b""
+
+
+def note(tmp_path, version: str) -> None:
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger/qtrade-written-by.json").write_text(json.dumps({"program": "agave", "version": version}))
+
+
+def noted(tmp_path) -> dict[str, object]:
+    return dict(json.loads((tmp_path / "ledger/qtrade-written-by.json").read_text()))
+
+
+@pytest.mark.parametrize("before", ["4.1.9", "4.2.0", "4.3.0-rc.0", ""])
+def test_a_start_notes_who_writes_from_now_on(tmp_path, before) -> None:
+    if before:
+        note(tmp_path, before)
+    assert run_start(tmp_path, {}, show=()).returncode == 0
+    assert noted(tmp_path) == {"schema_version": 1, "program": "agave", "version": "4.2.1"}
+    assert [path.name for path in (tmp_path / "ledger").iterdir()] == ["qtrade-written-by.json"]
+
+
+@pytest.mark.parametrize("before", ["4.0.3", "3.1.14", "4.4.0", "5.2.1", "nonsense"])
+def test_data_of_a_version_further_away_is_not_started_on(tmp_path, before) -> None:
+    note(tmp_path, before)
+    for accepted in ("", "4.0.2"):
+        done = run_start(tmp_path, {"accept_data_of": accepted}, show=())
+        assert (done.returncode, done.stdout) == (78, "")
+        assert f"the ledger was written by Agave {before}, and 4.2.1 takes that of 4.1, 4.2, 4.3 only" in done.stderr
+        assert f"set agave_accept_data_of to {before}" in done.stderr
+        assert noted(tmp_path)["version"] == before
+
+
+def test_data_that_the_config_accepts_is_started_on_once_and_a_snapshot_may_be_fetched(tmp_path) -> None:
+    note(tmp_path, "4.0.3")
+    done = run_start(tmp_path, {**ONLINE, "accept_data_of": "4.0.3"}, show=())
+    assert done.returncode == 0, done.stderr
+    assert "--no-snapshot-fetch" not in done.stdout
+    assert noted(tmp_path)["version"] == "4.2.1"
+
+
+def test_to_show_is_not_to_note(tmp_path) -> None:
+    note(tmp_path, "4.1.0")
+    assert run_start(tmp_path, {}).returncode == 0
+    assert noted(tmp_path)["version"] == "4.1.0"
+
+
+def test_a_ledger_that_cannot_be_written_is_no_traceback(tmp_path) -> None:
+    (tmp_path / "ledger/.qtrade-written-by.json").mkdir(parents=True)
+    done = run_start(tmp_path, {}, show=())
+    assert done.returncode == 78
+    assert "qtrade-written-by.json cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": '])
+def test_a_note_that_says_nothing_stops_nothing(start, tmp_path, content) -> None:
+    (tmp_path / start.WRITTEN).write_text(content)
+    assert start.read_written(tmp_path) == ""

@@ -13,6 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 TEMPLATE_SUFFIX = ".j2"
+# Of every role; an argument qtrade_client_… is of one.
+SHARED = ("qtrade_packages", "qtrade_components", "qtrade_epoch")
 CHROOT = "community.general.chroot"
 
 
@@ -37,6 +39,7 @@ class ActionModule(ActionBase):
             read_files(root / "files")
             + self._render_templates(root / "templates", variables)
             + read_inputs(root / "config" / "inputs.yml", role.get_name())
+            + self._render_arguments(root / "meta/argument_specs.yml", role.get_name(), variables)
         )
         arguments = {**self._task.args, "files": files}
         result.update(self._execute_module("qtrade.image.tree", arguments, task_vars=variables))
@@ -51,6 +54,26 @@ class ActionModule(ActionBase):
             target = str(source.relative_to(folder)).removesuffix(TEMPLATE_SUFFIX)
             rendered.append(entry(target, str(text).encode(), source))
         return rendered
+
+    def _render_arguments(self, declaration: Path, role: str, variables: dict[str, Any]) -> list[dict[str, str]]:
+        """Return the file that says what the layer was baked with: specs and people read it there, not in defaults."""
+        names = read_arguments(declaration)
+        if not names:
+            return []
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        values = {
+            name: json.loads(templar.template(trust_as_template(f"{{{{ {name} | to_json }}}}"))) for name in names
+        }
+        text = json.dumps({"schema_version": 1, "role": role, "arguments": values}, indent=1, sort_keys=True) + "\n"
+        return [entry(f"usr/share/qtrade/arguments.d/{role}.json", text.encode(), declaration)]
+
+
+def read_arguments(declaration: Path) -> list[str]:
+    """Return the names of the role's arguments but those that the bake gives every role, which are of the bake and not of the host."""
+    if not declaration.is_file():
+        return []
+    options = yaml.safe_load(declaration.read_text())["argument_specs"]["main"].get("options", {})
+    return sorted(name for name in options if name not in SHARED)
 
 
 def list_files(folder: Path) -> list[Path]:

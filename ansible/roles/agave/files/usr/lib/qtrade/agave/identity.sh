@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every start is on the unstaked identity: taking the staked one is a command of its own, gated on the tower.
+# Every start is on the unstaked identity, and nothing in this image takes a staked one: that would need its tower, and proof that the
+# old holder stopped.
 set -eu
 cd /var/lib/agave
 if [ ! -e unstaked-identity.json ]; then

@@ -28,6 +28,8 @@ PLUGIN_VARIABLE = "QTRADE_GEYSER_CONFIG"
 PLUGIN_CONFIG = "/etc/yellowstone/config.json"
 # What that drop-in wants run first; its exit code ends the start.
 BEFORE_VARIABLE = "QTRADE_BEFORE_START"
+# Beside the data itself: whoever empties the ledger's disk takes the note away too. `qtrade-agent status` reads it.
+WRITTEN = "qtrade-written-by.json"
 # For a host without a config: an unlimited ledger fills its disk.
 FALLBACK = {"limit_ledger_size": 200_000_000, "snapshot_max_age_s": 1800}
 # sysexits: a fault of the config, which a restart does not mend.
@@ -89,6 +91,42 @@ def xdp_flags(xdp: dict[str, Any], config: dict[str, Any], baked: list[str]) -> 
         if config.get(f"xdp_{name}"):
             words += [xdp[name], str(config[f"xdp_{name}"])]
     return [*words, xdp["zero_copy"]] if config.get("xdp_zero_copy") else words
+
+
+def read_written(ledger: Path) -> str:
+    """Return the version that last ran on the ledger, "" where nothing says it: a new disk, or one from before the note."""
+    try:
+        found = json.loads((ledger / WRITTEN).read_text())["version"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return str(found)
+
+
+def check_written(written: str, table: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Return whether data that does not fit is used all the same, as the config says. Raises `ConfigError` where it says nothing.
+
+    Ledger and snapshots fit one minor up or down (Agave's CHANGELOG, 2.2).
+    """
+    if not written or ".".join(written.split(".")[:2]) in table["data_of"]:
+        return False
+    if config.get("accept_data_of") == written:
+        return True
+    raise ConfigError(
+        f"the ledger was written by Agave {written}, and {table['version']} takes that of {', '.join(table['data_of'])} only: run an image "
+        f"with one of these, or empty the disks of ledger, accounts and snapshots, or set agave_accept_data_of to {written} and push"
+    )
+
+
+def note_written(ledger: Path, version: str) -> None:
+    """Note who writes from now on, so that a power cut leaves the old note or the new one. Raises `ConfigError`."""
+    try:
+        with (ledger / f".{WRITTEN}").open("w") as stream:
+            stream.write(json.dumps({"schema_version": 1, "program": "agave", "version": version}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        (ledger / f".{WRITTEN}").replace(ledger / WRITTEN)
+    except OSError as error:
+        raise ConfigError(f"{ledger / WRITTEN} cannot be written: {error}") from error
 
 
 def newest_snapshot(folder: Path) -> tuple[int, float] | None:
@@ -177,13 +215,18 @@ def main(arguments: list[str]) -> int:
     """Plan, then become the validator."""
     is_shown = arguments[:1] == ["--show"]
     baked = arguments[arguments.index("--") + 1 :]
-    snapshots = Path(baked[baked.index("--snapshots") + 1])
+    ledger, snapshots = (Path(baked[baked.index(flag) + 1]) for flag in ("--ledger", "--snapshots"))
     failed = 0 if is_shown else run_before(dict(os.environ))
     if failed:
         return failed
     try:
-        config = read_config(CONFIG)
-        words, reason = plan(json.loads(TABLE.read_text()), config, baked, snapshots, time.time())
+        config, table = read_config(CONFIG), json.loads(TABLE.read_text())
+        if check_written(read_written(ledger), table, config):
+            # Snapshots of that version are none to start from.
+            config["snapshot_max_age_s"] = 0
+        words, reason = plan(table, config, baked, snapshots, time.time())
+        if not is_shown:
+            note_written(ledger, table["version"])
     except ConfigError as error:
         sys.stderr.write(f"agave: {error}\n")
         return EX_CONFIG

@@ -235,9 +235,9 @@ def send(lines: Iterable[str], address: tuple[str, int]) -> None:
                 sys.stderr.write(f"not sent: {error}\n")
 
 
-def main(units: list[str]) -> None:
-    """Measure and send."""
-    sources: dict[str, Callable[[], Iterable[Metric]]] = {
+def fast_sources(units: list[str]) -> dict[str, Callable[[], Iterable[Metric]]]:
+    """Return what is read every minute, by name."""
+    return {
         "failed": lambda: parse_failed(run("systemctl", "list-units", "--failed", "--plain", "--no-legend")),
         "units": lambda: parse_units(run("systemctl", "show", "--property=Id,ActiveState,NRestarts", *units)),
         "clock": lambda: parse_tracking(run("chronyc", "-c", "tracking")),
@@ -245,11 +245,15 @@ def main(units: list[str]) -> None:
         "validator": lambda: read_ready(READY),
         "backups": lambda: read_backups(BACKUPS, REPOSITORY, time.time(), time.monotonic()),
     }
+
+
+def main(units: list[str]) -> None:
+    """Measure and send."""
     slow: dict[str, Callable[[], Iterable[Metric]]] = {
         "status": lambda: parse_status(run("/usr/bin/qtrade-agent", "status")),
         "nvme": lambda: read_nvme(DEVICES),
     }
-    lines = [metric.line() for metric in collect(sources)]
+    lines = [metric.line() for metric in collect(fast_sources(units))]
     send([*lines, *collect_slow(slow, KEPT, time.time())], AGENT)
 
 

@@ -116,6 +116,16 @@ def check_address(address: str) -> None:
         )
 
 
+def check_ports(addresses: list[str], baked: list[str]) -> None:
+    """Raise `Refused` for a port beyond loopback that the image does not have: firewall and client know the image's only."""
+    known = {item.rpartition(":")[2] for item in baked if not item.startswith("unix:")}
+    for item in addresses:
+        if not is_loopback(item) and item.rpartition(":")[2] not in known:
+            raise Refused(
+                f"geyser_listen names {item}, the image serves gRPC on port {', '.join(sorted(known)) or 'none'}"
+            )
+
+
 def is_loopback(address: str) -> bool:
     """Return whether nobody but this host reaches the address."""
     return address.startswith(LOOPBACK)
@@ -152,6 +162,7 @@ def make_config(
     addresses = list(host.get("listen") or [item["address"] for item in grpc["listen"]])
     for address in addresses:
         check_address(address)
+    check_ports(addresses, [item["address"] for item in grpc["listen"]])
     token, tls = secrets.get("geyser_x_token"), None
     if token:
         check_token(token)

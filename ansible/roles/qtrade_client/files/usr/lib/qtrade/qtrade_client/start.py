@@ -8,6 +8,7 @@ a boot nor a config push waits for it. Exit codes: 75 when it waited in vain (sy
 Imports are few and cheap (no dataclasses, no ssl unless asked for): on a slow machine they are most of the cost.
 """
 
+import json
 import os
 import socket
 import sys
@@ -22,6 +23,11 @@ WAITED_IN_VAIN = 75
 BAD_CONFIG = 78
 TOKEN = "client_token"  # noqa: S105 - a name
 WALLET = "client_wallet"
+INTERFACES = Path("/usr/share/qtrade/interfaces.d")
+VALIDATOR = Path("/usr/lib/qtrade/agave/start.json")
+HOST_CONFIG = Path("/run/qtrade/state/config/current")
+# Who listens on all addresses is reached over loopback.
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - read, not bound
 _PROBE_S = 3.0
 _PROTOCOL_3 = 196608
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -41,9 +47,9 @@ class Config(NamedTuple):
 
     is_live: bool
     cpus: tuple[int, ...]
-    geyser_host: str
-    geyser_port: int
+    geyser: str
     geyser_tls: bool
+    rpc: str
 
 
 def parse_config(text: str) -> Config:
@@ -61,15 +67,53 @@ def parse_config(text: str) -> Config:
     geyser = fields.get("geyser")
     if not isinstance(geyser, dict):
         raise BadConfig("the table [geyser] is missing")
-    host, port = _split(geyser.get("address"))
-    return Config(mode == "live", tuple(cpus), host, port, geyser.get("tls") is True)
+    address = str(geyser.get("address", ""))
+    if address:
+        split(address)
+    rpc = fields.get("rpc")
+    url = rpc.get("url", "") if isinstance(rpc, dict) else ""
+    return Config(mode == "live", tuple(cpus), address, geyser.get("tls") is True, str(url))
 
 
-def _split(address: Any) -> tuple[str, int]:
-    host, _, port = str(address).rpartition(":")
+def split(address: str) -> tuple[str, int]:
+    """Return host and port. Raises `BadConfig`."""
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise BadConfig(f"geyser.address is {address!r}, not host:port")
     return host.strip("[]"), int(port)
+
+
+def find_geyser(interfaces: Path, host_config: Path) -> str:
+    """Return where this host's own stream is served: as the host's config says, else the image. Raises `BadConfig`."""
+    listen = _read(host_config / "geyser/host.json").get("listen") or []
+    address = next((one for one in listen if not one.startswith("unix:")), "")
+    if not address:
+        address = "{bind}:{port}".format(**_interface(interfaces, "geyser", "grpc", "qtrade_client_geyser"))
+    host, _, port = address.rpartition(":")
+    return f"{_ANYWHERE.get(host, host)}:{port}"
+
+
+def find_rpc(interfaces: Path, host_config: Path) -> str:
+    """Return where this host's own JSON-RPC is: the image's port, at the address that the host's config binds. Raises `BadConfig`."""
+    found = _interface(interfaces, "agave", "json-rpc", "qtrade_client_rpc")
+    bind = _read(host_config / "agave/ready.json").get("rpc_bind") or found["bind"]
+    reached = _ANYWHERE.get(bind, f"[{bind}]" if ":" in bind else bind)
+    return f"http://{reached}:{found['port']}"
+
+
+def _interface(interfaces: Path, role: str, name: str, value: str) -> dict[str, Any]:
+    declared = _read(interfaces / f"{role}.json").get("interfaces", [])
+    found: dict[str, Any] | None = next((one for one in declared if one["name"] == name), None)
+    if found is None:
+        raise BadConfig(f"this image has no {name} on TCP: {value} has to say where it is")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
 
 
 def check_credentials(folder: Path, *, is_live: bool) -> None:
@@ -90,8 +134,8 @@ def check_postgres(path: str, user: str, database: str) -> None:
             connection.sendall((len(body) + 4).to_bytes(4, "big") + body)
             kind = b""
             while kind != b"Z":  # ReadyForQuery
-                head = _read(connection, 5)
-                kind, payload = head[:1], _read(connection, int.from_bytes(head[1:], "big") - 4)
+                head = _receive(connection, 5)
+                kind, payload = head[:1], _receive(connection, int.from_bytes(head[1:], "big") - 4)
                 if kind == b"E":
                     fields = {part[:1]: part[1:].decode(errors="replace") for part in payload.split(b"\0") if part}
                     raise NotReady(f"Postgres ({fields.get(b'M', 'no reason given')})")
@@ -111,7 +155,7 @@ def check_geyser(host: str, port: int, *, tls: bool) -> None:
             _secured(plain, host, tls=tls) as stream,
         ):
             stream.sendall(_PREFACE)
-            if _read(stream, 9)[3] != _SETTINGS:
+            if _receive(stream, 9)[3] != _SETTINGS:
                 raise NotReady("Geyser (what answers is not HTTP/2)")
     except OSError as error:
         raise NotReady(f"Geyser ({error.strerror or error})") from error
@@ -127,7 +171,7 @@ def _secured(plain: socket.socket, host: str, *, tls: bool) -> socket.socket:
     return context.wrap_socket(plain, server_hostname=host)
 
 
-def _read(connection: socket.socket, size: int) -> bytes:
+def _receive(connection: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         part = connection.recv(size - len(data))
@@ -187,10 +231,24 @@ def take_cpus(cpus: tuple[int, ...], count: int, take: Callable[[int, tuple[int,
         take(0, cpus)
 
 
+def check_poh(cpus: tuple[int, ...], table: Path) -> None:
+    """Raise `BadConfig` for the core that the image pins the validator's proof of history to; an image without a validator has none."""
+    core = _read(table).get("poh_core")
+    if core in cpus:
+        raise BadConfig(f"cpus names {core}, which the validator of this image pins its proof of history to")
+
+
 def start(program: list[str], environment: Mapping[str, str]) -> int:
     """Wait and become the program; return the exit code of a wait in vain. Raises `BadConfig`."""
     config = parse_config(Path(environment["QTRADE_CLIENT_CONFIG"]).read_text())
+    check_poh(config.cpus, VALIDATOR)
     take_cpus(config.cpus, os.cpu_count() or 1, os.sched_setaffinity)
+    # What the client is told: a port belongs to the role that listens there.
+    addresses = {
+        "QTRADE_CLIENT_GEYSER": config.geyser or find_geyser(INTERFACES, HOST_CONFIG),
+        "QTRADE_CLIENT_RPC": config.rpc or find_rpc(INTERFACES, HOST_CONFIG),
+    }
+    geyser_host, geyser_port = split(addresses["QTRADE_CLIENT_GEYSER"])
     folder = Path(environment["CREDENTIALS_DIRECTORY"])
     checks = (
         lambda: check_credentials(folder, is_live=config.is_live),
@@ -199,11 +257,11 @@ def start(program: list[str], environment: Mapping[str, str]) -> int:
             environment["QTRADE_CLIENT_DATABASE_USER"],
             environment["QTRADE_CLIENT_DATABASE"],
         ),
-        lambda: check_geyser(config.geyser_host, config.geyser_port, tls=config.geyser_tls),
+        lambda: check_geyser(geyser_host, geyser_port, tls=config.geyser_tls),
     )
     if wait(checks, float(environment["QTRADE_CLIENT_WAIT_S"])):
         notify("WATCHDOG=1\nSTATUS=")
-        os.execv(program[0], program)  # noqa: S606 - the unit's own arguments
+        os.execve(program[0], program, {**environment, **addresses})  # noqa: S606 - the unit's own arguments
     return WAITED_IN_VAIN
 
 

@@ -4,12 +4,13 @@ The list is checked as a whole and each family is replaced in one step. A list t
 good one is loaded in its place and the unit fails, so that whoever pushed it sees it. The chains only accept: no list
 can lock SSH out.
 
-    in tcp 8899 192.0.2.0/24
+    in json-rpc 192.0.2.0/24
     out 2001:db8::/32
 """
 
 import argparse
 import ipaddress
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from pathlib import Path
 
 ALLOW_LIST = Path("/run/qtrade/state/config/current/ufw/allow.rules")
 STATE = Path("/var/lib/qtrade-firewall")
-PORTS = {22, 8899, 8900, 10000}
+# Each role's own; SSH is no role's, and rate limited by the rules that this list stands before.
+INTERFACES = Path("/usr/share/qtrade/interfaces.d")
+SSH = {"ssh": 22}
 # A wider network is a slip of the pen: no provider has one.
 MIN_PREFIX = {4: 8, 6: 16}
 RESTORE = {4: "/usr/sbin/iptables-restore", 6: "/usr/sbin/ip6tables-restore"}
@@ -32,33 +35,35 @@ def parse_network(text: str) -> Network:
     return network
 
 
-def parse_port(text: str) -> int:
-    """Return the port, which has to be one that may be allowed at all."""
-    if not text.isascii() or not text.isdecimal() or int(text) not in PORTS:
-        raise ValueError(f"port {text} is not one of {sorted(PORTS)}")
-    return int(text)
+def read_ports(folder: Path) -> dict[str, int]:
+    """Return the TCP ports that may be allowed, by interface: SSH, and those that their roles expose to allow lists."""
+    declared = [one for path in sorted(folder.glob("*.json")) for one in json.loads(path.read_text())["interfaces"]]
+    return SSH | {one["name"]: one["port"] for one in declared if one["exposure"] == "allow-list" and "port" in one}
 
 
-def render_rule(words: list[str]) -> tuple[int, str]:
+def render_rule(words: list[str], ports: dict[str, int]) -> tuple[int, str]:
     """Return (IP version, iptables rule) of one line."""
-    if words[0] == "in" and len(words) == 4 and words[1] == "tcp":
-        port, network = parse_port(words[2]), parse_network(words[3])
-        return network.version, f"-A qtrade-allow-in -s {network} -p tcp --dport {port} -j ACCEPT"
+    if words[0] == "in" and len(words) == 3:
+        if words[1] not in ports:
+            raise ValueError(f"{words[1]} is no interface for allow lists; this image has {', '.join(sorted(ports))}")
+        network = parse_network(words[2])
+        return network.version, f"-A qtrade-allow-in -s {network} -p tcp --dport {ports[words[1]]} -j ACCEPT"
     if words[0] == "out" and len(words) == 2:
         network = parse_network(words[1])
         return network.version, f"-A qtrade-allow-out -d {network} -j ACCEPT"
-    raise ValueError("neither 'in tcp PORT NETWORK' nor 'out NETWORK'")
+    raise ValueError("neither 'in INTERFACE NETWORK' nor 'out NETWORK'")
 
 
 def render_rules(text: str) -> dict[int, str]:
     """Return the input of iptables-restore by IP version; ValueError names the line that is wrong."""
+    ports = read_ports(INTERFACES)
     rules: dict[int, list[str]] = {4: [], 6: []}
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split("#")[0].split()
         if not words:
             continue
         try:
-            version, rule = render_rule(words)
+            version, rule = render_rule(words, ports)
         except ValueError as error:
             raise ValueError(f"line {number}: {line.strip()!r}: {error}") from error
         rules[version].append(rule)
@@ -74,13 +79,17 @@ def load(rules: dict[int, str]) -> None:
 
 
 def keep(text: str, rules: dict[int, str]) -> None:
-    """Remember the list as good, with its rules and the program that made them: load.sh loads them again without Python."""
+    """Remember the list as good, with its rules and all that made them: load.sh loads them again without Python.
+
+    `made-by` is the program and the image's interfaces, in the order in which a shell finds them.
+    """
     made_by = STATE / "made-by"
     made_by.unlink(missing_ok=True)
     for version, content in rules.items():
         write(STATE / f"v{version}.rules", content)
     write(STATE / "allow.rules", text)
-    write(made_by, Path(__file__).read_text())
+    sources = (Path(__file__), *sorted(INTERFACES.glob("*.json")))
+    write(made_by, "".join(path.read_text() for path in sources))
 
 
 def write(path: Path, text: str) -> None:

@@ -1,0 +1,62 @@
+"""Arguments that one role lends to others: a port belongs to the role that listens there, and whoever needs it is given that one.
+
+A role borrows by declaring an argument whose name begins with another role's name (`agave_rpc_port` in the role `datadog`). Its layer is
+then given what the recipe gives the owner's layer, else the owner's default.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qtrade.errors import BadInput
+from qtrade.manifest.load import LOADER
+from qtrade.manifest.recipe import Recipe, RecipeLayer
+
+
+def lend_arguments(project: Path, recipe: Recipe) -> Recipe:
+    """Return the recipe with what each layer borrows among its variables. Raises `BadInput` where a recipe sets it for the borrower."""
+    return recipe.model_copy(update={"layers": tuple(_lend(project, recipe, layer) for layer in recipe.layers)})
+
+
+def owner_of(argument: str, role: str, roles: tuple[str, ...]) -> str | None:
+    """Return the role that an argument of `role` is borrowed from, None where it is its own or the bake's."""
+    return next((name for name in roles if name != role and argument.startswith(f"{name}_")), None)
+
+
+def _lend(project: Path, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
+    folder = project / "ansible/roles"
+    roles = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+    lent = {}
+    for argument in _options(folder / layer.role):
+        owner = owner_of(argument, layer.role, roles)
+        if owner is None:
+            continue
+        if argument in layer.vars or argument in layer.toggles:
+            raise BadInput(
+                f"recipe {recipe.name}: {argument} is no variable of layer {layer.role}, which borrows it",
+                resolution=f"set it in the layer {owner}; {layer.role} then has the same",
+            )
+        lent[argument] = _value(recipe, folder / owner, owner, argument)
+    return layer.model_copy(update={"vars": {**layer.vars, **lent}})
+
+
+def _value(recipe: Recipe, folder: Path, owner: str, argument: str) -> Any:
+    given = next(({**one.vars, **one.toggles} for one in recipe.layers if one.role == owner), {})
+    if argument in given:
+        return given[argument]
+    option = _options(folder).get(argument, {})
+    if "default" not in option or "{{" in str(option["default"]):
+        raise BadInput(
+            f"{folder / 'meta/argument_specs.yml'}: {argument} has no plain default, and another role borrows it",
+            resolution=f"give it one, or set it in the recipe's layer {owner}",
+        )
+    return option["default"]
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    path = folder / "meta/argument_specs.yml"
+    if not path.is_file():
+        return {}
+    document = yaml.load(path.read_text(), Loader=LOADER)  # noqa: S506 - a safe loader
+    return dict(document["argument_specs"]["main"].get("options", {}))
