@@ -124,9 +124,7 @@ def test_a_skipped_spec_is_said_at_each_bake_and_refused_without_standins(settin
         assert "NOT PROVEN: specs of tool were skipped" in reporter.lines[0]
         assert "no program to load it with" in reporter.lines[0]
     real = make_recipe(
-        components={
-            name: {**fields, "standin": False} for name, fields in recipe_fields()["components"].items()
-        }
+        components={name: {**fields, "standin": False} for name, fields in recipe_fields()["components"].items()}
     )
     with pytest.raises(Refused, match="recipe demo has no stand-ins, but specs of tool were skipped") as caught:
         check_image(settings, store, real, DONE, RecordingReporter())
