@@ -83,7 +83,7 @@ def check_image(
     return sum(_check(settings, store, recipe, check, done, reporter) for check in list_image_checks(settings, recipe))
 
 
-def _check(  # noqa: PLR0913 - what a bake knows
+def _check(
     settings: Settings,
     store: Store,
     recipe: Recipe,

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
@@ -102,7 +101,7 @@ def test_a_spec_that_is_skipped_is_said_loudly_and_counts_as_not_proven(tmp_path
 
 
 def give_standin(tiny: TinyProject) -> None:
-    path: Path = tiny.settings.project / "manifests/images/tiny.yaml"
+    path = tiny.settings.project / "manifests/images/tiny.yaml"
     (tiny.settings.project / "part").write_text("a part")
     part = {"kind": "source", "path": "part", "version": "1", "standin": True}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "components": {"part": part}}))

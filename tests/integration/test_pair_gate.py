@@ -1,4 +1,4 @@
-"""A validator and a plugin that do not fit end a bake of the lab's roles: by what the recipe says, by what was built, by what the plugin does.
+"""A validator and a plugin that do not fit end a bake of the lab's roles: by recipe, by what was built, by what the plugin does.
 
 Each fault is planted in a copy of the project; the layers that it does not touch come from the lab's store.
 """
