@@ -1,17 +1,21 @@
-"""Check all layers of an image together: the roles' specs that hold only where several roles meet.
+"""Check layers together: the specs of a role that hold only where it meets others.
 
-Layers are checked one by one, each on what it needs; roles that load, call or feed each other are often siblings there.
+Layers are checked one by one, each on what it needs; roles that load, call or feed each other are often siblings there. A role with such
+specs (mark `image`) declares in `specs/image.yml` whom they need. They run where those layers are, its own, and all that these stand on,
+but no other: what a spec looks at is in the key of its check, or not there.
 """
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bake.chamber import Chamber, Command, run_in_chamber
 from bake.inputs import hash_folder
 from bake.plan import digest_of
-from qtrade.errors import QtradeError, Refused, ToolError
-from qtrade.manifest import Recipe
+from bake.roles import ImageSpecs
+from qtrade.errors import BadInput, QtradeError, Refused, ToolError
+from qtrade.manifest import Recipe, load_manifest
 from qtrade.manifest.recipe import BASE
 from qtrade.process import require_root
 from qtrade.reporter import Reporter
@@ -19,15 +23,51 @@ from qtrade.settings import Settings
 from qtrade.specs import Mark, read_report, spec_command
 from qtrade.store import BlobRecord, Store
 
+_DECLARATION = "image.yml"
+# What runs the specs, below the folder that holds `bake`.
+_CODE = ("bake/check_image.py", "bake/chamber.py", "qtrade/specs/run.py")
 
-def image_check_key(settings: Settings, recipe: Recipe, roles: tuple[str, ...], done: Mapping[str, BlobRecord]) -> str:
-    """Return the key of the check: every layer, and everything that looks at them."""
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """The specs of one role, and the layers that they run on, lowest first."""
+
+    role: str
+    layers: tuple[str, ...]
+
+
+def list_image_checks(settings: Settings, recipe: Recipe) -> tuple[ImageCheck, ...]:
+    """Return the checks of a recipe. Raises `BadInput` for a role that does not say whom its specs need, or needs one that is not there."""
+    present = [layer.role for layer in recipe.layers]
+    checks = []
+    for role in present:
+        declaration = settings.project / "ansible/roles" / role / "specs" / _DECLARATION
+        if not _is_declared(declaration):
+            continue
+        needs = load_manifest(ImageSpecs, declaration).needs
+        absent = [need for need in needs if need not in present]
+        if absent:
+            raise BadInput(
+                f"recipe {recipe.name}: the specs of {role} need layer {absent[0]}, which the recipe does not have",
+                details=f"  {declaration}: needs: {', '.join(needs)}\n  layers: {', '.join(present)}",
+                resolution=f"add {absent[0]} to the recipe's layers, or leave {role} out",
+            )
+        wanted = {name for top in (role, *needs) for name in (*recipe.ancestors(top), top)}
+        ordered = tuple(name for name in (BASE, *present) if name in wanted)
+        checks.append(ImageCheck(role, ordered))
+    return tuple(checks)
+
+
+def image_check_key(settings: Settings, check: ImageCheck, done: Mapping[str, BlobRecord]) -> str:
+    """Return the key of a check: every layer that is there, and everything that looks at them."""
+    code = Path(__file__).resolve().parent.parent
     return digest_of(
         {
-            "layers": [done[name].digest for name in _all_layers(recipe)],
-            "specs": {role: hash_folder(settings.project / "ansible/roles" / role / "specs") for role in roles},
+            "layers": [done[name].digest for name in check.layers],
+            "role": check.role,
+            "specs": hash_folder(settings.project / "ansible/roles" / check.role / "specs"),
             "settings": hash_folder(settings.project / "ansible/specs.ini"),
-            "code": hash_folder(Path(__file__).resolve()),
+            "code": [hash_folder(code / path) for path in _CODE],
         }
     )
 
@@ -35,31 +75,50 @@ def image_check_key(settings: Settings, recipe: Recipe, roles: tuple[str, ...], 
 def check_image(
     settings: Settings, store: Store, recipe: Recipe, done: Mapping[str, BlobRecord], reporter: Reporter
 ) -> int:
-    """Run the specs with mark `image` on all layers and remember that they passed; return how many ran. Raises `Refused`."""
-    roles = tuple(layer.role for layer in recipe.layers if _has_image_specs(settings, layer.role))
-    if not roles:
-        return 0
-    key = image_check_key(settings, recipe, roles, done)
-    passed = store.find_record(key)
-    if passed is not None:
-        return int(passed.facts["ran"])
-    require_root("a bake that checks layers")
-    with reporter.step("check image"):
-        ran = _run_specs(settings, store, recipe, roles, done)
-    store.add_record(BlobRecord(key, "check image", facts={"ran": str(ran)}))
-    return ran
+    """Run the checks that did not pass yet on these layers, and remember those that pass; return how many specs held.
+
+    A spec that is skipped proves nothing: it is said at each bake, and `Refused` for a recipe without stand-ins. Raises `BadInput`, and
+    `Refused` naming spec and message of each failure.
+    """
+    return sum(_check(settings, store, recipe, check, done, reporter) for check in list_image_checks(settings, recipe))
 
 
-def _run_specs(
-    settings: Settings, store: Store, recipe: Recipe, roles: tuple[str, ...], done: Mapping[str, BlobRecord]
+def _check(
+    settings: Settings,
+    store: Store,
+    recipe: Recipe,
+    check: ImageCheck,
+    done: Mapping[str, BlobRecord],
+    reporter: Reporter,
 ) -> int:
-    work = settings.work_dir / "check-image"
+    key = image_check_key(settings, check, done)
+    record = store.find_record(key)
+    if record is None:
+        require_root("a bake that checks layers")
+        with reporter.step(f"check image {check.role}"):
+            facts = _run_specs(settings, store, check, done)
+        record = BlobRecord(key, "check image", facts=facts)
+        store.add_record(record)
+    skipped = record.facts["skipped"]
+    if skipped and not any(component.standin for component in recipe.components.values()):
+        raise Refused(
+            f"recipe {recipe.name} has no stand-ins, but specs of {check.role} were skipped: nothing shows that its layers fit",
+            details=skipped,
+            resolution="bake what the specs miss, as the messages say; an image for production has to pass all of them",
+        )
+    if skipped:
+        reporter.say(f"NOT PROVEN: specs of {check.role} were skipped, so nothing shows that its layers fit\n{skipped}")
+    return int(record.facts["ran"])
+
+
+def _run_specs(settings: Settings, store: Store, check: ImageCheck, done: Mapping[str, BlobRecord]) -> dict[str, str]:
+    work = settings.work_dir / f"check-image-{check.role}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     report = work / "report.xml"
-    blobs = tuple(store.open_blob(done[name].digest) for name in _all_layers(recipe))
+    blobs = tuple(store.open_blob(done[name].digest) for name in check.layers)
     target = (f"--hosts={work / 'root'}", "--connection=chroot")
-    command = Command(spec_command(settings.project, roles, (Mark.IMAGE,), target, report))
+    command = Command(spec_command(settings.project, (check.role,), (Mark.IMAGE,), target, report))
     problem: QtradeError | None = None
     try:
         run_in_chamber(Chamber(work, blobs, (command,)), env={}, timeout_s=900)
@@ -70,19 +129,30 @@ def _run_specs(
     result = read_report(report)
     if result.failures or problem:
         raise Refused(
-            f"{len(result.failures)} of {result.ran} specs fail on the layers of {recipe.name} together",
-            details="\n".join(f"  {owner}: {test}: {message}" for owner, test, message in result.failures)
-            or (problem.details if problem else ""),
-            resolution="mend the roles, or the spec where it is wrong, and bake again",
+            f"{len(result.failures)} of {result.ran} specs of {check.role} fail on the layers {', '.join(check.layers)} together",
+            details=_list_specs(result.failures) or (problem.details if problem else ""),
+            resolution="mend the roles or their components, or the spec where it is wrong, and bake again; "
+            f"the layers that the specs may look at stand in {_DECLARATION} beside them",
         )
     shutil.rmtree(work)
-    return result.ran
+    return {"ran": str(result.ran), "skipped": _list_specs(result.skipped)}
 
 
-def _all_layers(recipe: Recipe) -> tuple[str, ...]:
-    return (BASE, *(layer.role for layer in recipe.layers))
+def _list_specs(specs: tuple[tuple[str, str, str], ...]) -> str:
+    return "\n".join(f"  {owner}: {test}: {message}" for owner, test, message in specs)
 
 
-def _has_image_specs(settings: Settings, role: str) -> bool:
-    folder = settings.project / "ansible/roles" / role / "specs"
-    return any(f"pytest.mark.{Mark.IMAGE}" in path.read_text() for path in sorted(folder.glob("test_*.py")))
+def _is_declared(declaration: Path) -> bool:
+    """Return whether the role beside whose specs `declaration` stands has such specs. Raises `BadInput` for one without the other."""
+    mark = f"pytest.mark.{Mark.IMAGE}"
+    has_specs = any(mark in path.read_text() for path in sorted(declaration.parent.glob("test_*.py")))
+    if has_specs != declaration.is_file():
+        said = f"there is no {declaration.name}" if has_specs else f"no spec has the mark {Mark.IMAGE}"
+        raise BadInput(
+            f"{declaration.parent}: {said}",
+            details=f"specs with the mark {Mark.IMAGE} run on the layers that {declaration.name} declares, and on no other",
+            resolution=f"write {declaration.name}: `needs: [ROLE]`, with the roles that they meet"
+            if has_specs
+            else f"remove {declaration.name}",
+        )
+    return has_specs

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -70,6 +70,12 @@ class RoleMeta(Model):
 
     galaxy_info: Galaxy
     dependencies: tuple[()] = ()
+
+
+class ImageSpecs(Model):
+    """specs/image.yml: the roles whose layers the role's specs with mark `image` need, besides its own and what these stand on."""
+
+    needs: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")], ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ class Tree:
             self._stack(role, inventory)
 
     def _stack(self, role: str, inventory: LayerInventory) -> None:
-        replaced = ((path, node) for path, node in inventory.nodes.items() if path in self.nodes)
-        hiding = {path for path, node in replaced if node.opaque or node.kind != "dir"}
+        over = ((path, node) for path, node in inventory.nodes.items() if node.opaque or node.kind != "dir")
+        # Only below a folder is there something to hide; looking through all paths takes its time.
+        hiding = {path for path, _ in over if path in self.nodes and self.nodes[path].node.kind == "dir"}
         hidden = [path for path in self.nodes if self._has_parent_in(path, hiding)] if hiding else []
         for path in hidden:
             del self.nodes[path]

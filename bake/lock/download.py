@@ -5,6 +5,7 @@ import http.client
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 
 _CHUNK = 1 << 20
-_SIDE_BY_SIDE = 6
+_SIDE_BY_SIDE = 8
 _ATTEMPTS = 3
 
 
@@ -41,8 +42,11 @@ def fetch_all(settings: Settings, wanted: Iterable[Wanted], reporter: Reporter) 
     name = missing[0].what if len(missing) == 1 else f"{len(missing)} files"
     with reporter.transfer(f"download {name}", total) as advance:
         counter = _Counter(advance)
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            done = list(pool.map(lambda item: _attempt(settings, item, counter.add), missing))
+        with ThreadPoolExecutor(
+            _SIDE_BY_SIDE
+        ) as pool:  # the largest first, so that none of them comes alone at the end
+            ordered = sorted(missing, key=lambda item: item.size, reverse=True)
+            done = list(pool.map(lambda item: _attempt(settings, item, counter.add), ordered))
     failures = [error for error in done if error is not None]
     if failures:
         raise failures[0]
@@ -79,7 +83,7 @@ def fetch_unknown(
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / file
     total = hashlib.sha256()
-    with web.open_address(url, headers=headers, token=token) as source, fresh.open("wb") as sink:
+    with closing(web.open_address(url, headers=headers, token=token)) as source, fresh.open("wb") as sink:
         for chunk in _chunks(source, url):
             total.update(chunk)
             sink.write(chunk)
@@ -117,7 +121,7 @@ def _fetch_from(settings: Settings, item: Wanted, address: str, advance: Callabl
         partial.unlink(missing_ok=True)
         have = 0
     headers = dict(item.headers) | ({"Range": f"bytes={have}-"} if have else {})
-    with web.open_address(address, headers=headers, token=item.token) as source:
+    with closing(web.open_address(address, headers=headers, token=item.token)) as source:
         goes_on = have and getattr(source, "status", 200) == http.client.PARTIAL_CONTENT
         if goes_on:
             advance(have)
@@ -151,9 +155,6 @@ def _accept(settings: Settings, item: Wanted, partial: Path, address: str) -> Pa
     return path
 
 
-def _chunks(source: "http.client.HTTPResponse", url: str) -> Iterable[bytes]:
-    try:
-        while chunk := source.read(_CHUNK):
-            yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise web.web_error(url, error) from error
+def _chunks(source: web.Answer, url: str) -> Iterable[bytes]:
+    while chunk := web.read_some(source, url, _CHUNK):
+        yield chunk

@@ -1,84 +1,150 @@
 """Read addresses: redirects without leaks, limits, and errors that name the address but no secret."""
 
+import functools
 import http.client
 import json
 import os
-import urllib.error
+import threading
 import urllib.parse
 import urllib.request
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qtrade.errors import NotFound, QtradeError, Refused, ToolError
 from qtrade.redaction import register_secret
 
+if TYPE_CHECKING:
+    import urllib3
+
+    from bake.lock.connections import Connections
+
 TOKEN_VARIABLE = "QTRADE_GITHUB_TOKEN"  # noqa: S105 - the name of the variable, not a token
-TIMEOUT_S = 120
 _SMALL_BYTES = 256 << 20
-_AUTHORIZATION = "Authorization"
+_CHUNK = 1 << 20
+_WEB = ("http", "https")
+_FIRST = threading.Lock()  # of many threads that begin together, one makes what all share
+_REDIRECTS = 10
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; a token goes along to the same server only, and nothing goes from TLS to plain text."""
+class Answer(Protocol):
+    """What an address gives: `read1` returns the bytes that came, some up to `amount`, none at the end."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise Refused(
-                f"{shown(req.full_url)} redirects from https to plain http",
-                resolution="tell upstream; do not fetch it so",
-            )
-        fresh = super().redirect_request(req, fp, code, msg, headers, newurl)
-        token = req.unredirected_hdrs.get(_AUTHORIZATION)
-        if fresh is not None and token and server_of(newurl) == server_of(req.full_url):
-            fresh.add_unredirected_header(_AUTHORIZATION, token)
-        return fresh
+    def read1(self, amount: int, /) -> bytes:
+        """Return the next bytes."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
 
 
-_OPENER = urllib.request.build_opener(_Redirects)
-
-
-def open_address(url: str, *, headers: dict[str, str] | None = None, token: str | None = None) -> Any:
+def open_address(url: str, *, headers: dict[str, str] | None = None, token: str | None = None) -> Answer:
     """Open an address (http, https, file); the caller closes the answer.
 
-    `token` is sent to the server of `url` only: a redirect to another one drops it. Raises `NotFound`, `Refused`, `ToolError`.
+    `token` is sent to the server of `url` only: a redirect to another one drops it, and nothing goes from TLS to plain text.
+    Raises `NotFound`, `Refused`, `ToolError`.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "qtrade", **(headers or {})})  # noqa: S310 - addresses of the recipe
+    if urllib.parse.urlsplit(url).scheme not in _WEB:
+        return _open_file(url)
+    here = url
+    for _ in range(_REDIRECTS):
+        answer = _ask(here, {"User-Agent": "qtrade", **(headers or {})}, token)
+        target = answer.get_redirect_location()
+        if not target:
+            if answer.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
+                answer.close()
+                raise _status_error(url, answer.status, answer.reason)
+            return answer
+        answer.close()
+        there = urllib.parse.urljoin(here, target)
+        _check_redirect(here, there)
+        token = token if server_of(there) == server_of(here) else None
+        here = there
+    raise ToolError(
+        f"cannot read {shown(url)}", details=f"more than {_REDIRECTS} redirects", resolution="tell upstream"
+    )
+
+
+def _ask(url: str, headers: dict[str, str], token: str | None) -> "urllib3.BaseHTTPResponse":
     if token:
-        request.add_unredirected_header(_AUTHORIZATION, f"Bearer {token}")
+        headers = {**headers, "Authorization": f"Bearer {token}"}
     try:
-        return _OPENER.open(request, timeout=TIMEOUT_S)
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
+        with _FIRST:
+            connections = _connections()
+        return connections.request(url, headers)
+    except _broken() as error:
+        raise web_error(url, error) from error
+
+
+def _check_redirect(here: str, there: str) -> None:
+    if here.startswith("https:") and not there.startswith("https:"):
+        raise Refused(
+            f"{shown(here)} redirects from https to plain http", resolution="tell upstream; do not fetch it so"
+        )
+    if urllib.parse.urlsplit(there).scheme not in _WEB:
+        raise Refused(f"{shown(here)} redirects to {shown(there)}", resolution="tell upstream; do not fetch it so")
+
+
+def _open_file(url: str) -> Answer:
+    """Open a `file:` address. Raises `NotFound`, `ToolError`."""
+    try:
+        answer: Answer = urllib.request.urlopen(url)  # noqa: S310 - no web address comes here
+    except (OSError, ValueError) as error:
+        raise web_error(url, error) from error
+    return answer
+
+
+@functools.cache
+def _connections() -> "Connections":
+    from bake.lock.connections import Connections  # noqa: PLC0415 - a bake with nothing to fetch needs none
+
+    return Connections()
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """Return what reading from the web may raise."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the same
+
+    return (OSError, HTTPError, http.client.HTTPException)
+
+
+def read_some(source: Answer, url: str, amount: int) -> bytes:
+    """Return the bytes that came next from an address, none at the end. Raises `ToolError` for a transfer that breaks off."""
+    try:
+        return source.read1(amount)
+    except _broken() as error:
         raise web_error(url, error) from error
 
 
 def web_error(url: str, error: Exception) -> QtradeError:
     """Return the error for an address that cannot be read."""
-    missing = isinstance(error, urllib.error.HTTPError) and error.code in (404, 410)
-    if missing or isinstance(getattr(error, "reason", error), FileNotFoundError):
-        return NotFound(
-            f"there is no {shown(url)}",
-            details=str(error),
-            resolution="run `make standins`"
-            if "standins" in url
-            else "correct the address, the version or the tag in the recipe",
-        )
+    if isinstance(getattr(error, "reason", error), FileNotFoundError):
+        return _missing(url, str(error))
+    return ToolError(f"cannot read {shown(url)}", details=str(error), resolution="check the address and the network")
+
+
+def _status_error(url: str, status: int, reason: str | None) -> QtradeError:
+    said = f"HTTP Error {status}: {reason}"
+    if status in (http.client.NOT_FOUND, http.client.GONE):
+        return _missing(url, said)
     hint = "check the address and the network"
-    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
         hint = f"check that {TOKEN_VARIABLE} holds a token that may read it"
-    return ToolError(f"cannot read {shown(url)}", details=str(error), resolution=hint)
+    return ToolError(f"cannot read {shown(url)}", details=said, resolution=hint)
+
+
+def _missing(url: str, said: str) -> NotFound:
+    cure = "run `make standins`" if "standins" in url else "correct the address, the version or the tag in the recipe"
+    return NotFound(f"there is no {shown(url)}", details=said, resolution=cure)
 
 
 def read_address(url: str, *, headers: dict[str, str] | None = None, token: str | None = None) -> bytes:
     """Return what is at an address. Raises as `open_address`, and `ToolError` for more than 256 MiB or a body that ends early."""
-    with open_address(url, headers=headers, token=token) as source:
-        try:
-            content: bytes = source.read(_SMALL_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            raise web_error(url, error) from error
+    content = bytearray()
+    with closing(open_address(url, headers=headers, token=token)) as source:
+        while len(content) <= _SMALL_BYTES and (chunk := read_some(source, url, _CHUNK)):
+            content += chunk
     if len(content) > _SMALL_BYTES:
         raise ToolError(f"{shown(url)} is larger than {_SMALL_BYTES >> 20} MiB")
-    return content
+    return bytes(content)
 
 
 def read_json(url: str, *, token: str | None = None) -> Any:

@@ -24,10 +24,11 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True)
 class SpecResult:
-    """How many specs ran, and the ones that failed as `(role, test, message)`."""
+    """How many specs ran, and the ones that failed and that were skipped, as `(role, test, message)`."""
 
     ran: int
     failures: tuple[tuple[str, str, str], ...]
+    skipped: tuple[tuple[str, str, str], ...] = ()
 
 
 def spec_command(
@@ -64,15 +65,19 @@ def read_report(report: Path) -> SpecResult:
     except (FileNotFoundError, ET.ParseError) as error:
         raise ToolError("the specs wrote no report", details=str(error)) from error
     cases = list(suite.iter("testcase"))
-    failures = tuple(
+    skipped = _find(cases, "skipped")
+    if len(skipped) == len(cases):
+        raise ToolError("no spec ran", details=str(report))
+    return SpecResult(len(cases) - len(skipped), _find(cases, "failure", "error"), skipped)
+
+
+def _find(cases: list[ET.Element], *outcomes: str) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
         (_role_of(case), case.get("name", ""), (problem.get("message") or problem.text or "").strip()[:2000])
         for case in cases
-        for problem in (*case.findall("failure"), *case.findall("error"))
+        for outcome in outcomes
+        for problem in case.findall(outcome)
     )
-    ran = sum(1 for case in cases if case.find("skipped") is None)
-    if ran == 0:
-        raise ToolError("no spec ran", details=str(report))
-    return SpecResult(ran, failures)
 
 
 def _role_of(case: ET.Element) -> str:

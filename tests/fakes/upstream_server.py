@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,7 +27,8 @@ class Seen:
 class Upstream:
     """What the server has: bodies by path, redirects by path, the paths that want the token, and faults.
 
-    `cut` breaks the connection after so many bytes of a path's next answer; `longer` sends bytes too many.
+    `cut` breaks the connection after so many bytes of a path's next answer. A server that `keeps` connections (HTTP/1.1) counts them;
+    one that `drops_silently` closes each after an answer that promised to keep it.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -33,12 +36,16 @@ class Upstream:
     private: set[str] = field(default_factory=set)
     cut: dict[str, int] = field(default_factory=dict)
     ignores_ranges: bool = False
+    keeps: bool = False
+    drops_silently: bool = False
+    connections: int = 0
+    is_tls: bool = False
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.port}"
 
     def paths(self) -> list[str]:
         return [item.path for item in self.seen]
@@ -75,6 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     upstream: Upstream
 
+    def setup(self) -> None:
+        self.upstream.connections += 1
+        if self.upstream.keeps:
+            self.protocol_version = "HTTP/1.1"
+        super().setup()
+
     def do_GET(self) -> None:
         path = unquote(self.path.split("?")[0])
         self.upstream.seen.append(Seen(path, dict(self.headers)))
@@ -83,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in self.upstream.redirects:
             self.send_response(302)
             self.send_header("Location", self.upstream.redirects[path])
+            self.send_header("Content-Length", "0")
             self.end_headers()
         elif path in self.upstream.files:
             self._send(path, self.upstream.files[path])
@@ -99,19 +113,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         end = self.upstream.cut.pop(path, len(content))
         self.wfile.write(content[start:end])
-        self.close_connection = True
+        if not self.upstream.keeps or self.upstream.drops_silently or end < len(content):
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def serve_upstream() -> Iterator[Upstream]:
-    """Serve on a free port of 127.0.0.1 until the end of the `with`."""
-    upstream = Upstream()
+def serve_upstream(*, certificate: Path | None = None) -> Iterator[Upstream]:
+    """Serve on a free port of 127.0.0.1 until the end of the `with`; by TLS with a `certificate`, its key in the same file."""
+    upstream = Upstream(is_tls=certificate is not None)
     handler = type("Handler", (_Handler,), {"upstream": upstream})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     upstream.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -1,13 +1,14 @@
-"""When the layers of an image are checked together, and when an earlier pass holds."""
+"""Which layers are checked together for whom, and when an earlier pass holds: no change of what a spec can see is a hit by mistake."""
 
 from pathlib import Path
 
 import pytest
 
-from bake.check_image import check_image, image_check_key
+from bake.check_image import ImageCheck, check_image, image_check_key, list_image_checks
+from qtrade.errors import BadInput, Refused
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, LocalStore
-from tests.fakes.examples import make_recipe, make_settings, sha
+from tests.fakes.examples import make_recipe, make_settings, recipe_fields, sha
 from tests.fakes.reporter import RecordingReporter
 
 pytestmark = pytest.mark.unit
@@ -15,6 +16,8 @@ pytestmark = pytest.mark.unit
 RECIPE = make_recipe()
 ROLES = ("base", "host", "app", "tool", "top")
 DONE = {name: BlobRecord(sha(name), name, sha(f"bytes of {name}")) for name in ROLES}
+# The specs of tool, which stands on host, need app, which does too; top, on app, is not there.
+SEEN = ("base", "host", "app", "tool")
 
 
 @pytest.fixture
@@ -22,37 +25,107 @@ def settings(tmp_path) -> Settings:
     settings = make_settings(tmp_path)
     (settings.project / "ansible/specs.ini").write_text("[pytest]\n")
     write_spec(settings, "app", "layer")
+    write_spec(settings, "tool", "image", needs="[app]")
     return settings
 
 
-def write_spec(settings: Settings, role: str, mark: str) -> Path:
+def write_spec(settings: Settings, role: str, mark: str, *, needs: str = "") -> Path:
     path = settings.project / "ansible/roles" / role / f"specs/test_{role}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"@pytest.mark.{mark}\ndef test_one(host): ...\n")
+    if needs:
+        path.with_name("image.yml").write_text(f"needs: {needs}\n")
     return path
 
 
+def key_of_tool(settings: Settings, done: dict[str, BlobRecord]) -> str:
+    (check,) = list_image_checks(settings, RECIPE)
+    return image_check_key(settings, check, done)
+
+
+def remember(settings: Settings, **facts: str) -> LocalStore:
+    store = LocalStore(settings.store)
+    record = BlobRecord(key_of_tool(settings, DONE), "check image", facts={"ran": "7", "skipped": "", **facts})
+    store.add_record(record)
+    return store
+
+
+def test_specs_run_on_what_their_role_declares_and_what_that_stands_on(settings: Settings) -> None:
+    assert list_image_checks(settings, RECIPE) == (ImageCheck("tool", SEEN),)
+
+
+def test_a_role_says_whom_its_specs_need(settings: Settings) -> None:
+    spec = write_spec(settings, "top", "image")
+    with pytest.raises(BadInput, match=r"top/specs: there is no image\.yml") as caught:
+        list_image_checks(settings, RECIPE)
+    assert "needs: [ROLE]" in caught.value.resolution
+    write_spec(settings, "top", "image", needs="[]")
+    with pytest.raises(BadInput, match=r"image\.yml is not a valid imagespecs"):
+        list_image_checks(settings, RECIPE)
+    write_spec(settings, "top", "layer", needs="[app]")
+    with pytest.raises(BadInput, match="no spec has the mark image"):
+        list_image_checks(settings, RECIPE)
+    spec.with_name("image.yml").unlink()
+    assert len(list_image_checks(settings, RECIPE)) == 1
+
+
+def test_a_role_whose_specs_need_a_layer_that_is_not_baked_is_refused(settings: Settings) -> None:
+    layers = [layer for layer in recipe_fields()["layers"] if layer["role"] in ("host", "tool")]
+    with pytest.raises(BadInput, match="the specs of tool need layer app, which the recipe does not have"):
+        list_image_checks(settings, make_recipe(layers=layers))
+
+
 def test_roles_without_such_specs_need_no_check(settings: Settings) -> None:
+    write_spec(settings, "tool", "layer").with_name("image.yml").unlink()
     assert check_image(settings, LocalStore(settings.store), RECIPE, {}, RecordingReporter()) == 0
 
 
 def test_a_pass_is_remembered(settings: Settings) -> None:
-    write_spec(settings, "tool", "image")
-    store = LocalStore(settings.store)
-    key = image_check_key(settings, RECIPE, ("tool",), DONE)
-    store.add_record(BlobRecord(key, "check image", facts={"ran": "7"}))
-    assert check_image(settings, store, RECIPE, DONE, RecordingReporter()) == 7
+    reporter = RecordingReporter()
+    assert check_image(settings, remember(settings), RECIPE, DONE, reporter) == 7
+    assert reporter.lines == []
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_another_layer_is_another_check(settings: Settings, role: str) -> None:
-    write_spec(settings, "tool", "image")
+def test_a_layer_that_the_specs_see_is_in_the_key_and_no_other(settings: Settings, role: str) -> None:
     other = {**DONE, role: BlobRecord(sha(role), role, sha("other bytes"))}
-    assert image_check_key(settings, RECIPE, ("tool",), other) != image_check_key(settings, RECIPE, ("tool",), DONE)
+    is_same = key_of_tool(settings, other) == key_of_tool(settings, DONE)
+    assert is_same is (role not in SEEN)
 
 
-def test_another_spec_is_another_check(settings: Settings) -> None:
-    spec = write_spec(settings, "tool", "image")
-    before = image_check_key(settings, RECIPE, ("tool",), DONE)
-    spec.write_text(f"{spec.read_text()}\n# more\n")
-    assert image_check_key(settings, RECIPE, ("tool",), DONE) != before
+@pytest.mark.parametrize(
+    "path",
+    ["ansible/roles/tool/specs/test_tool.py", "ansible/roles/tool/specs/more.py", "ansible/specs.ini"],
+)
+def test_what_runs_the_specs_is_in_the_key(settings: Settings, path: str) -> None:
+    before = key_of_tool(settings, DONE)
+    with (settings.project / path).open("a") as sink:
+        sink.write("# more\n")
+    assert key_of_tool(settings, DONE) != before
+
+
+def test_another_declaration_is_another_check(settings: Settings) -> None:
+    before = key_of_tool(settings, DONE)
+    write_spec(settings, "tool", "image", needs="[app, top]")
+    assert list_image_checks(settings, RECIPE) == (ImageCheck("tool", ROLES),)
+    assert key_of_tool(settings, DONE) != before
+
+
+def test_the_same_layers_checked_for_another_role_are_another_check(settings: Settings) -> None:
+    keys = {image_check_key(settings, ImageCheck(role, SEEN), DONE) for role in ("tool", "other")}
+    assert len(keys) == 2
+
+
+def test_a_skipped_spec_is_said_at_each_bake_and_refused_without_standins(settings: Settings) -> None:
+    store = remember(settings, skipped="  tool: test_one: no program to load it with")
+    for _ in range(2):
+        reporter = RecordingReporter()
+        assert check_image(settings, store, RECIPE, DONE, reporter) == 7
+        assert "NOT PROVEN: specs of tool were skipped" in reporter.lines[0]
+        assert "no program to load it with" in reporter.lines[0]
+    real = make_recipe(
+        components={name: {**fields, "standin": False} for name, fields in recipe_fields()["components"].items()}
+    )
+    with pytest.raises(Refused, match="recipe demo has no stand-ins, but specs of tool were skipped") as caught:
+        check_image(settings, store, real, DONE, RecordingReporter())
+    assert caught.value.details == "  tool: test_one: no program to load it with"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ STREAM = "/usr/lib/qtrade/geyser/stream.py"
 DROP_IN = "/usr/lib/systemd/system/agave-validator.service.d/20-geyser.conf"
 TEST_VALIDATOR = "/opt/agave/current/bin/solana-test-validator"
 LOOPBACK = ("127.", "[::1]:", "unix://")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 WORK = "/run"  # of the chroot, in memory
 # Starts the validator on the baked config and goes on as soon as the stream tells slots; its own words are kept for the failure.
 LOAD_TEST = (
@@ -43,6 +45,12 @@ def read_metrics(host: Host) -> str:
 def version(host: Host) -> str:
     """Return the version of the plugin."""
     return host.check_output("readlink /opt/yellowstone/current")
+
+
+def rustc_of_validator(host: Host) -> str:
+    """Return the rustc that version.yml beside the validator names; the bake holds it against the recipe and the build."""
+    text = host.file("/opt/agave/current/version.yml").content_string
+    return next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("rustc:"))
 
 
 def as_sol(host: Host, command: str) -> Any:
@@ -120,15 +128,27 @@ def test_plugin_is_of_the_minor_version_of_the_validator(host: Host) -> None:
 
 @pytest.mark.image
 def test_validator_loads_the_plugin_and_streams(host: Host) -> None:
-    """The load test: the baked validator, the baked plugin, the baked config; exit code 139 is what a pair that does not fit gives."""
+    """The load test: the baked validator, the baked plugin, the baked config; exit code 139 is what a pair that does not fit gives.
+
+    What the plugin then says of itself has to be what it was baked for, and its compiler the validator's.
+    """
     if not host.file(TEST_VALIDATOR).exists:
-        pytest.skip("the validator's build has no solana-test-validator (its development programs)")
+        pytest.skip("no load test: the build of the validator left out solana-test-validator (--no-build-dev-bins)")
     host.run(LOAD_TEST.format(metrics=read_metrics(host)))
     told, words, code = (host.file(f"{WORK}/load-test.{name}").content_string for name in ("json", "log", "exit"))
-    assert json.loads(told or "{}").get("ok"), f"exit {code.strip()}: {told} {words[-1000:]}"
+    crash = "; crashed: the plugin does not fit the validator by version or rustc" if code.strip() == "139" else ""
+    assert json.loads(told or "{}").get("ok"), f"validator's exit code {code.strip()}{crash}: {told} {words[-1000:]}"
     metrics = host.file(f"{WORK}/load-test.metrics").content_string
     line = next(line for line in metrics.splitlines() if line.startswith("yellowstone_grpc_geyser_version{"))
-    assert f'solana="{version(host).partition("+solana.")[2]}"' in line
+    labels = dict(LABEL.findall(line))
+    number, _, solana = version(host).partition("+solana.")
+    solana = re.sub(r"[.](?=alpha|beta|rc)", "-", solana.partition("+")[0])  # tags write 4.2.0.rc.0, crates 4.2.0-rc.0
+    rustc = rustc_of_validator(host)
+    assert labels["version"].partition("+")[0] == number, (
+        f"the image names plugin {number}, it says {labels['version']}"
+    )
+    assert labels["solana"] == solana, f"the image names a plugin for {solana}, the plugin says {labels['solana']}"
+    assert labels["rustc"] == rustc, f"the validator is by rustc {rustc}, the plugin by rustc {labels['rustc']}"
 
 
 @pytest.mark.host
