@@ -77,8 +77,9 @@ def load(fields: Mapping[str, Any], source: str, reporter: Reporter, work: Path 
     shutil.rmtree(str(work), ignore_errors=True)
     work.mkdir(mode=0o700)
     try:
-        fetcher = Fetcher(source, work, progress=tell_fetch(reporter))
-        fetcher.fetch_all((boot.kernel, boot.initrd))
+        blobs = (boot.kernel, boot.initrd)
+        fetcher = Fetcher(source, work, progress=tell_fetch(reporter, blobs))
+        fetcher.fetch_all(blobs)
         initrd = work / boot.initrd.path
         with initrd.open("ab") as file:
             # The kernel looks for the next archive at the next multiple of four.
