@@ -21,8 +21,7 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "arm": frozenset({"image_id"}),
     "commit": frozenset({"image_id"}),
     "apply": frozenset({"bundle"}),
-    "secret": frozenset(),  # `_parse_secrets` wants one
-    **{kind: frozenset() for kind in ("reboot", "drain", "undrain")},
+    **{kind: frozenset() for kind in ("reboot", "drain", "undrain", "secret")},
     "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
     "decommission": frozenset({"report", "os_disk", "trust"}),
     "kexec": frozenset({"source", "boot"}),

@@ -94,6 +94,7 @@ def test_only_what_differs_is_written(program: ModuleType, tmp_path, monkeypatch
     for suffix, prefix in (("", "ufw"), ("6", "ufw6")):
         for name, text in (("before", BEFORE), ("after", "*filter\nCOMMIT\n"), ("user", USER)):
             (tmp_path / f"etc/ufw/{name}{suffix}.rules").write_text(text.replace("ufw-", f"{prefix}-"))
+    (tmp_path / "raw.rules").write_text("*raw\nCOMMIT\n")
     monkeypatch.setattr(program, "ETC", tmp_path / "etc")
     monkeypatch.setattr(program, "TARGET", tmp_path)
     monkeypatch.setattr("sys.argv", ["compose", "--check"])
