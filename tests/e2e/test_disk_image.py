@@ -59,7 +59,7 @@ def test_disk_image_boots_without_any_config(
         assert machine.wait(180), f"the guest did not heed the power button: {console.read()[-2000:]}"
     state = f"{mine}?offset={STATE_OFFSET}"
     journal = read_journal(tools, state, tmp_path)
-    assert f"image {image_010} is stacked (checked by sha256, state persistent)" in journal
+    assert f"image {image_010} is stacked (checked by sha256, state persistent, config none)" in journal
     assert "Reached target multi-user.target" in journal
     assert "Failed with result" not in journal
     assert len(tools.run("debugfs", "-R", "cat /host/machine-id", state).stdout.strip()) == 32
