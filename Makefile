@@ -10,10 +10,10 @@ export QTRADE_STATE_DIR := $(STATE)
 RUN := $(SUDO) env QTRADE_STATE_DIR=$(STATE)
 VERSION ?= 0.1.0
 
-# For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), the .debs and the signed repository of the stand-ins
-# (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
+# For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), partition tables in the agent's tests (fdisk), the .debs and
+# the signed repository of the stand-ins (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
-PACKAGES := mmdebstrap debian-archive-keyring util-linux mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
+PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
 .PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash schemas
 

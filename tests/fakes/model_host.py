@@ -13,7 +13,8 @@ from typing import Any
 
 from flash.agent.report import sign_report
 from flash.context import Evidence, FlashContext
-from flash.doors.installer import Installer
+from flash.doors.installer import Installer, Place
+from flash.doors.pxe import netboot_place
 from flash.jobs import SignedJob
 from qtrade.errors import HostError
 
@@ -75,7 +76,7 @@ class ModelHost:
         if kind == "stage":
             facts["installed"] = sorted({*facts["installed"], fields["image"]["id"]})
             facts["generations"][fields["image"]["id"]] = str(_generation(fields))
-            report = {"bytes_fetched": 1, "blobs_fetched": [], "protected": []}
+            report = {"bytes_fetched": 1, "blobs_fetched": [], "protected": _untouched(fields)}
         elif kind in ("drain", "undrain"):
             facts |= {"services": kind == "undrain", "drains": facts["drains"] + (kind == "drain")}
             report = {"drained": ["50-agave"]} if kind == "drain" else {}
@@ -100,6 +101,11 @@ def _generation(fields: Mapping[str, Any]) -> int:
     return int(json.loads(base64.b64decode(fields["bundle"]["payload"]))["generation"])
 
 
+def _untouched(fields: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the no-touch proof of a host that leaves all its protected disks as they were."""
+    return [{"serial": disk["serial"], "before": "same", "after": "same"} for disk in fields["protected"]]
+
+
 @dataclass
 class ModelEntry:
     """A way into the installer of a `ModelHost`, which writes its disk while the controller lives."""
@@ -109,8 +115,8 @@ class ModelEntry:
     def check(self, context: FlashContext) -> Evidence:
         return {"power": "On"}
 
-    def address(self, context: FlashContext) -> Any:
-        return context.host.netboot.model_copy(update={"port": 0})
+    def place(self, context: FlashContext) -> Place:
+        return netboot_place(context.host.netboot, asks_by_mac=True)
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         """Switch the host off and on into the installer, and tell all that its agent tells."""
@@ -127,7 +133,7 @@ class ModelEntry:
         )  # fmt: skip
         installer.tell({"event": "progress", "step": "boot"})
         report = {
-            "event": "report", "ok": True, "nonce": fields["nonce"], "protected": [], "bytes_fetched": 1, "ssh_host_key": KEY,
+            "event": "report", "ok": True, "nonce": fields["nonce"], "protected": _untouched(fields), "bytes_fetched": 1, "ssh_host_key": KEY,
             "boot_id": f"boot-{facts['boot'] + 1}",
         }  # fmt: skip
         installer.tell(sign_report(report, fields["nonce"]))

@@ -71,9 +71,8 @@ def start_command(folder: Path, before: str) -> str:
     validator.write_text(f'#!/bin/sh\necho "$NOTIFY_SOCKET" >>{folder}/started\nexec sleep 60\n')
     name = next(line for line in DROP_IN.read_text().splitlines() if line.startswith("Environment=QTRADE_"))
     variable = name.removeprefix("Environment=").partition("=")[0]
-    return " ".join(
-        ["/usr/bin/env", f"{variable}={program}", "/usr/bin/python3", *words, "--", "--snapshots", str(folder)]
-    )
+    flags = ["--ledger", str(folder / "ledger"), "--snapshots", str(folder)]
+    return " ".join(["/usr/bin/env", f"{variable}={program}", "/usr/bin/python3", *words, "--", *flags])
 
 
 def test_a_plugin_config_that_is_refused_is_told_at_once_and_not_tried_again(manager: Manager, tmp_path: Path) -> None:
