@@ -14,7 +14,14 @@ from qtrade.settings import Settings
 # qtrade's own files and folders that shape the bytes of each kind of step.
 _CODE: dict[str, tuple[str, ...]] = {
     BASE: ("bake/pack.py", "bake/ids.py", "bake/base.py", "bake/lock/repository.py", "qtrade/toolsroot.py"),
-    LAYER: ("bake/pack.py", "bake/chamber.py", "bake/layer.py", "bake/lock/repository.py", "bake/packer.py"),
+    LAYER: (
+        "bake/pack.py",
+        "bake/chamber.py",
+        "bake/layer.py",
+        "bake/interfaces.py",
+        "bake/lock/repository.py",
+        "bake/packer.py",
+    ),
     INITRD: ("bake/chamber.py", "bake/initramfs.py", "bake/initramfs/os"),
     INSTALLER: (
         "bake/chamber.py",

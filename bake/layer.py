@@ -10,6 +10,7 @@ from pathlib import Path
 from bake import pack, packer
 from bake.chamber import KNOWN_VAR, Chamber, Command, run_in_chamber
 from bake.components import Fetched
+from bake.interfaces import interface_facts
 from bake.lock.document import LockedPackage
 from bake.lock.repository import make_repository, source_line
 from qtrade import clock
@@ -82,7 +83,8 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
     packed = pack.pack_layer(
         tools, chamber.upper, work / f"{role}.erofs", name=role, epoch=job.recipe.epoch, known_var=known
     )
-    record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity)
+    facts = interface_facts(chamber.upper, role)
+    record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity, facts)
     store.add_blob(packed.path, packed.digest)
     store.add_record(record, packed.paths)
     shutil.rmtree(failed_folder(settings, role), ignore_errors=True)

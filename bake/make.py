@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from bake import packer
 from bake.base import Base, find_base, make_base
 from bake.check import check_key, check_layer
+from bake.check_image import ImageCheck, image_check_key, list_image_checks, run_image_check
 from bake.components import Fetched
 from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
@@ -24,6 +26,9 @@ from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot, ensure_tools
 
+Take = Callable[[BlobRecord], None]
+# What runs, and what is done with its result.
+Checks = dict[Future[BlobRecord], Take]
 _SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 2))
 
 
@@ -42,7 +47,9 @@ class Maker:
     built: list[str] = field(default_factory=list)
     done: dict[str, BlobRecord] = field(default_factory=dict)
     specs_run: int = 0
+    checked_together: list[BlobRecord] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
+    _image_checks: list[ImageCheck] = field(default_factory=list)
     _tools_root: ToolsRoot | None = None
 
     def make(self, wanted: frozenset[str]) -> Base:
@@ -65,6 +72,7 @@ class Maker:
         if missing:
             require_root("a bake that builds layers")
             self._tools()
+        self._image_checks = list(list_image_checks(self.settings, self.recipe))
         self._work(missing, keys, fields, base)
         return base
 
@@ -87,7 +95,7 @@ class Maker:
         order: TopologicalSorter[str] = TopologicalSorter({name: needs.get(name, set()) for name in missing})
         order.prepare()
         running: dict[Future[BlobRecord], str] = {}
-        checks: dict[Future[BlobRecord], str] = {}
+        checks: Checks = {}
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             try:
                 self._start_checks(pool, checks)
@@ -97,8 +105,8 @@ class Maker:
                     finished, _ = wait({**running, **checks}, return_when=FIRST_COMPLETED)
                     for future in finished:
                         record = self._result(pool, future)
-                        if checks.pop(future, None):
-                            self.specs_run += int(record.facts["ran"])
+                        if future in checks:
+                            checks.pop(future)(record)
                             continue
                         name = running.pop(future)
                         self.done[name] = record
@@ -111,24 +119,37 @@ class Maker:
                 end_running()
                 raise
 
-    def _start_checks(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str]) -> None:
-        """Check each layer once, as soon as all that it stands on is there: a store may have lost the record of a lower one."""
+    def _start_checks(self, pool: ThreadPoolExecutor, checks: Checks) -> None:
+        """Check each layer, and layers together, once: as soon as all that is looked at is there.
+
+        Also those that were not made now: a store may have lost the record of a lower one.
+        """
         for name in self.done.keys() - self._checked:
             if kind_of(name) not in (INITRD, INSTALLER) and self.done.keys() >= set(self.recipe.ancestors(name)):
                 self._checked.add(name)
-                self._start_check(pool, checks, name)
+                key = check_key(self.settings, self.recipe, name, self.done)
+                self._start_check(pool, checks, key, partial(self._check_layer, name, dict(self.done)), self._add_specs)
+        for check in [check for check in self._image_checks if self.done.keys() >= check.looks_at]:
+            self._image_checks.remove(check)
+            key = image_check_key(self.settings, check, self.done)
+            run = partial(run_image_check, self.settings, self.store, check, dict(self.done), self.reporter)
+            self._start_check(pool, checks, key, run, self.checked_together.append)
 
-    def _start_check(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str], name: str) -> None:
-        passed = self.store.find_record(check_key(self.settings, self.recipe, name, self.done))
+    def _start_check(
+        self, pool: ThreadPoolExecutor, checks: Checks, key: str, run: Callable[[], BlobRecord], take: Take
+    ) -> None:
+        passed = self.store.find_record(key)
         if passed:
-            self.specs_run += int(passed.facts["ran"])
+            take(passed)
         else:
             require_root("a bake that checks layers")
-            known = dict(self.done)
-            call: Callable[[], BlobRecord] = lambda: check_layer(  # noqa: E731
-                self.settings, self.store, self.recipe, name, known, self.reporter
-            )
-            checks[pool.submit(call)] = name
+            checks[pool.submit(run)] = take
+
+    def _check_layer(self, name: str, known: Mapping[str, BlobRecord]) -> BlobRecord:
+        return check_layer(self.settings, self.store, self.recipe, name, known, self.reporter)
+
+    def _add_specs(self, passed: BlobRecord) -> None:
+        self.specs_run += int(passed.facts["ran"])
 
     def _result(self, pool: ThreadPoolExecutor, future: Future[BlobRecord]) -> BlobRecord:
         try:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qtrade.manifest import RoleInputs, load_manifest
 from qtrade.manifest.base import Model
 from qtrade.settings import Settings
 
+RoleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
 ArgumentType = Literal["str", "int", "float", "bool", "list", "dict", "path", "raw"]
 
 
@@ -73,9 +74,24 @@ class RoleMeta(Model):
 
 
 class ImageSpecs(Model):
-    """specs/image.yml: the roles whose layers the role's specs with mark `image` need, besides its own and what these stand on."""
+    """specs/image.yml: what the role's specs with mark `image` look at besides its own layer and what that stands on.
 
-    needs: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")], ...] = Field(min_length=1)
+    `needs` are roles whose layers are there, `interfaces` those of which only the declared interfaces are.
+    """
+
+    needs: tuple[RoleName, ...] = ()
+    interfaces: tuple[RoleName, ...] = ()
+
+    @model_validator(mode="after")
+    def _meets_others(self) -> "ImageSpecs":
+        if not self.needs and not self.interfaces:
+            raise ValueError(
+                "name roles in `needs` or `interfaces`; specs that meet no other role have the mark `layer`"
+            )
+        twice = sorted(set(self.needs) & set(self.interfaces))
+        if twice:
+            raise ValueError(f"{twice[0]} is in `needs`, so its interfaces are there: take it out of `interfaces`")
+        return self
 
 
 @dataclass(frozen=True)

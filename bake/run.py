@@ -16,7 +16,7 @@ from bake import image as images
 from bake import verify as verifying
 from bake.attest import attest_bake
 from bake.base import find_base
-from bake.check_image import check_image
+from bake.check_image import count_image_specs
 from bake.components import Fetched, list_components
 from bake.inputs import read_inputs
 from bake.lock.check import require_lock
@@ -106,7 +106,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         base = maker.make(everything)
         layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
         _check_overlaps(store, recipe, layers)
-        ran = maker.specs_run + check_image(settings, store, recipe, maker.done, reporter)
+        ran = maker.specs_run + count_image_specs(recipe, maker.checked_together, reporter)
         made = images.assemble(
             settings,
             recipe,

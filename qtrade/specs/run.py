@@ -43,6 +43,9 @@ def spec_command(
         "-m",
         "pytest",
         "-q",
+        "--disable-plugin-autoload",  # others take as long to load as all the rest, and specs must not depend on them
+        "-p",
+        "testinfra.plugin",
         "-p",
         "no:cacheprovider",
         "--import-mode=importlib",

@@ -1,9 +1,10 @@
-"""Controller side of qtrade.image.tree: read and render the role's folders, then hand them to the module."""
+"""Controller side of qtrade.image.tree: read and render the role's folders, then hand them to the program on the target."""
 
 from __future__ import annotations
 
 import base64
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,27 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from ansible import constants
+
 TEMPLATE_SUFFIX = ".j2"
 # Of every role; an argument qtrade_client_… is of one.
 SHARED = ("qtrade_packages", "qtrade_components", "qtrade_epoch")
 CHROOT = "community.general.chroot"
+PROGRAM = Path(__file__).resolve().parent.parent / "modules/tree.py"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **{
+        name: {"type": "list", "elements": "str", "default": []}
+        for name in ("directories", "absent", "without_dangling")
+    },
+    **{name: {"type": "dict", "default": {}} for name in ("links", "copies", "attributes", "validate")},
+}
 
 
 class ActionModule(ActionBase):
     """Collects `files/`, `templates/` and `config/inputs.yml` of the role that the task belongs to."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module with every file of the role as an argument."""
+        """Run the program with every file of the role as an argument."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         role = self._task._role  # noqa: SLF001 - there is no public way from a task to its role
@@ -41,9 +52,24 @@ class ActionModule(ActionBase):
             + read_inputs(root / "config" / "inputs.yml", role.get_name())
             + self._render_arguments(root / "meta/argument_specs.yml", role.get_name(), variables)
         )
-        arguments = {**self._task.args, "files": files}
-        result.update(self._execute_module("qtrade.image.tree", arguments, task_vars=variables))
+        _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        result.update(self._run_program({**arguments, "files": files}, variables))
         return result
+
+    def _run_program(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Return what the program says. Raises `AnsibleActionFail` with the target's words if it says nothing."""
+        wanted = json.dumps({**arguments, "check_mode": self._task.check_mode, "shows_diff": self._task.diff})
+        program = f"{PROGRAM.read_text()}\nmain({wanted!r})\n"
+        python = variables.get("ansible_python_interpreter") or constants.config.get_config_value("INTERPRETER_PYTHON")
+        done = self._low_level_execute_command(f"{shlex.quote(python)} -ISB -", in_data=program.encode())
+        try:
+            answer: dict[str, Any] = json.loads(done["stdout"].splitlines()[-1])
+        except (IndexError, ValueError) as error:
+            raise AnsibleActionFail(
+                f"{python} on {self._play_context.remote_addr} did not lay the files (exit code {done['rc']}): "
+                f"{(done['stderr'] or done['stdout'])[-2000:]}"
+            ) from error
+        return answer
 
     def _render_templates(self, folder: Path, variables: dict[str, Any]) -> list[dict[str, str]]:
         templar = self._templar.copy_with_new_env(searchpath=[str(folder)], available_variables=variables)

@@ -1,4 +1,8 @@
-"""Target side of qtrade.image.tree: write what differs, and say what was written."""
+"""Target side of qtrade.image.tree: write what differs, and say what was written.
+
+A program of the standard library, which the action plugin sends to the target's Python with its arguments: packed by Ansible as a module
+of its own kind, it would take three times as long to start (measured: 0.6 s), in each layer.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,22 @@ import contextlib
 import fnmatch
 import grp
 import hashlib
+import json
 import os
 import pwd
 import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible.module_utils.basic import AnsibleModule
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 DOCUMENTATION = r"""
 module: tree
@@ -261,46 +266,40 @@ def describe(uid: int, gid: int, mode: int) -> str:
     return f"owner {uid}, group {gid}, mode {mode:04o}\n"
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "list", "elements": "dict", "default": []},
-            "directories": {"type": "list", "elements": "str", "default": []},
-            "absent": {"type": "list", "elements": "str", "default": []},
-            "without_dangling": {"type": "list", "elements": "str", "default": []},
-            "links": {"type": "dict", "default": {}},
-            "copies": {"type": "dict", "default": {}},
-            "attributes": {"type": "dict", "default": {}},
-            "validate": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
+def lay(wanted: dict[str, Any], tree: Tree) -> None:
+    """Bring the root into the wanted state."""
+    for path in wanted["absent"]:
+        tree.attempt(path, partial(tree.remove, path))
+    for path in wanted["without_dangling"]:
+        tree.attempt(path, partial(tree.remove_dangling, path))
+    for path in wanted["directories"]:
+        tree.attempt(path, partial(tree.make_directory, path))
+    for file in wanted["files"]:
+        path, content = file["path"], base64.b64decode(file["content"])
+        tree.attempt(path, partial(tree.write_file, path, content, file["mode"]))
+    for path, source in wanted["copies"].items():
+        tree.attempt(path, partial(tree.copy, path, Path(source)))
+    for path, destination in wanted["links"].items():
+        tree.attempt(path, partial(tree.make_link, path, destination))
+
+
+def run(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of the task, as Ansible takes it."""
+    tree = Tree(
+        wanted["attributes"], wanted["validate"], check_mode=wanted["check_mode"], shows_diff=wanted["shows_diff"]
     )
-    wanted = module.params
-    shows_diff = bool(module._diff)  # noqa: SLF001 - Ansible's own name for --diff
-    tree = Tree(wanted["attributes"], wanted["validate"], check_mode=module.check_mode, shows_diff=shows_diff)
     try:
-        for path in wanted["absent"]:
-            tree.attempt(path, partial(tree.remove, path))
-        for path in wanted["without_dangling"]:
-            tree.attempt(path, partial(tree.remove_dangling, path))
-        for path in wanted["directories"]:
-            tree.attempt(path, partial(tree.make_directory, path))
-        for file in wanted["files"]:
-            path, content = file["path"], base64.b64decode(file["content"])
-            tree.attempt(path, partial(tree.write_file, path, content, file["mode"]))
-        for path, source in wanted["copies"].items():
-            tree.attempt(path, partial(tree.copy, path, Path(source)))
-        for path, destination in wanted["links"].items():
-            tree.attempt(path, partial(tree.make_link, path, destination))
+        lay(wanted, tree)
     except subprocess.CalledProcessError as error:
-        module.fail_json(msg=f"{' '.join(error.cmd)} refused the file: {error.stderr or error.stdout}")
+        return {"failed": True, "msg": f"{' '.join(error.cmd)} refused the file: {error.stderr or error.stdout}"}
     except (OSError, KeyError) as error:
-        module.fail_json(msg=f"{type(error).__name__}: {error}")
+        return {"failed": True, "msg": f"{type(error).__name__}: {error}"}
+    result = {"changed": bool(tree.written), "written": tree.written, "unchecked": tree.unchecked, "diff": tree.diff}
     if tree.unchecked:
-        module.warn(f"{len(tree.unchecked)} path(s) not compared: {'; '.join(tree.unchecked)}")
-    result = {"written": tree.written, "unchecked": tree.unchecked, "diff": tree.diff}
-    module.exit_json(changed=bool(tree.written), **result)
+        result["warnings"] = [f"{len(tree.unchecked)} path(s) not compared: {'; '.join(tree.unchecked)}"]
+    return result
 
 
-if __name__ == "__main__":
-    main()
+def main(arguments: str) -> None:
+    """Print the result of the task with these arguments; both are JSON."""
+    sys.stdout.write(json.dumps(run(json.loads(arguments))) + "\n")
