@@ -27,9 +27,9 @@ def read_interfaces(record: BlobRecord) -> str:
 
 def lay_interfaces(tree: Path, record: BlobRecord) -> None:
     """Write the declaration of a layer into `tree`, where the layer would have it. Raises `Refused` for a layer without one."""
-    path = tree / _inside(record.name)
+    text, path = read_interfaces(record), tree / _inside(record.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(read_interfaces(record))
+    path.write_text(text)
 
 
 def _inside(role: str) -> str:

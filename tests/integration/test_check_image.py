@@ -29,6 +29,23 @@ def test_a_program_that_is_not_there(host):
 """
 
 
+READS = """
+import pytest
+
+
+@pytest.mark.image
+def test_the_port_is_declared(host):
+    assert host.file("/usr/share/qtrade/interfaces.d/two.json").content_string == "PORT"
+    assert not host.file("/usr/share/tiny/two.txt").exists
+"""
+
+
+def declare(tiny: TinyProject, text: str) -> None:
+    """Let `two` declare an interface; a later task replaces an earlier one's file."""
+    tiny.add_task("two", "ansible.builtin.file", path="/usr/share/qtrade/interfaces.d", state="directory")
+    tiny.add_task("two", "ansible.builtin.copy", dest="/usr/share/qtrade/interfaces.d/two.json", content=text)
+
+
 def write_spec(tiny: TinyProject, text: str, *, needs: str = "two") -> None:
     specs = tiny.settings.project / "ansible/roles/one/specs"
     (specs / "test_together.py").write_text(text)
@@ -84,6 +101,21 @@ def test_specs_run_again_where_a_layer_that_they_declare_changed_and_see_no_othe
     with pytest.raises(Refused, match="1 of 1 specs of one fail"):
         tiny.bake("1.3")
     assert checks(tiny) == 3
+
+
+def test_specs_read_what_another_role_declares_and_nothing_else_of_its_layer(tmp_path) -> None:
+    tiny = make_tiny_project(load_settings(), tmp_path)
+    declare(tiny, "80")
+    write_spec(tiny, READS.replace("PORT", "80"))
+    (tiny.settings.project / "ansible/roles/one/specs/image.yml").write_text("interfaces: [two]\n")
+    tiny.bake("1.0")
+    tiny.add_task("two", "ansible.builtin.file", path="/usr/share/tiny/more", state="directory")
+    assert "two" in tiny.bake("1.1").built
+    assert checks(tiny) == 1, "other bytes of that layer, the same declaration"
+    declare(tiny, "81")
+    with pytest.raises(Refused, match="fail on the layers base, one together, with the interfaces of two"):
+        tiny.bake("1.2")
+    assert checks(tiny) == 2
 
 
 def test_a_spec_that_is_skipped_is_said_loudly_and_counts_as_not_proven(tmp_path) -> None:

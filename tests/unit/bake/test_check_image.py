@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bake.check_image import ImageCheck, check_image, image_check_key, list_image_checks
+from bake.check_image import ImageCheck, count_image_specs, image_check_key, list_image_checks
 from qtrade.errors import BadInput, Refused
 from qtrade.settings import Settings
-from qtrade.store import BlobRecord, LocalStore
+from qtrade.store import BlobRecord
 from tests.fakes.examples import make_recipe, make_settings, recipe_fields, sha
 from tests.fakes.reporter import RecordingReporter
 
@@ -29,12 +29,13 @@ def settings(tmp_path) -> Settings:
     return settings
 
 
-def write_spec(settings: Settings, role: str, mark: str, *, needs: str = "") -> Path:
+def write_spec(settings: Settings, role: str, mark: str, *, needs: str = "", interfaces: str = "") -> Path:
     path = settings.project / "ansible/roles" / role / f"specs/test_{role}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"@pytest.mark.{mark}\ndef test_one(host): ...\n")
-    if needs:
-        path.with_name("image.yml").write_text(f"needs: {needs}\n")
+    met = {name: value for name, value in (("needs", needs), ("interfaces", interfaces)) if value}
+    if met:
+        path.with_name("image.yml").write_text("".join(f"{name}: {value}\n" for name, value in met.items()))
     return path
 
 
@@ -43,11 +44,15 @@ def key_of_tool(settings: Settings, done: dict[str, BlobRecord]) -> str:
     return image_check_key(settings, check, done)
 
 
-def remember(settings: Settings, **facts: str) -> LocalStore:
-    store = LocalStore(settings.store)
-    record = BlobRecord(key_of_tool(settings, DONE), "check image", facts={"ran": "7", "skipped": "", **facts})
-    store.add_record(record)
-    return store
+def passed(skipped: str = "") -> list[BlobRecord]:
+    """Return what is remembered of the checks of two roles."""
+    one, other = {"ran": "7", "skipped": skipped}, {"ran": "2", "skipped": ""}
+    return [BlobRecord(sha("one"), "tool", facts=one), BlobRecord(sha("other"), "app", facts=other)]
+
+
+def declaring(role: str, text: str) -> dict[str, BlobRecord]:
+    """Return the layers with another declaration of a role, and other bytes of its layer."""
+    return {**DONE, role: BlobRecord(sha(role), role, sha(text), facts={"interfaces": text})}
 
 
 def test_specs_run_on_what_their_role_declares_and_what_that_stands_on(settings: Settings) -> None:
@@ -60,8 +65,13 @@ def test_a_role_says_whom_its_specs_need(settings: Settings) -> None:
         list_image_checks(settings, RECIPE)
     assert "needs: [ROLE]" in caught.value.resolution
     write_spec(settings, "top", "image", needs="[]")
-    with pytest.raises(BadInput, match=r"image\.yml is not a valid imagespecs"):
+    with pytest.raises(BadInput, match=r"image\.yml is not a valid imagespecs") as caught:
         list_image_checks(settings, RECIPE)
+    assert "name roles in `needs` or `interfaces`" in str(caught.value.details)
+    write_spec(settings, "top", "image", needs="[app]", interfaces="[app]")
+    with pytest.raises(BadInput, match=r"image\.yml is not a valid imagespecs") as caught:
+        list_image_checks(settings, RECIPE)
+    assert "take it out of `interfaces`" in str(caught.value.details)
     write_spec(settings, "top", "layer", needs="[app]")
     with pytest.raises(BadInput, match="no spec has the mark image"):
         list_image_checks(settings, RECIPE)
@@ -77,12 +87,28 @@ def test_a_role_whose_specs_need_a_layer_that_is_not_baked_is_refused(settings: 
 
 def test_roles_without_such_specs_need_no_check(settings: Settings) -> None:
     write_spec(settings, "tool", "layer").with_name("image.yml").unlink()
-    assert check_image(settings, LocalStore(settings.store), RECIPE, {}, RecordingReporter()) == 0
+    assert list_image_checks(settings, RECIPE) == ()
 
 
-def test_a_pass_is_remembered(settings: Settings) -> None:
+def test_specs_that_read_interfaces_run_without_the_layers_around_them(settings: Settings) -> None:
+    write_spec(settings, "tool", "image", interfaces="[app, host]")
+    (check,) = list_image_checks(settings, RECIPE)
+    # Tool stands on host, whose layer is there anyway.
+    assert check == ImageCheck("tool", ("base", "host", "tool"), ("app",))
+    assert check.looks_at == {"base", "host", "tool", "app"}
+
+
+def test_a_declaration_that_the_specs_read_is_in_the_key_and_the_rest_of_its_layer_is_not(settings: Settings) -> None:
+    write_spec(settings, "tool", "image", interfaces="[app]")
+    one = key_of_tool(settings, declaring("app", "port 1"))
+    assert key_of_tool(settings, declaring("app", "port 2")) != one
+    other_bytes = {**DONE, "app": BlobRecord(sha("app"), "app", sha("other"), facts={"interfaces": "port 1"})}
+    assert key_of_tool(settings, other_bytes) == one
+
+
+def test_all_specs_count(settings: Settings) -> None:
     reporter = RecordingReporter()
-    assert check_image(settings, remember(settings), RECIPE, DONE, reporter) == 7
+    assert count_image_specs(RECIPE, passed(), reporter) == 9
     assert reporter.lines == []
 
 
@@ -116,16 +142,14 @@ def test_the_same_layers_checked_for_another_role_are_another_check(settings: Se
     assert len(keys) == 2
 
 
-def test_a_skipped_spec_is_said_at_each_bake_and_refused_without_standins(settings: Settings) -> None:
-    store = remember(settings, skipped="  tool: test_one: no program to load it with")
-    for _ in range(2):
-        reporter = RecordingReporter()
-        assert check_image(settings, store, RECIPE, DONE, reporter) == 7
-        assert "NOT PROVEN: specs of tool were skipped" in reporter.lines[0]
-        assert "no program to load it with" in reporter.lines[0]
+def test_a_skipped_spec_is_said_and_refused_without_standins() -> None:
+    records, reporter = passed(skipped="  tool: test_one: no program to load it with"), RecordingReporter()
+    assert count_image_specs(RECIPE, records, reporter) == 9
+    assert "NOT PROVEN: specs of tool were skipped" in reporter.lines[0]
+    assert "no program to load it with" in reporter.lines[0]
     real = make_recipe(
         components={name: {**fields, "standin": False} for name, fields in recipe_fields()["components"].items()}
     )
     with pytest.raises(Refused, match="recipe demo has no stand-ins, but specs of tool were skipped") as caught:
-        check_image(settings, store, real, DONE, RecordingReporter())
+        count_image_specs(real, records, RecordingReporter())
     assert caught.value.details == "  tool: test_one: no program to load it with"

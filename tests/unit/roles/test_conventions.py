@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bake.roles import Role, list_roles, read_role
+from bake.roles import ImageSpecs, Role, list_roles, read_role
 from qtrade.manifest import Recipe, load_manifest
 from qtrade.manifest.lent import owner_of
 from qtrade.settings import Settings
@@ -252,3 +252,9 @@ def test_the_search_knows_expressions_and_a_tasks_own_names() -> None:
         {"block": [{"ansible.builtin.debug": {"msg": "{{ item }}{{ e }}"}, "loop": "{{ f }}"}]},
     ]
     assert variables_of_tasks(tasks) == {"a", "b", "c", "d", "e", "f"}
+
+
+def test_the_firewalls_specs_read_the_interfaces_of_every_role_that_declares_some() -> None:
+    declared = load_manifest(ImageSpecs, PROJECT / "ansible/roles/ufw_solana/specs/image.yml").interfaces
+    laid = PROJECT.glob("ansible/roles/*/*/usr/share/qtrade/interfaces.d/*")
+    assert {path.name.split(".")[0] for path in laid} == set(declared)
