@@ -26,6 +26,7 @@ from bake.pair import check_built_pair, check_pair
 from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
+from bake.unsealed import Unsealed
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
 from qtrade.manifest.base import Version
@@ -68,10 +69,11 @@ def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
     store = open_store(settings)
     inputs, _, _ = gather(settings, store, recipe, ConsoleReporter(quiet=True))
     key = base_key(recipe, inputs)
-    whole = find_base(store, key) is not None
+    unsealed = Unsealed(settings, store)
+    whole = find_base(unsealed, key) is not None
 
     def find(wanted: str) -> BlobRecord | None:
-        return store.find_record(wanted) if wanted != key or whole else None
+        return unsealed.find_record(wanted) if wanted != key or whole else None
 
     return plan_bake(recipe, inputs, find, last_fields(settings, recipe))
 
@@ -104,6 +106,7 @@ def bake(  # noqa: PLR0913 - the options of the command
     with _alone(settings):
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
         base = maker.make(everything)
+        maker.unsealed.clear()
         layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
         _check_overlaps(store, recipe, layers)
         ran = maker.specs_run + check_image(settings, store, recipe, maker.done, reporter)
@@ -142,6 +145,7 @@ def bake_layers(
     with _alone(settings):
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
         maker.make(wanted)
+        maker.unsealed.clear()
     return tuple(maker.built)
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from bake.pack import sha256_file
 from bake.run import BakeResult
-from qtrade.errors import NotFound, Refused, ToolError
+from qtrade.errors import NotFound, Refused, ToolError, TrustError
 from qtrade.manifest import Image
 from qtrade.settings import load_settings
 from tests.fakes.tiny import TinyProject, make_tiny_project
@@ -198,6 +198,55 @@ def test_the_same_keys_from_scratch_give_the_same_bytes(tiny, baked) -> None:
     assert again.image.installer == baked.image.installer
 
 
+@pytest.fixture
+def stacked(tiny) -> Iterator[BakeResult]:
+    """The recipe with layer two on top of layer one, baked."""
+    manifest = tiny.settings.project / "manifests/images/tiny.yaml"
+    text = manifest.read_text()
+    fields = yaml.safe_load(text)
+    fields["layers"][1]["needs"] = ["one"]
+    manifest.write_text(yaml.safe_dump(fields))
+    yield tiny.bake("stacked")
+    manifest.write_text(text)
+
+
+def flip_a_byte(tiny: TinyProject, digest: str) -> None:
+    blob = tiny.settings.store / "blobs" / digest
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(content)
+    assert sha256_file(blob) != digest
+
+
+def test_a_damaged_layer_is_named_and_the_next_bake_makes_it_again(tiny, stacked) -> None:
+    lower = digests(stacked.image)["one"]
+    flip_a_byte(tiny, lower)
+    tiny.add_task("two", "ansible.builtin.copy", content="more", dest="/opt/two", mode="0644")
+    with pytest.raises(TrustError, match=f"^blob {lower} is damaged in the store$"):
+        tiny.bake("on-damage")
+    with pytest.raises(NotFound):
+        tiny.store.read("tiny", "on-damage")
+    again = tiny.bake("on-damage")
+    assert again.built == ("one", "two")
+    assert digests(again.image)["one"] == lower
+    assert sha256_file(tiny.store.open_blob(lower)) == lower
+
+
+def test_from_scratch_mends_a_damaged_layer_that_nobody_read(tiny, stacked) -> None:
+    lower = digests(stacked.image)["one"]
+    flip_a_byte(tiny, lower)
+    made = tiny.qtrade("bake", "--recipe", "tiny", "--only", "one", "--from-scratch", "--json")
+    assert made["built"] == ["one"]
+    assert sha256_file(tiny.settings.store / "blobs" / lower) == lower
+
+
+def test_a_bake_that_builds_nothing_reads_no_blob(tiny, baked, monkeypatch) -> None:
+    tiny.bake("warm")
+    monkeypatch.setattr("qtrade.store.blobs.digest_of", lambda path: pytest.fail(f"{path} was read"))
+    assert tiny.bake("nothing-read").built == ()
+
+
 PLANTED = {
     "a Solana keypair (64 numbers)": ("/opt/validator.json", json.dumps(list(range(64)))),
     "a Datadog key": ("/etc/datadog-agent/datadog.yaml", "api_key: " + "0a1b" * 8),
@@ -218,6 +267,9 @@ def test_a_planted_secret_stops_the_bake_and_its_value_is_nowhere(tiny, what) ->
     assert content.strip() not in caught.value.render()
     with pytest.raises(NotFound):
         tiny.store.read("tiny", "secret")
+    waiting = {path.name for path in (tiny.settings.state_dir / "unsealed/blobs").iterdir()}
+    assert waiting
+    assert not any(tiny.store.has_blob(digest) for digest in waiting)
 
 
 def test_an_unlisted_owner_stops_the_bake(tiny) -> None:
@@ -335,18 +387,9 @@ def loops(text: str) -> list[str]:
     return [file for file in backing if text in file]
 
 
-def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny) -> None:
-    manifest = tiny.settings.project / "manifests/images/tiny.yaml"
-    text = manifest.read_text()
-    fields = yaml.safe_load(text)
-    fields["layers"][1]["needs"] = ["one"]
-    manifest.write_text(yaml.safe_dump(fields))
-    try:
-        first = tiny.bake("stacked")
-        lower = next(layer for layer in first.image.layers if layer.role == "one")
-        (tiny.settings.store / "records" / f"{lower.key}.json").unlink()
-        again = tiny.bake("stacked-again")
-    finally:
-        manifest.write_text(text)
+def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny, stacked) -> None:
+    lower = next(layer for layer in stacked.image.layers if layer.role == "one")
+    (tiny.settings.store / "records" / f"{lower.key}.json").unlink()
+    again = tiny.bake("stacked-again")
     assert again.built == ("one",)
-    assert again.image.id == first.image.id
+    assert again.image.id == stacked.image.id
