@@ -1,6 +1,7 @@
 """Say of a published image what it was made from, what is in it, and which checks it passed: signed statements, each made once."""
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtrade.manifest import Image
@@ -48,7 +49,14 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
 
         say(SBOM, store_documents(settings, store, image, lambda: ensure_tools(settings)))
     if scan is not None:
-        say(CVE, scan.predicate())
+        attest_scans(store, keyring, (scan,))
+
+
+def attest_scans(store: Store, keyring: Keyring, scans: Iterable["Scan"]) -> None:
+    """Attest what scans found, also where the gate stops the image: what counts is the last word. Raises `NotFound` without the key."""
+    key = keyring.signer("build")
+    for scan in scans:
+        store.attest(scan.image.id, key.envelope(STATEMENT_TYPE, statement(scan.image.id, CVE, scan.predicate())))
 
 
 def _version_of(predicate: dict[str, Any]) -> str:
