@@ -24,13 +24,15 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
     keyring: Keyring,
     image: Image,
     *,
+    resolved: Iterable[dict[str, Any]],
     started: int,
     ran: int,
     scan: "Scan | None" = None,
 ) -> None:
     """Attest provenance (once per version), the specs on the layers and the SBOMs (once per image), and a `scan` that passed.
 
-    `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same image again adds nothing.
+    `resolved` is what the bake took, `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same
+    image again adds nothing but its scan.
     """
     known = verify_statements(image.id, store.attestations(image.id), keyring.trust)
 
@@ -39,7 +41,8 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
         store.attest(image.id, envelope)
 
     if not any(_version_of(one) == image.version for one in known.provenance):
-        predicate = provenance(image, read_source(settings.project), started=started, finished=int(time.time()))
+        source, finished = read_source(settings.project), int(time.time())
+        predicate = provenance(image, source, started=started, finished=finished, resolved=resolved)
         store.attest(image.id, sign_provenance(image, predicate, keyring.signer("build")))
     if not any(one.kind == LAYER_TEST for one in known.tests):
         say(TEST, {"kind": LAYER_TEST, "passed": True, "ran": ran, "failures": []})

@@ -86,6 +86,11 @@ def scan_image(
     )
 
 
+def check_snapshot(settings: Settings, recipe: str, now: datetime, *, trusted: tuple[PublicKey, ...]) -> None:
+    """Raise `NotFound` or `Refused` where there is no snapshot that a scan could use: before a bake, not after it."""
+    latest_snapshot(settings, now, read_waivers(settings, recipe, trusted).gate.snapshot_days)
+
+
 def check_image(
     settings: Settings,
     blobs: Blobs,

@@ -125,6 +125,10 @@ class Store:
                 resolution="bake the version again under another number; this one must not be used",
             ) from error
 
+    def has_version(self, recipe: str, version: str) -> bool:
+        """Return whether the version is published."""
+        return self.objects.size(version_key(recipe, version)) is not None
+
     def recipes(self) -> tuple[str, ...]:
         """Return the recipes that have versions, by name."""
         return tuple(sorted({recipe for recipe, _ in self.published()}))

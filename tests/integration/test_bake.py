@@ -16,7 +16,7 @@ import yaml
 
 from bake.pack import sha256_file
 from bake.run import BakeResult
-from qtrade.errors import NotFound, Refused, ToolError, TrustError
+from qtrade.errors import ConflictError, NotFound, Refused, ToolError, TrustError
 from qtrade.manifest import Image
 from qtrade.settings import load_settings
 from tests.fakes.tiny import TinyProject, make_tiny_project
@@ -196,6 +196,17 @@ def test_the_same_keys_from_scratch_give_the_same_bytes(tiny, baked) -> None:
     assert digests(again.image) == digests(baked.image)
     assert again.image.id == baked.image.id
     assert again.image.installer == baked.image.installer
+
+
+def test_a_version_that_is_taken_is_refused_before_anything_is_made(tiny, baked) -> None:
+    tiny.bake("taken")
+    assert tiny.bake("taken").image.id == baked.image.id, "the same again is no conflict"
+    tiny.add_task("two", "ansible.builtin.copy", content="x", dest="/opt/taken", mode="0644")
+    steps = list(tiny.reporter.steps)
+    with pytest.raises(ConflictError, match="version taken of tiny exists, made of something else") as caught:
+        tiny.bake("taken")
+    assert "changed since: two" in caught.value.details
+    assert tiny.reporter.steps == steps
 
 
 @pytest.fixture
