@@ -1,14 +1,11 @@
 """Bakes of the smallest recipe with the real tools: what is built, what is refused, and what a killed bake leaves behind."""
 
 import json
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from bake.run import BakeResult
 from qtrade.errors import ConflictError, NotFound, Refused, ToolError, TrustError
 from qtrade.manifest import Image
 from qtrade.settings import load_settings
+from tests.fakes.left_behind import has_program, loops, mounts, processes, wait_for
 from tests.fakes.tiny import TinyProject, make_tiny_project
 
 pytestmark = pytest.mark.integration
@@ -158,36 +156,6 @@ def test_an_interrupted_bake_ends_what_it_started(tiny) -> None:
     assert bake.returncode == 130
     assert said.endswith("interrupted; run the same command again to go on\n")
     assert [*processes(state), *mounts(state), *loops(state)] == []
-
-
-def test_bakes_killed_at_any_moment_leave_nothing_and_the_next_one_completes(tiny) -> None:
-    state = str(tiny.settings.state_dir)
-    randomness = random.Random(20)
-    command = [QTRADE, "bake", "--recipe", "tiny"]
-    killed_in: list[frozenset[str]] = []
-    for number in range(60):
-        if len(killed_in) == 20:
-            break
-        tiny.add_task("one", "ansible.builtin.copy", content=str(number), dest="/opt/one", mode="0644")
-        tiny.add_task("two", "ansible.builtin.copy", content=str(number), dest="/opt/two", mode="0644")
-        version = ["--version", f"kill-{number}"]
-        bake = subprocess.Popen([*command, *version], env=tiny.environment, stderr=subprocess.DEVNULL)
-        with suppress(subprocess.TimeoutExpired):
-            bake.wait(randomness.uniform(0.1, 6.0))
-            continue  # it was quicker
-        programs = frozenset(Path(line.split(" ")[0]).name for line in processes(state))
-        bake.send_signal(signal.SIGKILL)
-        bake.wait()
-        killed_in.append(programs | {path.name for path in tiny.settings.work_dir.glob("*")})
-        wait_for(lambda: not (processes(state) or mounts(state) or loops(state)), 15)
-        for blob in (tiny.settings.store / "blobs").glob("[0-9a-f]*"):
-            assert sha256_file(blob) == blob.name
-    assert len(killed_in) == 20
-    assert len(set(killed_in)) > 3, "the bakes were all killed in the same place"
-    result = tiny.bake("after-kills")
-    assert set(result.built) <= {"one", "two"}
-    assert not any(tiny.settings.work_dir.iterdir())
-    assert not list((tiny.settings.store / "blobs").glob(".*"))
 
 
 def test_the_same_keys_from_scratch_give_the_same_bytes(tiny, baked) -> None:
@@ -347,55 +315,6 @@ def test_a_second_bake_elsewhere_gives_the_same_bytes_and_a_planted_clock_is_nam
     assert "\n  two: opt/day: content\n  two: opt/year: content\n" in done.stderr
     with pytest.raises(NotFound):
         tiny.store.read("tiny", "planted")
-
-
-def wait_for(condition, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def processes(text: str) -> list[str]:
-    """Return the command lines of other processes that have `text` in their arguments, working directory or root."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            places = [str((process / name).readlink()) for name in ("cwd", "root")]
-        except OSError:
-            continue
-        if any(text in item for item in (command, *places)):
-            found.append(command)
-    return found
-
-
-def has_program(root: str, name: str) -> bool:
-    """Return whether `name` runs in a chroot below the folder `root`."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "comm").read_text().strip() == name and root in str((process / "root").readlink()):
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def mounts(text: str) -> list[str]:
-    """Return the mounts, in any namespace that a process is in, that have `text` in their line."""
-    found = []
-    for table in Path("/proc").glob("[0-9]*/mountinfo"):
-        try:
-            found += [line for line in table.read_text().splitlines() if text in line]
-        except OSError:
-            continue
-    return found
-
-
-def loops(text: str) -> list[str]:
-    """Return the loop devices whose file has `text` in its path."""
-    backing = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
-    return [file for file in backing if text in file]
 
 
 def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny, stacked) -> None:

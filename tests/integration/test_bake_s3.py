@@ -13,9 +13,9 @@ from bake import run
 from qtrade.errors import Refused
 from qtrade.settings import S3Address, load_settings
 from qtrade.store import open_store
-from tests.fakes.s3_server import S3Server, Stored, s3_server
-from tests.fakes.s3_store import CREDENTIALS
-from tests.fakes.tiny import TinyProject, make_tiny_project
+from tests.fakes.s3_server import s3_server
+from tests.fakes.s3_store import CREDENTIALS, copy_store
+from tests.fakes.tiny import make_tiny_project
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ def test_layers_go_up_once_and_serve_another_machine(tmp_path, monkeypatch) -> N
     tiny = make_tiny_project(load_settings(), tmp_path / "tiny")
     first = tiny.bake("1.0")
     with s3_server() as server:
-        copy_to(server, tiny)
+        copy_store(tiny.store, server)
         remote = replace(tiny.settings, store=S3Address("images", "qtrade", server.url))
         tiny.add_task("two", "ansible.builtin.file", path="/usr/share/tiny/s3.txt", state="touch", mode="0644")
         made = run.bake(remote, tiny.recipe, "1.1", tiny.reporter)
@@ -62,7 +62,7 @@ def test_a_layer_that_the_seal_refuses_never_leaves_the_machine(tmp_path, monkey
     tiny.bake("1.0")
     good = tiny.tasks("two").read_text()
     with s3_server() as server:
-        copy_to(server, tiny)
+        copy_store(tiny.store, server)
         remote = replace(tiny.settings, store=S3Address("images", "qtrade", server.url))
         before = set(server.objects)
         key = f"-----BEGIN PRIVATE KEY-----\n{'A' * 64}\n-----END PRIVATE KEY-----\n"
@@ -80,11 +80,3 @@ def test_a_layer_that_the_seal_refuses_never_leaves_the_machine(tmp_path, monkey
         assert run.bake(remote, tiny.recipe, "1.1", tiny.reporter).built == ("two",)
         assert not (tiny.settings.state_dir / "unsealed").exists(), "the refused layer was kept"
         assert not [name for name in server.objects if secret.name in name]
-
-
-def copy_to(server: S3Server, tiny: TinyProject) -> None:
-    """Put everything of the project's store into the bucket."""
-    for folder in ("blobs/", "records/", "versions/"):
-        for entry in tiny.store.objects.list(folder):
-            content, etag = tiny.store.objects.get(entry.key)
-            server.objects[f"qtrade/{entry.key}"] = Stored(content, f'"{etag}"')
