@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from qtrade.errors import TrustError
 from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE
 from qtrade.store import Store
+from qtrade.trust.images import load_trusted
 from qtrade.trust.keyring import Keyring
 from qtrade.trust.provenance import provenance, read_source, sign_provenance
 from qtrade.trust.statements import CVE, SBOM, TEST, statement, verify_statements
@@ -56,9 +58,15 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
 
 
 def attest_scans(store: Store, keyring: Keyring, scans: Iterable["Scan"]) -> None:
-    """Attest what scans found, also where the gate stops the image: what counts is the last word. Raises `NotFound` without the key."""
+    """Attest what scans found, also where the gate stops the image: what counts is the last word.
+
+    Raises `NotFound` without the key, `TrustError` for a scan of what no build key signed: image.json alone may claim any id.
+    """
     key = keyring.signer("build")
     for scan in scans:
+        name, version = scan.image.name, scan.image.version
+        if load_trusted(store.read(name, version), name, version, keyring.trust).image != scan.image:
+            raise TrustError(f"{name} {version} was changed while it was scanned", resolution="scan it again")
         store.attest(scan.image.id, key.envelope(STATEMENT_TYPE, statement(scan.image.id, CVE, scan.predicate())))
 
 

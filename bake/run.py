@@ -92,7 +92,6 @@ def bake(  # noqa: PLR0913 - the options of the command
     """Bake `version` of the recipe and publish it.
 
     With `verify`, only if a second bake elsewhere gives the same bytes; with `cve_gate`, only if no known vulnerability stops it.
-
     Raises the errors of its steps; a failed bake publishes nothing. What can be known beforehand is asked beforehand: a version that is
     taken (`ConflictError`), a key or a snapshot that is missing.
     """
@@ -112,21 +111,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         if cve_gate:
             _check_snapshot(settings, recipe, keyring)
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        base = maker.make(everything)
-        maker.unsealed.clear()
-        layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
-        _check_overlaps(store, recipe, layers)
-        ran = maker.specs_run + check_image(settings, store, recipe, maker.done, reporter)
-        made = images.assemble(
-            settings,
-            recipe,
-            version,
-            layers=layers,
-            kernel=base.kernel,
-            initrd=maker.done[INITRD],
-            installer=maker.done[INSTALLER],
-            components=components,
-        )
+        made, ran = _make_image(maker, version, everything)
         if verify:
             verifying.verify(settings, store, recipe, made, reporter)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
@@ -134,6 +119,27 @@ def bake(  # noqa: PLR0913 - the options of the command
         resolved = resolved_dependencies(settings, recipe, lock)
         attest_bake(settings, store, keyring, made, resolved=resolved, started=started, ran=ran, scan=scan)
     return BakeResult(made, tuple(maker.built))
+
+
+def _make_image(maker: Maker, version: str, everything: frozenset[str]) -> tuple[Image, int]:
+    """Return the image and how many specs held on its layers."""
+    settings, store, recipe, done = maker.settings, maker.store, maker.recipe, maker.done
+    base = maker.make(everything)
+    maker.unsealed.clear()
+    layers = tuple(done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
+    _check_overlaps(store, recipe, layers)
+    ran = maker.specs_run + check_image(settings, store, recipe, done, maker.reporter)
+    made = images.assemble(
+        settings,
+        recipe,
+        version,
+        layers=layers,
+        kernel=base.kernel,
+        initrd=done[INITRD],
+        installer=done[INSTALLER],
+        components=maker.components,
+    )
+    return made, ran
 
 
 def bake_layers(

@@ -75,7 +75,7 @@ def cve(  # noqa: PLR0913 - the options of the command
     if update:
         snapshot = fetch_snapshot(settings, url or TRACKER_URL, now)
         typer.echo(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}", err=True)
-        if version is None and since is None:
+        if version is None and since is None and not attest:
             if as_json:
                 print_json(snapshot.model_dump(mode="json"))
             return

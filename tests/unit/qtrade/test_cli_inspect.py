@@ -109,6 +109,17 @@ def test_attest_signs_what_was_found_good_or_bad_and_each_scan_anew(cli, setting
     for _ in range(2):
         assert cli("cve", "0.2.0", "--attest")[0] == 0
     assert (attested("0.1.0"), attested("0.2.0")) == ([False], [True, True])
+    assert cli("cve", "--update", "--url", tracker.url, "--attest")[0] == 7
+    assert (attested("0.1.0"), attested("0.2.0")) == ([False, False], [True, True, True])
+
+
+def test_a_version_that_no_build_key_signed_is_not_attested(cli, settings, tracker) -> None:
+    path = settings.store / "versions/demo/0.2.0.json"
+    path.write_text(path.read_text().replace("6.12.1", "6.12.2"))
+    code, _, err = cli("cve", "0.2.0", "--update", "--url", tracker.url, "--attest")
+    assert code == 6
+    assert "image.json was altered" in err
+    assert not (settings.store / "attestations").exists()
 
 
 def test_update_alone_scans_nothing(cli, settings, tracker) -> None:
