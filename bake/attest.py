@@ -1,7 +1,7 @@
 """Say of a published image what it was made from, what is in it, and which checks it passed: signed statements, each made once."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtrade.errors import TrustError
@@ -26,14 +26,14 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
     keyring: Keyring,
     image: Image,
     *,
-    resolved: Iterable[dict[str, Any]],
+    resolved: Callable[[], list[dict[str, Any]]],
     started: int,
     ran: int,
     scan: "Scan | None" = None,
 ) -> None:
     """Attest provenance (once per version), the specs on the layers and the SBOMs (once per image), and a `scan` that passed.
 
-    `resolved` is what the bake took, `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same
+    `resolved` gives what the bake took, `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same
     image again adds nothing but its scan.
     """
     known = verify_statements(image.id, store.attestations(image.id), keyring.trust)
@@ -44,7 +44,7 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
 
     if not any(_version_of(one) == image.version for one in known.provenance):
         source, finished = read_source(settings.project), int(time.time())
-        predicate = provenance(image, source, started=started, finished=finished, resolved=resolved)
+        predicate = provenance(image, source, started=started, finished=finished, resolved=resolved())
         store.attest(image.id, sign_provenance(image, predicate, keyring.signer("build")))
     if not any(one.kind == LAYER_TEST for one in known.tests):
         say(TEST, {"kind": LAYER_TEST, "passed": True, "ran": ran, "failures": []})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -100,9 +101,7 @@ def bake(  # noqa: PLR0913 - the options of the command
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
     _check_free(store, recipe, version, inputs)
-    pair = check_built_pair(settings, store, recipe, lock)
-    if pair and not pair.is_exact:
-        reporter.say(f"{pair}: not the very same release, so the load test decides")
+    _check_pair(settings, store, recipe, lock, reporter)
     everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
     forced = everything | {BASE} if from_scratch else frozenset()
     with _alone(settings):
@@ -116,8 +115,8 @@ def bake(  # noqa: PLR0913 - the options of the command
             verifying.verify(settings, store, recipe, made, reporter)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, signer))
-        resolved = resolved_dependencies(settings, recipe, lock)
-        attest_bake(settings, store, keyring, made, resolved=resolved, started=started, ran=ran, scan=scan)
+        took = partial(resolved_dependencies, settings, recipe, lock)
+        attest_bake(settings, store, keyring, made, resolved=took, started=started, ran=ran, scan=scan)
     return BakeResult(made, tuple(maker.built))
 
 
@@ -166,6 +165,12 @@ def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "
     from bake.cve.scan import check_image  # noqa: PLC0415 - most bakes have no gate
 
     return check_image(settings, store, image, datetime.now(UTC), trusted=keyring.trust.promoters())
+
+
+def _check_pair(settings: Settings, store: Store, recipe: Recipe, lock: Lock, reporter: Reporter) -> None:
+    pair = check_built_pair(settings, store, recipe, lock)
+    if pair and not pair.is_exact:
+        reporter.say(f"{pair}: not the very same release, so the load test decides")
 
 
 def _check_snapshot(settings: Settings, recipe: Recipe, keyring: Keyring) -> None:
