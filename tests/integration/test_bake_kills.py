@@ -32,7 +32,7 @@ class Killer:
 
     tiny: TinyProject
     environment: dict[str, str] = field(default_factory=dict)
-    random: random.Random = field(default_factory=lambda: random.Random(20))
+    chance: random.Random = field(default_factory=lambda: random.Random(20))
     killed_in: list[frozenset[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -47,12 +47,12 @@ class Killer:
     def kill(self, *options: str, within_s: float, at: Callable[[], object] = lambda: True) -> bool:
         """Kill a bake at a random moment after `at` holds; return False when it was quicker."""
         state = str(self.tiny.settings.state_dir)
-        command = [QTRADE, "bake", "--recipe", "tiny", "--version", f"kill-{self.random.random()}", *options]
+        command = [QTRADE, "bake", "--recipe", "tiny", "--version", f"kill-{self.chance.random()}", *options]
         environment = {**self.tiny.environment, **self.environment}
         bake = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
             wait_for(lambda: at() or bake.poll() is not None, 60)
-            bake.wait(self.random.uniform(0.1, within_s))
+            bake.wait(self.chance.uniform(0.1, within_s))
         except subprocess.TimeoutExpired:
             programs = frozenset(Path(line.split(" ")[0]).name for line in processes(state))
             places = frozenset(path.name for path in self.tiny.settings.work_dir.glob("*"))

@@ -70,7 +70,7 @@ def test_a_layer_that_the_seal_refuses_never_leaves_the_machine(tmp_path, monkey
         with pytest.raises(Refused, match="the seal found 1 thing"):
             run.bake(remote, tiny.recipe, "1.1", tiny.reporter)
         (secret,) = (tiny.settings.state_dir / "unsealed/blobs").iterdir()
-        assert key.encode().splitlines()[0] in secret.read_bytes(), "the secret is not where this test looks for it"
+        assert b"PRIVATE KEY" in secret.read_bytes(), "the secret is not where this test looks for it"
         assert {name for name in set(server.objects) - before if "blobs/" in name} == set()
         assert not [target for method, target, _ in server.log if method != "GET" and secret.name in target]
         assert not list((tiny.settings.state_dir / "store-cache").rglob(f"*{secret.name}*"))
