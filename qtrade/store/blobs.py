@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -29,10 +30,10 @@ def missing_blob(digest: str) -> NotFound:
 class DamagedBlob(TrustError):
     """A stored blob whose bytes are not what its name says; `size_bytes` is that of the file."""
 
-    def __init__(self, digest: str, *, found: str, size_bytes: int, where: str) -> None:
+    def __init__(self, digest: str, *, found: str, size_bytes: int, path: Path) -> None:
         super().__init__(
             f"blob {digest} is damaged in the store",
-            details=f"found sha256 {found}, {size_bytes} bytes\n{where}",
+            details=f"{path}\nhas sha256 {found}, {size_bytes} bytes; it is moved to a name that begins with .damaged",
             resolution="run the bake of that version again: it makes what is damaged once more (--from-scratch: everything)",
         )
         self.size_bytes = size_bytes
@@ -66,6 +67,7 @@ class LocalBlobs:
     def __init__(self, objects: LocalObjects) -> None:
         self._objects = objects
         self._compared = _Compared()
+        self._damaged: dict[str, DamagedBlob] = {}
 
     def has(self, digest: str) -> bool:
         """Return whether the file is there."""
@@ -79,15 +81,17 @@ class LocalBlobs:
     def open(self, digest: str, *, afresh: bool = False) -> Path:
         """Return the stored file. Raises `NotFound`, `DamagedBlob`."""
         path = self._objects.root / blob_key(digest)
-        if not path.is_file():
-            raise NotFound(
-                f"the store has no blob {digest}", details=f"looked for {path}", resolution="bake the version again"
-            )
-        found = self._compared.find_other(path, digest, afresh=afresh)
-        if found:
+        try:
+            found = self._compared.find_other(path, digest, afresh=afresh)
             size_bytes = path.stat().st_size
-            raise DamagedBlob(digest, found=found, size_bytes=size_bytes, where=self._set_aside(digest))
-        return path
+        except FileNotFoundError as error:  # perhaps since another thread moved it aside
+            raise self._damaged.get(digest) or missing_blob(digest) from error
+        if not found:
+            return path
+        # Known before it is gone, so that no thread takes a damaged blob for one that never was.
+        self._damaged[digest] = DamagedBlob(digest, found=found, size_bytes=size_bytes, path=path)
+        self._set_aside(digest)
+        raise self._damaged[digest]
 
     def recall(self, digest: str) -> bool:
         """Return False: there is nothing but the store."""
@@ -97,12 +101,10 @@ class LocalBlobs:
     def flush(self) -> None:
         """Do nothing: what was added is stored."""
 
-    def _set_aside(self, digest: str) -> str:
-        """Move the damaged file away, so that the blob counts as missing; return where it is now."""
-        try:
-            return f"it was moved to {self._objects.set_aside(blob_key(digest))}"
-        except OSError as error:
-            return f"it could not be moved away, so delete it: {error}"
+    def _set_aside(self, digest: str) -> None:
+        """Move the damaged file away, so that the blob counts as missing; in a store that may only be read it stays."""
+        with suppress(OSError):
+            self._objects.set_aside(blob_key(digest))
 
 
 class RemoteBlobs:

@@ -154,12 +154,9 @@ def _refuse_cves(statements: Statements, rules: Rules, now: int) -> list[Refusal
     if last is None:
         return [Refusal(Code.NO_CVE_GATE, "it did not go through the CVE gate")]
     if not last.is_passed:
-        named = ", ".join(last.blocking[:_SHOWN])
-        return [
-            Refusal(
-                Code.CVE_OPEN, f"it did not pass the CVE gate: {len(last.blocking)} findings are not waived: {named}"
-            )
-        ]
+        more = len(last.blocking) - _SHOWN
+        named = [*last.blocking[:_SHOWN], *((f"and {more} more",) if more > 0 else ())]
+        return [Refusal(Code.CVE_OPEN, f"it did not pass the CVE gate; not waived: {', '.join(named)}")]
     age_days = (now - int(last.snapshot_time.timestamp())) // _DAY_S
     if age_days < rules.cve_snapshot_days:
         return []

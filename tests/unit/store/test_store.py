@@ -210,6 +210,20 @@ def test_a_damaged_blob_is_named_and_counts_as_missing_from_then_on(local, tmp_p
     assert [path.name for path in (local.root / "blobs").iterdir()] == [digest]
 
 
+def test_every_thread_that_asks_for_a_damaged_blob_is_told_so(local, tmp_path) -> None:
+    digest = add_blob(local, tmp_path, b"layer")
+    spoil(local, digest)
+    fresh = LocalStore(local.root)
+
+    def ask(_: int) -> str:
+        with pytest.raises(DamagedBlob) as caught:
+            fresh.open_blob(digest)
+        return caught.value.brief
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(64))) == {f"blob {digest} is damaged in the store"}
+
+
 def test_a_blob_that_is_added_again_replaces_a_damaged_one(local, tmp_path) -> None:
     digest = add_blob(local, tmp_path, b"layer")
     spoil(local, digest)
