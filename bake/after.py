@@ -35,9 +35,10 @@ def follow_up(
         reporter.say(f"recorded in {record_release(settings.project, image)}")
     if boot_test:
         from bake import boot_test as tests  # noqa: PLC0415
+        from qtrade.machine.spec import Firmware  # noqa: PLC0415
 
-        tested = tests.boot_test(settings, store, image.name, image.version, reporter)
-        store.attest(tested.image_id, tested.envelope)
+        for firmware in Firmware:
+            tests.boot_test(settings, store, image.name, image.version, reporter, firmware=firmware)
     if not outputs:
         return ()
     from bake.output import Kind, export  # noqa: PLC0415

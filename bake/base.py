@@ -9,6 +9,7 @@ from bake import pack
 from bake.lock.document import Lock
 from bake.lock.repository import make_repository
 from bake.plan import KERNEL, digest_of
+from bake.unsealed import Unsealed
 from qtrade.errors import ToolError
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
@@ -33,14 +34,17 @@ def kernel_key(key: str) -> str:
     return digest_of([KERNEL, key])
 
 
-def find_base(store: Store, key: str) -> Base | None:
+def find_base(store: Store | Unsealed, key: str) -> Base | None:
     """Return the base of `key` if all of it is there."""
     layer, kernel = store.find_record(key), store.find_record(kernel_key(key))
     return None if layer is None or kernel is None else Base(layer, kernel)
 
 
-def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe, lock: Lock, key: str) -> Base:
-    """Make the base layer of exactly the locked packages (root). Raises `ToolError`, and `TrustError` for a changed .deb."""
+def make_base(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, recipe: Recipe, lock: Lock, key: str) -> Base:
+    """Make the base layer of exactly the locked packages and keep it back for the seal (root).
+
+    Raises `ToolError`, and `TrustError` for a changed .deb.
+    """
     from bake.lock.debs import have_packages  # noqa: PLC0415 - a bake that makes nothing needs no downloads
 
     work = settings.work_dir / "base"
@@ -63,10 +67,9 @@ def make_base(settings: Settings, tools: ToolsRoot, store: Store, recipe: Recipe
     layer = BlobRecord(key, BASE, packed.digest, packed.size, packed.verity)
     digest = pack.sha256_file(kernel)
     kernel_record = BlobRecord(kernel_key(key), KERNEL, digest, kernel.stat().st_size, facts={"release": release})
-    store.add_blob(kernel, digest)
-    store.add_record(kernel_record)
-    store.add_blob(packed.path, packed.digest)
-    store.add_record(layer, packed.paths)
+    unsealed.store.add_blob(kernel, digest)
+    unsealed.store.add_record(kernel_record)
+    unsealed.add(packed.path, layer, packed.paths)
     shutil.rmtree(work)
     return Base(layer, kernel_record)
 

@@ -8,7 +8,7 @@ import fcntl
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from qtrade.store import Store
 from qtrade.toolsroot import ToolsRoot, open_tools
 from qtrade.trust.images import load_trusted
 from qtrade.trust.keyring import ensure_keyring
-from qtrade.trust.statements import TEST, statement
+from qtrade.trust.statements import BOOT, TEST, statement
 
 _HOST = "boot-test"
 _USER = "operator"
@@ -48,7 +48,7 @@ _TAIL_CHARS = 3000
 
 @dataclass(frozen=True)
 class BootTest:
-    """A boot test that passed: the predicate, and the signed envelope of the statement about the image."""
+    """A boot test that was made: the predicate, and the signed envelope of the statement about the image."""
 
     image_id: str
     predicate: dict[str, Any]
@@ -64,7 +64,9 @@ def boot_test(
     *,
     firmware: Firmware = Firmware.BIOS,
 ) -> BootTest:
-    """Boot a published version and run the specs with mark `booted` on it. Needs no root.
+    """Boot a published version, run the specs with mark `booted` on it, and attest what came of it. Needs no root.
+
+    An image that fails is attested too, so that one that passed once does not count as tested for ever.
 
     Raises `HostError` with failed specs or the end of the console when the image fails, `BadInput` when it does not let anybody log
     in by SSH, `ConflictError` when another boot test runs in the state directory. Whatever ends this process ends the machine.
@@ -87,32 +89,61 @@ def boot_test(
         spec = _make_spec(tools, folder, disk.path, firmware, port)
         target = _make_target(folder, port)
         with running_machine(spec, qemu, folder / "machine") as machine:
-            try:
-                with reporter.step(f"boot ({firmware})"):
-                    _wait_for_boot(machine, target, image.id)
-                with reporter.step("specs on the booted image"):
-                    result = _run_specs(settings, target, image, folder)
-            except QtradeError as error:
-                raise _with_console(error, machine) from error
             version_of = machine.qmp.execute("query-version")
-    if result.failures:
-        raise HostError(
-            f"{recipe} {version}: {len(result.failures)} of {result.ran} specs fail on the booted image",
-            details="\n".join(f"  {role}: {test}: {message[:400]}" for role, test, message in result.failures),
-            resolution="mend the role, or its spec where the spec is wrong, and bake again",
-        )
+            found = _look_at(machine, lambda: _boot(settings, machine, target, image, folder, reporter))
     predicate = {
-        "kind": "boot",
-        "passed": True,
-        "ran": result.ran,
-        "failures": [],
+        "kind": BOOT,
+        "passed": found.problem is None,
+        "ran": found.ran,
+        "failures": list(found.failures),
         "accel": "kvm" if "kvm" in qemu.accelerator else "tcg",
         "qemu": _qemu_version(version_of),
         "firmware": firmware.value,
+        # A statement like an earlier one would not count as the newer one.
+        "time": int(time.time()),
     }
-    return BootTest(
-        image.id, predicate, keyring.signer("build").envelope(STATEMENT_TYPE, statement(image.id, TEST, predicate))
+    envelope = keyring.signer("build").envelope(STATEMENT_TYPE, statement(image.id, TEST, predicate))
+    store.attest(image.id, envelope)
+    if found.problem:
+        raise found.problem
+    return BootTest(image.id, predicate, envelope)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a boot showed: how many specs ran, one line on each failure, and the error of an image that fails."""
+
+    ran: int
+    failures: tuple[str, ...] = ()
+    problem: HostError | None = None
+
+
+def _boot(
+    settings: Settings, machine: Machine, target: SshTarget, image: Image, folder: Path, reporter: Reporter
+) -> SpecResult:
+    with reporter.step(f"boot ({machine.spec.firmware})"):
+        _wait_for_boot(machine, target, image.id)
+    with reporter.step("specs on the booted image"):
+        return _run_specs(settings, target, image, folder)
+
+
+def _look_at(machine: Machine, boot: Callable[[], SpecResult]) -> _Found:
+    """Return what `boot` showed of the image. Raises what says nothing of it, such as `ToolError` for specs that cannot run."""
+    try:
+        result = boot()
+    except HostError as error:
+        return _Found(0, (error.brief,), _with_console(error, machine))
+    except QtradeError as error:
+        raise _with_console(error, machine) from error
+    failures = tuple(f"{role}: {test}: {message[:400]}" for role, test, message in result.failures)
+    if not failures:
+        return _Found(result.ran)
+    problem = HostError(
+        f"{len(failures)} of {result.ran} specs fail on the booted image",
+        details="\n".join(f"  {line}" for line in failures),
+        resolution="mend the role, or its spec where the spec is wrong, and bake again",
     )
+    return _Found(result.ran, failures, problem)
 
 
 @contextmanager
@@ -223,7 +254,7 @@ def _run_specs(settings: Settings, target: SshTarget, image: Image, folder: Path
     return run_over_ssh(settings, target, roles, (Mark.BOOTED,), folder / "specs")
 
 
-def _with_console(error: QtradeError, machine: Machine) -> QtradeError:
+def _with_console(error: QtradeError, machine: Machine) -> HostError:
     tail = machine.console.read()[-_TAIL_CHARS:]
     return HostError(
         f"the boot test failed: {error.brief}",

@@ -11,12 +11,13 @@ from bake.ids import Ids
 from bake.inputs import hash_folder
 from bake.plan import digest_of
 from bake.seal.allow import load_policy
+from bake.unsealed import Unsealed
 from qtrade.errors import QtradeError, Refused, ToolError
 from qtrade.manifest import Recipe, load_manifest
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.specs import Mark, read_report, spec_command
-from qtrade.store import BlobRecord, Store
+from qtrade.store import BlobRecord
 
 _POLICY = "manifests/seal.yaml"
 # The ids that every Debian has (base-passwd): below 100, and nobody.
@@ -39,9 +40,16 @@ def check_key(settings: Settings, recipe: Recipe, role: str, done: Mapping[str, 
 
 
 def check_layer(
-    settings: Settings, store: Store, recipe: Recipe, role: str, done: Mapping[str, BlobRecord], reporter: Reporter
+    settings: Settings,
+    unsealed: Unsealed,
+    recipe: Recipe,
+    role: str,
+    done: Mapping[str, BlobRecord],
+    reporter: Reporter,
 ) -> BlobRecord:
     """Check the layer of `role` and remember that it passed. `done` has the layer and all that it stands on.
+
+    The layer goes to the store when the seal has found nothing, whatever its specs say then.
 
     Raises `Refused`, naming path and finding of the scan, or spec and message of each failure.
     """
@@ -51,7 +59,7 @@ def check_layer(
     work = settings.work_dir / f"check-{role}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    blobs = tuple(store.open_blob(done[name].digest) for name in (*recipe.ancestors(role), role))
+    blobs = tuple(unsealed.open_blob(done[name].digest) for name in (*recipe.ancestors(role), role))
     ids, findings, report = work / "ids.json", work / "findings.json", work / "report.xml"
     ids.write_text(json.dumps(_known_ids(settings)))
     folder = Chamber(work, blobs, ()).top
@@ -70,9 +78,10 @@ def check_layer(
             _refuse_findings(settings, role, json.loads(findings.read_text()))
         if problem and not report.exists():
             raise problem
+    unsealed.release(done[role])
     ran = _read_specs(role, report, problem) if len(commands) > 1 else 0
     record = BlobRecord(key, f"check {role}", facts={"ran": str(ran)})
-    store.add_record(record)
+    unsealed.store.add_record(record)
     shutil.rmtree(work)
     return record
 

@@ -16,13 +16,14 @@ from bake.inputs import hash_folder
 from bake.interfaces import lay_interfaces, read_interfaces
 from bake.plan import digest_of
 from bake.roles import ImageSpecs
+from bake.unsealed import Unsealed
 from qtrade.errors import BadInput, QtradeError, Refused, ToolError
 from qtrade.manifest import Recipe, load_manifest
 from qtrade.manifest.recipe import BASE
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.specs import Mark, read_report, spec_command
-from qtrade.store import BlobRecord, Store
+from qtrade.store import BlobRecord
 
 _DECLARATION = "image.yml"
 # What runs the specs, below the folder that holds `bake`.
@@ -81,13 +82,13 @@ def image_check_key(settings: Settings, check: ImageCheck, done: Mapping[str, Bl
 
 
 def run_image_check(
-    settings: Settings, store: Store, check: ImageCheck, done: Mapping[str, BlobRecord], reporter: Reporter
+    settings: Settings, unsealed: Unsealed, check: ImageCheck, done: Mapping[str, BlobRecord], reporter: Reporter
 ) -> BlobRecord:
     """Run a check, and remember its pass. `done` has what it looks at. Raises `Refused` naming spec and message of each failure."""
     with reporter.step(f"check image {check.role}"):
-        facts = _run_specs(settings, store, check, done)
+        facts = _run_specs(settings, unsealed, check, done)
     record = BlobRecord(image_check_key(settings, check, done), check.role, facts=facts)
-    store.add_record(record)
+    unsealed.store.add_record(record)
     return record
 
 
@@ -114,12 +115,14 @@ def _count(recipe: Recipe, record: BlobRecord, reporter: Reporter) -> int:
     return int(record.facts["ran"])
 
 
-def _run_specs(settings: Settings, store: Store, check: ImageCheck, done: Mapping[str, BlobRecord]) -> dict[str, str]:
+def _run_specs(
+    settings: Settings, unsealed: Unsealed, check: ImageCheck, done: Mapping[str, BlobRecord]
+) -> dict[str, str]:
     work = settings.work_dir / f"check-image-{check.role}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     report = work / "report.xml"
-    blobs = tuple(store.open_blob(done[name].digest) for name in check.layers)
+    blobs = tuple(unsealed.open_blob(done[name].digest) for name in check.layers)
     target = (f"--hosts={work / 'root'}", "--connection=chroot")
     command = Command(spec_command(settings.project, (check.role,), (Mark.IMAGE,), target, report))
     chamber = Chamber(work, blobs, (command,))

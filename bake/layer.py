@@ -13,12 +13,13 @@ from bake.components import Fetched
 from bake.interfaces import interface_facts
 from bake.lock.document import LockedPackage
 from bake.lock.repository import make_repository, source_line
+from bake.unsealed import Unsealed
 from qtrade import clock
 from qtrade.errors import ToolError
 from qtrade.manifest import Recipe, RecipeLayer
 from qtrade.reporter import ConsoleReporter
 from qtrade.settings import Settings
-from qtrade.store import BlobRecord, Store
+from qtrade.store import BlobRecord
 from qtrade.toolsroot import ToolsRoot
 
 _COMPONENTS = "/run/qtrade/components"
@@ -38,8 +39,8 @@ class LayerJob:
     packages: tuple[LockedPackage, ...] = ()
 
 
-def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob) -> BlobRecord:
-    """Make the layer and put it into the store (root). Raises `ToolError` with the end of the role's output."""
+def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: LayerJob) -> BlobRecord:
+    """Make the layer and keep it back for the seal (root). Raises `ToolError` with the end of the role's output."""
     from bake.components.take import take_components  # noqa: PLC0415 - a bake that makes nothing takes nothing
 
     role = job.layer.role
@@ -48,7 +49,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
     work.mkdir(parents=True)
     log = settings.state_dir / "logs" / f"layer-{role}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    components = take_components(settings, store, job.components, job.layer.components, work / "components")
+    components = take_components(settings, unsealed.store, job.components, job.layer.components, work / "components")
     build = _packer_build(settings, work, job, components)
     build.prepare()
     chamber = Chamber(
@@ -85,8 +86,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, store: Store, job: LayerJob
     )
     facts = interface_facts(chamber.upper, role)
     record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity, facts)
-    store.add_blob(packed.path, packed.digest)
-    store.add_record(record, packed.paths)
+    unsealed.add(packed.path, record, packed.paths)
     shutil.rmtree(failed_folder(settings, role), ignore_errors=True)
     shutil.rmtree(work)
     return record

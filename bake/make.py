@@ -18,6 +18,7 @@ from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
 from bake.lock.document import Lock
 from bake.plan import INITRD, INSTALLER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
+from bake.unsealed import Unsealed
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.process import end_running, require_root
@@ -48,9 +49,13 @@ class Maker:
     done: dict[str, BlobRecord] = field(default_factory=dict)
     specs_run: int = 0
     checked_together: list[BlobRecord] = field(default_factory=list)
+    unsealed: Unsealed = field(init=False)
     _checked: set[str] = field(default_factory=set)
     _image_checks: list[ImageCheck] = field(default_factory=list)
     _tools_root: ToolsRoot | None = None
+
+    def __post_init__(self) -> None:
+        self.unsealed = Unsealed(self.settings, self.store)
 
     def make(self, wanted: frozenset[str]) -> Base:
         """Make or find the base and the `wanted` steps, which hold the needs of each; results are in `done`. Returns the base.
@@ -64,7 +69,7 @@ class Maker:
         }
         keys = {name: key_of(kind_of(name), value) for name, value in fields.items()}
         for name, key in keys.items():
-            record = None if name in self.forced else self.store.find_record(key)
+            record = None if name in self.forced else self.unsealed.find_record(key)
             if record:
                 self.done[name] = record
         remember_fields(self.settings, self.recipe, {name: fields[name] for name in keys if name in self.done})
@@ -79,13 +84,13 @@ class Maker:
     def _base(self) -> Base:
         fields = base_fields(self.recipe, self.inputs)
         key = base_key(self.recipe, self.inputs)
-        found = None if BASE in self.forced else find_base(self.store, key)
+        found = None if BASE in self.forced else find_base(self.unsealed, key)
         if found is None:
             require_root("a bake that builds layers")
             tools = self._tools()
             self.built.append(BASE)
             with self.reporter.step("layer base"):
-                found = make_base(self.settings, tools, self.store, self.recipe, self.lock, key)
+                found = make_base(self.settings, tools, self.unsealed, self.recipe, self.lock, key)
         remember_fields(self.settings, self.recipe, {BASE: fields})
         return found
 
@@ -128,11 +133,12 @@ class Maker:
             if kind_of(name) not in (INITRD, INSTALLER) and self.done.keys() >= set(self.recipe.ancestors(name)):
                 self._checked.add(name)
                 key = check_key(self.settings, self.recipe, name, self.done)
-                self._start_check(pool, checks, key, partial(self._check_layer, name, dict(self.done)), self._add_specs)
+                run, take = partial(self._check_layer, name, dict(self.done)), partial(self._take_layer, name)
+                self._start_check(pool, checks, key, run, take)
         for check in [check for check in self._image_checks if self.done.keys() >= check.looks_at]:
             self._image_checks.remove(check)
             key = image_check_key(self.settings, check, self.done)
-            run = partial(run_image_check, self.settings, self.store, check, dict(self.done), self.reporter)
+            run = partial(run_image_check, self.settings, self.unsealed, check, dict(self.done), self.reporter)
             self._start_check(pool, checks, key, run, self.checked_together.append)
 
     def _start_check(
@@ -146,9 +152,10 @@ class Maker:
             checks[pool.submit(run)] = take
 
     def _check_layer(self, name: str, known: Mapping[str, BlobRecord]) -> BlobRecord:
-        return check_layer(self.settings, self.store, self.recipe, name, known, self.reporter)
+        return check_layer(self.settings, self.unsealed, self.recipe, name, known, self.reporter)
 
-    def _add_specs(self, passed: BlobRecord) -> None:
+    def _take_layer(self, name: str, passed: BlobRecord) -> None:
+        self.unsealed.release(self.done[name])
         self.specs_run += int(passed.facts["ran"])
 
     def _result(self, pool: ThreadPoolExecutor, future: Future[BlobRecord]) -> BlobRecord:
@@ -159,7 +166,7 @@ class Maker:
             raise
 
     def _make_step(self, name: str, key: str, base: Base) -> BlobRecord:
-        base_blob = self.store.open_blob(base.layer.digest)
+        base_blob = self.unsealed.open_blob(base.layer.digest)
         if name in (INITRD, INSTALLER):
             with self.reporter.step(name):
                 return make_initramfs(
@@ -172,11 +179,11 @@ class Maker:
                     release=base.kernel.facts["release"],
                     epoch=self.recipe.epoch,
                 )
-        below = tuple(self.store.open_blob(self.done[need].digest) for need in self.recipe.ancestors(name))
+        below = tuple(self.unsealed.open_blob(self.done[need].digest) for need in self.recipe.ancestors(name))
         packages = self.lock.layers.get(name, ())
         job = LayerJob(self.recipe, self.recipe.layer(name), key, below, self.components, packages)
         with self.reporter.step(f"layer {name}"):
-            return make_layer(self.settings, self._tools(), self.store, job)
+            return make_layer(self.settings, self._tools(), self.unsealed, job)
 
     def _tools(self) -> ToolsRoot:
         """Return the tools root; only a bake that builds something needs it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from qtrade.manifest import Recipe
+from qtrade.manifest import Image, Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.store import BlobRecord
 
@@ -139,6 +139,21 @@ def step_fields(recipe: Recipe, inputs: Inputs, base: BlobRecord) -> dict[str, d
         steps[layer.role] = layer_fields(recipe, layer.role, inputs, base, keys)
         keys[layer.role] = layer_key(steps[layer.role])
     return steps
+
+
+def find_different(recipe: Recipe, inputs: Inputs, image: Image) -> tuple[str, ...]:
+    """Return what an image was made of something else than these: roles by their keys, `cmdline`. All that is known before a bake."""
+    bottom = image.layers[0]
+    keys = {BASE: base_key(recipe, inputs)}
+    if keys[BASE] == bottom.key:
+        base = BlobRecord(bottom.key, BASE, bottom.digest, bottom.size, bottom.verity)
+        steps = step_fields(recipe, inputs, base)
+        keys |= {layer.role: layer_key(steps[layer.role]) for layer in recipe.layers}
+        theirs = {layer.role: layer.key for layer in image.layers}
+    else:  # the keys of all others follow from the base's
+        theirs = {BASE: bottom.key}
+    roles = tuple(role for role in {**keys, **theirs} if keys.get(role) != theirs.get(role))
+    return (*roles, *(("cmdline",) if recipe.cmdline != image.cmdline else ()))
 
 
 def kind_of(name: str) -> str:

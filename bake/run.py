@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,9 +24,11 @@ from bake.lock.check import require_lock
 from bake.lock.document import Lock
 from bake.make import Maker, last_fields
 from bake.pair import check_built_pair, check_pair
-from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
+from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, find_different, plan_bake
+from bake.resolved import resolved_dependencies
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
+from bake.unsealed import Unsealed
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
 from qtrade.manifest.base import Version
@@ -68,10 +71,11 @@ def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
     store = open_store(settings)
     inputs, _, _ = gather(settings, store, recipe, ConsoleReporter(quiet=True))
     key = base_key(recipe, inputs)
-    whole = find_base(store, key) is not None
+    unsealed = Unsealed(settings, store)
+    whole = find_base(unsealed, key) is not None
 
     def find(wanted: str) -> BlobRecord | None:
-        return store.find_record(wanted) if wanted != key or whole else None
+        return unsealed.find_record(wanted) if wanted != key or whole else None
 
     return plan_bake(recipe, inputs, find, last_fields(settings, recipe))
 
@@ -89,41 +93,52 @@ def bake(  # noqa: PLR0913 - the options of the command
     """Bake `version` of the recipe and publish it.
 
     With `verify`, only if a second bake elsewhere gives the same bytes; with `cve_gate`, only if no known vulnerability stops it.
-
-    Raises the errors of its steps; a failed bake publishes nothing.
+    Raises the errors of its steps; a failed bake publishes nothing. What can be known beforehand is asked beforehand: a version that is
+    taken (`ConflictError`), a key or a snapshot that is missing.
     """
     started = int(time.time())
     _check_version(version)
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
-    pair = check_built_pair(settings, store, recipe, lock)
-    if pair and not pair.is_exact:
-        reporter.say(f"{pair}: not the very same release, so the load test decides")
+    _check_free(store, recipe, version, inputs)
+    _check_pair(settings, store, recipe, lock, reporter)
     everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
     forced = everything | {BASE} if from_scratch else frozenset()
     with _alone(settings):
+        keyring = ensure_keyring(settings)
+        signer = keyring.signer("build")
+        if cve_gate:
+            _check_snapshot(settings, recipe, keyring)
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        base = maker.make(everything)
-        layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
-        _check_overlaps(store, recipe, layers)
-        ran = maker.specs_run + count_image_specs(recipe, maker.checked_together, reporter)
-        made = images.assemble(
-            settings,
-            recipe,
-            version,
-            layers=layers,
-            kernel=base.kernel,
-            initrd=maker.done[INITRD],
-            installer=maker.done[INSTALLER],
-            components=components,
-        )
+        made, ran = _make_image(maker, version, everything)
         if verify:
             verifying.verify(settings, store, recipe, made, reporter)
-        keyring = ensure_keyring(settings)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
-        store.publish(made, images.sign(made, keyring.signer("build")))
-        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan)
+        store.publish(made, images.sign(made, signer))
+        took = partial(resolved_dependencies, settings, recipe, lock)
+        attest_bake(settings, store, keyring, made, resolved=took, started=started, ran=ran, scan=scan)
     return BakeResult(made, tuple(maker.built))
+
+
+def _make_image(maker: Maker, version: str, everything: frozenset[str]) -> tuple[Image, int]:
+    """Return the image and how many specs held on its layers."""
+    settings, store, recipe, done = maker.settings, maker.store, maker.recipe, maker.done
+    base = maker.make(everything)
+    maker.unsealed.clear()
+    layers = tuple(done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
+    _check_overlaps(store, recipe, layers)
+    ran = maker.specs_run + count_image_specs(recipe, maker.checked_together, maker.reporter)
+    made = images.assemble(
+        settings,
+        recipe,
+        version,
+        layers=layers,
+        kernel=base.kernel,
+        initrd=done[INITRD],
+        installer=done[INSTALLER],
+        components=maker.components,
+    )
+    return made, ran
 
 
 def bake_layers(
@@ -142,6 +157,7 @@ def bake_layers(
     with _alone(settings):
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
         maker.make(wanted)
+        maker.unsealed.clear()
     return tuple(maker.built)
 
 
@@ -149,6 +165,35 @@ def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "
     from bake.cve.scan import check_image  # noqa: PLC0415 - most bakes have no gate
 
     return check_image(settings, store, image, datetime.now(UTC), trusted=keyring.trust.promoters())
+
+
+def _check_pair(settings: Settings, store: Store, recipe: Recipe, lock: Lock, reporter: Reporter) -> None:
+    pair = check_built_pair(settings, store, recipe, lock)
+    if pair and not pair.is_exact:
+        reporter.say(f"{pair}: not the very same release, so the load test decides")
+
+
+def _check_snapshot(settings: Settings, recipe: Recipe, keyring: Keyring) -> None:
+    from bake.cve.scan import check_snapshot  # noqa: PLC0415 - most bakes have no gate
+
+    check_snapshot(settings, recipe.name, datetime.now(UTC), trusted=keyring.trust.promoters())
+
+
+def _check_free(store: Store, recipe: Recipe, version: str, inputs: Inputs) -> None:
+    """Refuse a version that was made of something else; the same again may mend its blobs. `publish` has the last word."""
+    if not store.has_version(recipe.name, version):
+        return
+    try:
+        image = Image.model_validate_json(store.read(recipe.name, version).image_text)
+    except ValidationError:  # of another format, whose id `publish` compares
+        return
+    different = find_different(recipe, inputs, image)
+    if different:
+        raise ConflictError(
+            f"version {version} of {recipe.name} exists, made of something else",
+            details=f"in the store: {image.id}\nchanged since: {', '.join(different)}",
+            resolution="choose another version: a version is written once",
+        )
 
 
 def _up_to(recipe: Recipe, role: str) -> set[str]:

@@ -9,6 +9,7 @@ from bake.components.take import take_components
 from bake.layer import LayerJob, failed_folder, index_commands, layer_binds
 from bake.plan import base_key, key_of, kind_of, step_fields
 from bake.run import gather
+from bake.unsealed import Unsealed
 from qtrade.errors import NotFound, UsageError
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
@@ -29,21 +30,22 @@ def open_shell(settings: Settings, store: Store, recipe: Recipe, role: str, *, n
         raise UsageError("a shell needs a terminal")
     inputs, components, lock = gather(settings, store, recipe, ConsoleReporter())
     bottom = base_key(recipe, inputs)
-    base = store.find_record(bottom)
+    unsealed = Unsealed(settings, store)
+    base = unsealed.find_record(bottom)
     if base is None:
         raise _missing(recipe, BASE, role)
     keys = {name: key_of(kind_of(name), fields) for name, fields in step_fields(recipe, inputs, base).items()}
-    records = {name: store.find_record(keys[name]) for name in (*recipe.ancestors(role), role) if name != BASE}
-    blobs = [store.open_blob(base.digest)]
+    records = {name: unsealed.find_record(keys[name]) for name in (*recipe.ancestors(role), role) if name != BASE}
+    blobs = [unsealed.open_blob(base.digest)]
     for name in recipe.ancestors(role):
         if name != BASE:
             record = records[name]
             if record is None:
                 raise _missing(recipe, name, role)
-            blobs.append(store.open_blob(record.digest))
+            blobs.append(unsealed.open_blob(record.digest))
     own = records[role]
     if own:
-        blobs.append(store.open_blob(own.digest))
+        blobs.append(unsealed.open_blob(own.digest))
     work = settings.state_dir / "shell" / role
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

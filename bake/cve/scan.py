@@ -22,9 +22,10 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan found. `uncovered` are the components: the tracker knows nothing of them."""
+    """What a scan found, and when. `uncovered` are the components: the tracker knows nothing of them."""
 
     image: Image
+    time: datetime
     snapshot: Snapshot
     suite: str
     gate: Gate
@@ -35,6 +36,8 @@ class Scan:
         """Return the predicate of the CVE attestation."""
         judged = self.verdict.judged
         return {
+            # A statement like an earlier one would not count as the newer one.
+            "time": self.time.isoformat(),
             "snapshot": self.snapshot.sha256,
             "snapshot_time": self.snapshot.time.isoformat(),
             "suite": self.suite,
@@ -78,7 +81,14 @@ def scan_image(
         findings=findings,
     )
     add_record(settings, record)
-    return Scan(image, used, suite, waivers.gate, _verdict(findings, waivers, now), uncovered_components(inventory))
+    return Scan(
+        image, now, used, suite, waivers.gate, _verdict(findings, waivers, now), uncovered_components(inventory)
+    )
+
+
+def check_snapshot(settings: Settings, recipe: str, now: datetime, *, trusted: tuple[PublicKey, ...]) -> None:
+    """Raise `NotFound` or `Refused` where there is no snapshot that a scan could use: before a bake, not after it."""
+    latest_snapshot(settings, now, read_waivers(settings, recipe, trusted).gate.snapshot_days)
 
 
 def check_image(

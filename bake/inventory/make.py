@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from bake.inventory.document import Kind, LayerInventory, Node
 from bake.inventory.erofs import ErofsReader, Inode
 from bake.inventory.sources import is_copyright, is_kept, licence_names
-from bake.pack import sha256_file
 from bake.whole_file import write_whole
-from qtrade.errors import ToolError, TrustError
+from qtrade.errors import ToolError
 from qtrade.settings import Settings
 from qtrade.toolsroot import ToolsRoot, open_tools
 
@@ -34,7 +33,7 @@ class Blobs(Protocol):
     """What inventories need of a store."""
 
     def open_blob(self, digest: str) -> Path:
-        """Return a local file with the blob's bytes. Raises `NotFound`."""
+        """Return a local file with the blob's bytes, compared with the digest. Raises `NotFound`, `TrustError`."""
         ...
 
 
@@ -51,12 +50,6 @@ def layer_inventory(
     except (FileNotFoundError, ValidationError):
         pass  # never made, or by an older qtrade
     blob = blobs.open_blob(digest)
-    if sha256_file(blob) != digest:
-        raise TrustError(
-            f"the blob {digest} is damaged in the store",
-            details=f"its file is {blob}",
-            resolution="restore it, or bake the version again under another number",
-        )
     made = read_layer(tools() if tools else open_tools(settings), blob, digest, path.parent)
     write_whole(path, made.model_dump_json(exclude_defaults=True).encode())
     return made

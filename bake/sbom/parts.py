@@ -1,9 +1,9 @@
 """What an image is made of, as both kinds of SBOM list it."""
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from bake.inventory import ImageInventory, Package
+from bake.purl import deb_purl, generic_purl
 from qtrade.manifest.image import ImageComponent
 
 # Debian's short names -> SPDX ids, where the licence is the same beyond doubt. All others keep their name.
@@ -87,19 +87,9 @@ def parts_of(inventory: ImageInventory) -> tuple[Part, ...]:
 
 
 def package_purl(package: Package, system: dict[str, str]) -> str:
-    """Return the package URL (purl specification, type deb)."""
+    """Return the package URL of a package of an image with this os-release."""
     vendor, suite = system.get("ID", "debian"), system.get("VERSION_CODENAME", "")
-    qualifiers = f"arch={package.architecture}" + (f"&distro={suite}" if suite else "")
-    return f"pkg:deb/{vendor}/{_encode(package.name)}@{_encode(package.version)}?{qualifiers}"
-
-
-def generic_purl(name: str, version: str, sha256: str) -> str:
-    """Return the package URL of something that no package manager knows."""
-    return f"pkg:generic/{_encode(name)}@{_encode(version)}?checksum=sha256:{sha256}"
-
-
-def _encode(text: str) -> str:
-    return quote(text, safe=":~-._")
+    return deb_purl(vendor, package.name, package.version, architecture=package.architecture, suite=suite)
 
 
 def _package(package: Package, system: dict[str, str]) -> Part:

@@ -59,7 +59,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         list[str] | None, typer.Option("--output", help="Also write raw, qcow2 or netboot; may be given several times.")
     ] = None,
     boot_test: Annotated[
-        bool, typer.Option("--boot-test", help="Boot the image in QEMU and run the specs on it.")
+        bool, typer.Option("--boot-test", help="Boot the image in QEMU, by BIOS and by UEFI, and run the specs on it.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

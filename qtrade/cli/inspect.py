@@ -4,15 +4,12 @@ import getpass
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qtrade.reporter import print_json
-from qtrade.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from qtrade.signing import PublicKey
+from qtrade.settings import load_settings
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -50,7 +47,7 @@ def sbom(
     sys.stdout.write(render(inventory, form.value).decode())
 
 
-def cve(
+def cve(  # noqa: PLR0913 - the options of the command
     version: Annotated[str | None, typer.Argument(help="Version of the image; all versions when left out.")] = None,
     *,
     recipe: RecipeName = "lab",
@@ -61,25 +58,31 @@ def cve(
     update: Annotated[
         bool, typer.Option("--update", help="First fetch the security tracker's data; alone, do only that.")
     ] = False,
+    attest: Annotated[
+        bool, typer.Option("--attest", help="Sign what was found, good or bad, for those who promote (build key).")
+    ] = False,
     url: Annotated[str | None, typer.Option("--url", help="Fetch from this mirror of the tracker's JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Scan published images for known vulnerabilities, without rebuilding them: `qtrade images cve 0.1.0 --update`."""
+    from bake.attest import attest_scans  # noqa: PLC0415 - keeps `qtrade --help` quick
     from bake.cve.report import render_report, require_all_passed, scan_versions  # noqa: PLC0415
     from bake.cve.snapshot import TRACKER_URL, fetch_snapshot  # noqa: PLC0415
     from qtrade.store import open_store  # noqa: PLC0415
+    from qtrade.trust.keyring import ensure_keyring  # noqa: PLC0415
 
     settings, now = load_settings(), datetime.now(UTC)
     if update:
         snapshot = fetch_snapshot(settings, url or TRACKER_URL, now)
         typer.echo(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}", err=True)
-        if version is None and since is None:
+        if version is None and since is None and not attest:
             if as_json:
                 print_json(snapshot.model_dump(mode="json"))
             return
-    reports = scan_versions(
-        settings, open_store(settings), recipe, version, since, now=now, trusted=_waiver_keys(settings)
-    )
+    store, keyring = open_store(settings), ensure_keyring(settings)
+    reports = scan_versions(settings, store, recipe, version, since, now=now, trusted=keyring.trust.promoters())
+    if attest:
+        attest_scans(store, keyring, (report.scan for report in reports))
     if as_json:
         print_json([report.to_dict() for report in reports])
     else:
@@ -145,10 +148,3 @@ def units(
     else:
         typer.echo(render_units(found))
     require_within(found)
-
-
-def _waiver_keys(settings: Settings) -> tuple["PublicKey", ...]:
-    """Return the keys whose waivers count: the promote keys of the trust set."""
-    from qtrade.trust.keyring import ensure_keyring  # noqa: PLC0415
-
-    return ensure_keyring(settings).trust.promoters()

@@ -24,6 +24,9 @@ class Environment(Model):
     name: Literal["development", "staging", "production"]
     allow_standins: bool = False
     require_cve_gate: bool = False
+    cve_snapshot_days: int = Field(
+        default=7, ge=1, description="how old the tracker's data of an image's last CVE scan may be"
+    )
     confirm: bool = True
     soak_s: int = Field(default=0, ge=0)
     monitor_set: MonitorSet = "base"

@@ -1,15 +1,15 @@
 """Blobs as local files: the stored ones themselves, or a scratch folder in front of a remote store."""
 
-import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
-from qtrade.errors import NotFound
-from qtrade.store.local import LocalObjects
+from qtrade.errors import NotFound, TrustError
+from qtrade.store.local import LocalObjects, digest_of
 from qtrade.store.objects import Missing, Objects, key_of
 
 _SIDE_BY_SIDE = 4
@@ -27,6 +27,18 @@ def missing_blob(digest: str) -> NotFound:
     )
 
 
+class DamagedBlob(TrustError):
+    """A stored blob whose bytes are not what its name says; `size_bytes` is that of the file."""
+
+    def __init__(self, digest: str, *, found: str, size_bytes: int, path: Path) -> None:
+        super().__init__(
+            f"blob {digest} is damaged in the store",
+            details=f"{path}\nhas sha256 {found}, {size_bytes} bytes; it is moved to a name that begins with .damaged",
+            resolution="run the bake of that version again: it makes what is damaged once more (--from-scratch: everything)",
+        )
+        self.size_bytes = size_bytes
+
+
 class Blobs(Protocol):
     """Blobs by SHA-256, as files."""
 
@@ -36,8 +48,11 @@ class Blobs(Protocol):
     def add(self, path: Path, digest: str) -> None:
         """Take the file."""
 
-    def open(self, digest: str) -> Path:
-        """Return a local file. Raises `NotFound`."""
+    def open(self, digest: str, *, afresh: bool = False) -> Path:
+        """Return a local file that was compared with its digest: once per process, or now with `afresh`.
+
+        Raises `NotFound`, `TrustError`.
+        """
 
     def recall(self, digest: str) -> bool:
         """Return whether a blob that the store lacks is at hand after all; it is on its way then."""
@@ -47,10 +62,12 @@ class Blobs(Protocol):
 
 
 class LocalBlobs:
-    """Files of the store itself: no copies."""
+    """Files of the store itself: no copies. A damaged one is moved aside, so that the next bake makes it again."""
 
     def __init__(self, objects: LocalObjects) -> None:
         self._objects = objects
+        self._compared = _Compared()
+        self._damaged: dict[str, DamagedBlob] = {}
 
     def has(self, digest: str) -> bool:
         """Return whether the file is there."""
@@ -59,15 +76,22 @@ class LocalBlobs:
     def add(self, path: Path, digest: str) -> None:
         """Move the file to its place."""
         self._objects.take_file(blob_key(digest), path)
+        self._compared.add(digest)
 
-    def open(self, digest: str) -> Path:
-        """Return the stored file. Raises `NotFound`."""
+    def open(self, digest: str, *, afresh: bool = False) -> Path:
+        """Return the stored file. Raises `NotFound`, `DamagedBlob`."""
         path = self._objects.root / blob_key(digest)
-        if not path.is_file():
-            raise NotFound(
-                f"the store has no blob {digest}", details=f"looked for {path}", resolution="bake the version again"
-            )
-        return path
+        try:
+            found = self._compared.find_other(path, digest, afresh=afresh)
+            size_bytes = path.stat().st_size
+        except FileNotFoundError as error:  # perhaps since another thread moved it aside
+            raise self._damaged.get(digest) or missing_blob(digest) from error
+        if not found:
+            return path
+        # Known before it is gone, so that no thread takes a damaged blob for one that never was.
+        self._damaged[digest] = DamagedBlob(digest, found=found, size_bytes=size_bytes, path=path)
+        self._set_aside(digest)
+        raise self._damaged[digest]
 
     def recall(self, digest: str) -> bool:
         """Return False: there is nothing but the store."""
@@ -76,6 +100,11 @@ class LocalBlobs:
 
     def flush(self) -> None:
         """Do nothing: what was added is stored."""
+
+    def _set_aside(self, digest: str) -> None:
+        """Move the damaged file away, so that the blob counts as missing; in a store that may only be read it stays."""
+        with suppress(OSError):
+            self._objects.set_aside(blob_key(digest))
 
 
 class RemoteBlobs:
@@ -88,7 +117,7 @@ class RemoteBlobs:
     def __init__(self, objects: Objects, folder: Path) -> None:
         self._objects, self._folder = objects, folder
         self._uploads = _Uploads(lambda digest: objects.put_file(blob_key(digest), self._path(digest), digest))
-        self._intact: set[str] = set()
+        self._compared = _Compared()
 
     def has(self, digest: str) -> bool:
         """Ask the store, unless the blob is on its way."""
@@ -99,23 +128,22 @@ class RemoteBlobs:
         target = self._path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         LocalObjects(target.parent).take_file(target.name, path)
+        self._compared.add(digest)
         self._uploads.begin(digest)
 
-    def open(self, digest: str) -> Path:
+    def open(self, digest: str, *, afresh: bool = False) -> Path:
         """Return the scratch file, fetched first if it is missing or damaged. Raises `NotFound`, `TrustError`."""
         path = self._path(digest)
-        if digest in self._intact and path.is_file():
-            return path
-        if not path.is_file() or not _is_intact(path, digest):
+        if not path.is_file() or self._compared.find_other(path, digest, afresh=afresh):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fetch(path, digest)
-        self._intact.add(digest)
+            self._compared.add(digest)
         return path
 
     def recall(self, digest: str) -> bool:
         """Upload what an earlier process left in the scratch folder; a damaged file is as good as none."""
         path = self._path(digest)
-        if not path.is_file() or not _is_intact(path, digest):
+        if not path.is_file() or self._compared.find_other(path, digest):
             return False
         self._uploads.begin(digest)
         return True
@@ -136,6 +164,32 @@ class RemoteBlobs:
 
     def _path(self, digest: str) -> Path:
         return self._folder / blob_key(digest)
+
+
+class _Compared:
+    """Which files this process has compared with their digests. Each is read once, however many threads ask for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reading: dict[str, threading.Lock] = {}
+        self._intact: set[str] = set()
+
+    def add(self, digest: str) -> None:
+        """Remember a file that somebody else has just compared."""
+        self._intact.add(digest)
+
+    def find_other(self, path: Path, digest: str, *, afresh: bool = False) -> str:
+        """Return the digest that the file has instead, or nothing."""
+        with self._lock:
+            reading = self._reading.setdefault(digest, threading.Lock())
+        with reading:
+            if digest in self._intact and not afresh:
+                return ""
+            found = digest_of(path)
+            if found != digest:
+                return found
+            self._intact.add(digest)
+            return ""
 
 
 class _Uploads:
@@ -189,8 +243,3 @@ def find_sizes(objects: Objects, digests: tuple[str, ...]) -> dict[str, int | No
 
 def _has_failed(future: Future[None]) -> bool:
     return future.done() and future.exception() is not None
-
-
-def _is_intact(path: Path, digest: str) -> bool:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest() == digest

@@ -15,6 +15,7 @@ from qtrade.errors import TrustError
 from qtrade.store.objects import Changed, Entry, Exists, Missing
 
 _NEW = ".new-"
+_ASIDE = ".damaged-"
 
 
 class LocalObjects:
@@ -68,18 +69,17 @@ class LocalObjects:
             return None
 
     def put_file(self, key: str, path: Path, sha256: str) -> None:
-        """Copy the file in, read-only."""
-        size = path.stat().st_size
-        if self.size(key) == size:
+        """Copy the file in, read-only; one of its size that is there is read, and replaced unless it is the same."""
+        if self.size(key) == path.stat().st_size and digest_of(self.root / key) == sha256:
             return
         self._copy_in(key, path, sha256)
 
     def take_file(self, key: str, path: Path) -> None:
-        """Move a file of the caller's in, read-only; its digest is the caller's word. Copies across file systems."""
+        """Move a file of the caller's in, read-only; its digest is the caller's word. Copies across file systems.
+
+        What was there is replaced: it may be damaged, and whoever has it open keeps it.
+        """
         target = self.root / key
-        if self.size(key) == path.stat().st_size:
-            path.unlink()
-            return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _place(path, target)
@@ -88,6 +88,11 @@ class LocalObjects:
                 raise
             self._copy_in(key, path)
             path.unlink()
+
+    def set_aside(self, key: str) -> Path:
+        """Move a damaged file to where nobody looks for it, until `sweep` removes it; return where."""
+        path = self.root / key
+        return path.rename(path.with_name(f"{_ASIDE}{path.name}"))
 
     def fetch_file(self, key: str, path: Path, sha256: str, size: int) -> None:
         """Copy the file out. Raises `Missing`, `TrustError`."""
@@ -110,9 +115,10 @@ class LocalObjects:
         (self.root / key).unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float) -> int:
-        """Unlink temporary files that old."""
+        """Unlink temporary files, and damaged ones, that old."""
         limit_s = time.time() - older_than_s
-        stale = [path for path in self.root.rglob(f"{_NEW}*") if path.stat().st_mtime < limit_s]
+        left = (path for mark in (_NEW, _ASIDE) for path in self.root.rglob(f"{mark}*"))
+        stale = [path for path in left if path.stat().st_mtime < limit_s]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -164,13 +170,18 @@ class LocalObjects:
             yield
 
 
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
 def _copy(source: Path, target: Path, sha256: str | None, *, size: int | None = None) -> None:
     """Copy, and compare where a digest is given. Raises `TrustError`."""
     shutil.copyfile(source, target)
     if sha256 is None:
         return
-    with target.open("rb") as sink:
-        found = hashlib.file_digest(sink, "sha256").hexdigest()
+    found = digest_of(target)
     if found != sha256 or size not in (None, target.stat().st_size):
         raise TrustError(f"{source} is not what its digest says", details=f"wanted {sha256}\nfound  {found}")
 

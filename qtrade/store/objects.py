@@ -59,9 +59,9 @@ class Objects(Protocol):
         """Return the size in bytes, or None when there is no such object."""
 
     def put_file(self, key: str, path: Path, sha256: str) -> None:
-        """Store a copy of the file; one of its size that is there already stays. Raises `TrustError` if it is not `sha256`.
+        """Store a copy of the file. Raises `TrustError` if it is not `sha256`.
 
-        A transfer that was interrupted goes on where it stopped.
+        One of its size that is there already may stay where reading it would cost a transfer. An interrupted transfer goes on.
         """
 
     def fetch_file(self, key: str, path: Path, sha256: str, size: int) -> None:

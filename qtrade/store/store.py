@@ -36,9 +36,12 @@ class Store:
         """Take the file at `path`, whose SHA-256 is `digest`: it is moved. An upload goes on in the background until `publish`."""
         self._blobs.add(path, digest)
 
-    def open_blob(self, digest: str) -> Path:
-        """Return a local file with the blob's bytes, which must not be changed. Raises `NotFound`, `TrustError`."""
-        return self._blobs.open(digest)
+    def open_blob(self, digest: str, *, afresh: bool = False) -> Path:
+        """Return a local file with the blob's bytes, which must not be changed.
+
+        Its bytes were compared with the digest, once per process, or now with `afresh`. Raises `NotFound`, `TrustError`.
+        """
+        return self._blobs.open(digest, afresh=afresh)
 
     def blob_url(self, digest: str, expires_s: int) -> str | None:
         """Return a URL that gives the blob for that many seconds to whoever has it; None for a local store."""
@@ -121,6 +124,10 @@ class Store:
                 details=str(error),
                 resolution="bake the version again under another number; this one must not be used",
             ) from error
+
+    def has_version(self, recipe: str, version: str) -> bool:
+        """Return whether the version is published."""
+        return self.objects.size(version_key(recipe, version)) is not None
 
     def recipes(self) -> tuple[str, ...]:
         """Return the recipes that have versions, by name."""

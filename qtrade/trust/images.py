@@ -1,6 +1,5 @@
 """Verify an image before anything of it is used: signatures, id, and every byte of every blob."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import STATEMENT_TYPE, PublicKey, open_envelope
 from qtrade.store import PublishedImage, Store
+from qtrade.store.blobs import DamagedBlob
 from qtrade.trust.trust_set import TrustSet, public_keys
 
 _CURE = "bake the version again under another number; this one must not be used"
@@ -93,19 +93,21 @@ def verify_blobs(store: Store, image: Image) -> None:
 
 
 def _verify(store: Store, what: str, digest: str, size: int) -> None:
-    path = store.open_blob(digest)
-    found_size = path.stat().st_size
+    try:
+        found_size = store.open_blob(digest, afresh=True).stat().st_size
+    except DamagedBlob as error:
+        raise TrustError(
+            _describe_damage(what, error.size_bytes, size),
+            details=f"{error.brief}\n{error.details}",
+            resolution=error.resolution,
+        ) from error
     if found_size != size:
         raise TrustError(
-            f"{what} is truncated: {found_size} of {size} bytes" if found_size < size else f"{what} is too long",
-            details=str(path),
-            resolution="delete that file and bake the version again",
+            f"{what} has {found_size} bytes, and image.json says {size}", details=f"blob {digest}", resolution=_CURE
         )
-    with path.open("rb") as source:
-        found = hashlib.file_digest(source, "sha256").hexdigest()
-    if found != digest:
-        raise TrustError(
-            f"{what} was altered",
-            details=f"{path}\nhas sha256 {found}",
-            resolution="delete that file and bake the version again",
-        )
+
+
+def _describe_damage(what: str, found: int, wanted: int) -> str:
+    if found == wanted:
+        return f"{what} was altered"
+    return f"{what} is truncated: {found} of {wanted} bytes" if found < wanted else f"{what} is too long"

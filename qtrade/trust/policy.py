@@ -5,14 +5,17 @@ from enum import StrEnum
 from typing import Literal
 
 from qtrade.errors import Refused
+from qtrade.machine.spec import Firmware
 from qtrade.manifest import Environment, Image
-from qtrade.trust.statements import BOOT, Statements
+from qtrade.trust.statements import Statements
 from qtrade.trust.trust_set import TrustSet
 
 Channel = Literal["dev", "staging", "production"]
 CHANNELS: tuple[Channel, ...] = ("dev", "staging", "production")
 # The channel of an environment; a host also takes what was promoted beyond it.
 _CHANNEL_OF: dict[str, Channel] = {"development": "dev", "staging": "staging", "production": "production"}
+_SHOWN = 5
+_DAY_S = 86400
 ENVIRONMENT_OF = {channel: environment for environment, channel in _CHANNEL_OF.items()}
 
 
@@ -28,6 +31,7 @@ class Code(StrEnum):
     NOT_BOOT_TESTED = "not-boot-tested"
     NO_CVE_GATE = "no-cve-gate"
     CVE_OPEN = "cve-open"
+    CVE_STALE = "cve-stale"
     NOT_PROMOTED = "not-promoted"
     WRONG_CHANNEL = "wrong-channel"
     EXPIRED = "expired"
@@ -44,12 +48,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Rules:
-    """What an environment demands. In development nothing but a signature and that nothing was revoked."""
+    """What an environment demands. In development nothing but a signature and that nothing was revoked.
+
+    `cve_snapshot_days` is how old the security tracker's data of an image's last scan may be.
+    """
 
     environment: str
     channel: Channel
     allow_standins: bool
     needs_cve_gate: bool
+    cve_snapshot_days: int = 7
 
     @property
     def is_development(self) -> bool:
@@ -74,6 +82,7 @@ def rules_for(environment: Environment) -> Rules:
         channel,
         allow_standins=environment.allow_standins and channel == "dev",
         needs_cve_gate=environment.require_cve_gate,
+        cve_snapshot_days=environment.cve_snapshot_days,
     )
 
 
@@ -111,10 +120,7 @@ def _refuse_use(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -
     if candidate.image.has_standins and not rules.allow_standins:
         names = ", ".join(part.name for part in candidate.image.components if part.standin)
         found.append(Refusal(Code.STANDINS, f"it holds stand-ins: {names}"))
-    boots = [run for run in statements.tests if run.kind == BOOT]
-    if not rules.is_development and not (boots and boots[-1].passed):
-        found.append(Refusal(Code.NOT_BOOT_TESTED, "its last boot test failed" if boots else "it was not boot-tested"))
-    return [*found, *_refuse_cves(statements, rules)]
+    return [*found, *_refuse_untested(statements, rules), *_refuse_cves(statements, rules, now)]
 
 
 def _refuse_signatures(candidate: Candidate, trust: TrustSet) -> list[Refusal]:
@@ -126,15 +132,41 @@ def _refuse_signatures(candidate: Candidate, trust: TrustSet) -> list[Refusal]:
     return [Refusal(Code.UNSIGNED, "no build key of the trust set signed it")]
 
 
-def _refuse_cves(statements: Statements, rules: Rules) -> list[Refusal]:
+def _refuse_untested(statements: Statements, rules: Rules) -> list[Refusal]:
+    """Return why its boot tests are not enough: hosts boot by either firmware, and no manifest says by which."""
+    if rules.is_development:
+        return []
+    last = {firmware: statements.last_boot_test(firmware) for firmware in Firmware}
+    return [
+        Refusal(
+            Code.NOT_BOOT_TESTED,
+            f"its last boot test by {firmware} failed" if run else f"it was not boot-tested by {firmware}",
+        )
+        for firmware, run in last.items()
+        if run is None or not run.passed
+    ]
+
+
+def _refuse_cves(statements: Statements, rules: Rules, now: int) -> list[Refusal]:
     if not rules.needs_cve_gate:
         return []
-    if not statements.cves:
+    last = statements.last_cve_scan()
+    if last is None:
         return [Refusal(Code.NO_CVE_GATE, "it did not go through the CVE gate")]
-    last = statements.cves[-1]
-    if last.is_passed:
+    if not last.is_passed:
+        more = len(last.blocking) - _SHOWN
+        named = [*last.blocking[:_SHOWN], *((f"and {more} more",) if more > 0 else ())]
+        return [Refusal(Code.CVE_OPEN, f"it did not pass the CVE gate; not waived: {', '.join(named)}")]
+    age_days = (now - int(last.snapshot_time.timestamp())) // _DAY_S
+    if age_days < rules.cve_snapshot_days:
         return []
-    return [Refusal(Code.CVE_OPEN, f"it did not pass the CVE gate: {len(last.open)} findings are not waived")]
+    made = last.snapshot_time.date().isoformat()
+    return [
+        Refusal(
+            Code.CVE_STALE,
+            f"its last CVE scan is by data of {made}, {age_days} days old; the limit is {rules.cve_snapshot_days}",
+        )
+    ]
 
 
 def _refuse_unpromoted(candidate: Candidate, rules: Rules, now: int) -> list[Refusal]:
@@ -152,6 +184,7 @@ def _refuse_unpromoted(candidate: Candidate, rules: Rules, now: int) -> list[Ref
     return [Refusal(Code.NOT_PROMOTED, f"it is not promoted to {rules.channel}")]
 
 
+_SCAN = "qtrade images cve VERSION --update --attest"
 _CURES = {
     Code.UNSIGNED: "bake it with the build key of this trust set",
     Code.KEY_REVOKED: "bake it again under another number, with the key that signs now",
@@ -159,9 +192,10 @@ _CURES = {
     Code.TRUST_EXPIRED: "run `qtrade keys renew` where the root key is",
     Code.LAB_KEYS: "make keys with `qtrade keys init` in a state directory of its own, and bake there",
     Code.STANDINS: "bake from a recipe that holds the real parts",
-    Code.NOT_BOOT_TESTED: "run its boot test, then try again",
-    Code.NO_CVE_GATE: "run `qtrade images cve` on it, then try again",
-    Code.CVE_OPEN: "update the packages, or waive the findings with a reason",
+    Code.NOT_BOOT_TESTED: "run `qtrade images test VERSION`, then try again",
+    Code.NO_CVE_GATE: f"run `{_SCAN}`, then try again",
+    Code.CVE_OPEN: f"bake with newer packages; or waive the findings with a reason, then run `{_SCAN}`",
+    Code.CVE_STALE: f"run `{_SCAN}`, then try again",
     Code.NOT_PROMOTED: "run `qtrade images promote`",
     Code.WRONG_CHANNEL: "run `qtrade images promote` for this channel",
     Code.EXPIRED: "promote it again, or choose a newer version",

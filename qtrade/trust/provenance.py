@@ -1,6 +1,7 @@
 """SLSA provenance v1 of an image (https://slsa.dev/spec/v1.0/provenance): what it was made from, and by what."""
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +38,13 @@ def read_source(project: Path) -> SourceState:
     return SourceState(commit, dirty=bool(changes.strip()))
 
 
-def provenance(image: Image, source: SourceState, *, started: int, finished: int) -> dict[str, Any]:
-    """Return the predicate. `started` and `finished` in Unix seconds; layers stand under the keys that say what they hold."""
+def provenance(
+    image: Image, source: SourceState, *, started: int, finished: int, resolved: Iterable[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return the predicate. `started` and `finished` in Unix seconds; layers stand under the keys that say what they hold.
+
+    `resolved` are the resource descriptors of what the bake took besides source and components.
+    """
     dependencies: list[dict[str, Any]] = [
         {
             "name": part.name,
@@ -50,6 +56,7 @@ def provenance(image: Image, source: SourceState, *, started: int, finished: int
     if source.commit:
         digest = {"gitCommit": source.commit}
         dependencies.append({"name": "source", "digest": digest, "annotations": {"dirty": source.dirty}})
+    dependencies += resolved
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from qtrade.errors import TrustError
 from qtrade.manifest.base import Sha256
@@ -45,11 +45,12 @@ class Sbom(Predicate):
 
 
 class TestRun(Predicate):
-    """A run of the specs: `kind` is `layer` (in a chroot of the layers) or `boot` (on the booted image)."""
+    """A run of the specs: `kind` is `layer` (in a chroot of the layers) or `boot` (on the image, booted by `firmware`)."""
 
     __test__ = False  # pytest takes it for a test class else
 
     kind: str
+    firmware: str = ""
     passed: bool
     ran: int = 0
     failures: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class CveGate(Predicate):
     """
 
     snapshot: Sha256
-    snapshot_time: int | str
+    snapshot_time: AwareDatetime
     passed: bool | None = None
     open: tuple[Any, ...] = ()
     waived: tuple[Any, ...] = ()
@@ -71,6 +72,14 @@ class CveGate(Predicate):
     def is_passed(self) -> bool:
         """Whether the image passed the gate."""
         return not self.open if self.passed is None else self.passed
+
+    @property
+    def blocking(self) -> tuple[str, ...]:
+        """The open findings that stop the image, as far as the gate says which they are, else all of them."""
+        found = (item if isinstance(item, dict) else {"cve": item} for item in self.open)
+        return tuple(
+            f"{item.get('cve')} {item.get('package', '')}".strip() for item in found if item.get("blocks", True)
+        )
 
 
 class Promotion(Predicate):
@@ -103,6 +112,15 @@ class Statements:
     waivers: tuple[dict[str, Any], ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
+
+    def last_cve_scan(self) -> CveGate | None:
+        """Return the scan by the newest snapshot, of several the one that was attested last; None when there is none."""
+        return max(reversed(self.cves), key=lambda one: one.snapshot_time, default=None)
+
+    def last_boot_test(self, firmware: str) -> TestRun | None:
+        """Return the last boot by that firmware, or None."""
+        found = [run for run in self.tests if (run.kind, run.firmware) == (BOOT, firmware)]
+        return found[-1] if found else None
 
     def promotion_for(self, channel: str) -> tuple[Promotion, dict[str, Any]] | None:
         """Return the promotion to `channel` with the highest sequence, and its envelope, or None."""

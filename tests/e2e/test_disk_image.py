@@ -1,5 +1,6 @@
 """The lab image as a whole disk: it boots by itself on BIOS and UEFI, and the boot test proves it or fails aloud."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -12,7 +13,7 @@ from qtrade.machine.machine import find_qemu, running_machine
 from qtrade.machine.spec import Disk, Firmware, MachineSpec
 from qtrade.settings import Settings
 from qtrade.toolsroot import ToolsRoot, open_tools
-from tests.rigs import qtrade, qtrade_json
+from tests.rigs import qtrade
 
 pytestmark = pytest.mark.e2e
 
@@ -83,7 +84,7 @@ def read_journal(tools: ToolsRoot, state: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("firmware", [Firmware.UEFI])
 def test_boot_test_runs_the_specs_of_all_roles(firmware: Firmware, image_010: str) -> None:
-    result = qtrade_json("images", "test", "0.1.0", "--firmware", firmware)
+    (result,) = json.loads(qtrade("images", "test", "0.1.0", "--firmware", firmware, "--json").stdout)
     predicate = result["predicate"]
     assert isinstance(predicate, dict)
     assert result["image_id"] == image_010

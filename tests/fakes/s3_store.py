@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qtrade.settings import S3Address
-from qtrade.store import Store
+from qtrade.store import LocalStore, Store
 from qtrade.store.blobs import RemoteBlobs
 from qtrade.store.s3 import S3Objects
-from tests.fakes.s3_server import ACCESS_KEY, REGION, SECRET_KEY
+from tests.fakes.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, Stored
 
 PART = 5 << 20  # the least that S3 takes
 
@@ -35,3 +35,11 @@ def open_objects(
 
 def remote_store(objects: S3Objects, cache: Path) -> Store:
     return Store(objects, RemoteBlobs(objects, cache))
+
+
+def copy_store(store: LocalStore, server: S3Server) -> None:
+    """Put everything of a folder's store into the bucket."""
+    for folder in ("blobs/", "records/", "versions/"):
+        for entry in store.objects.list(folder):
+            content, etag = store.objects.get(entry.key)
+            server.objects[f"qtrade/{entry.key}"] = Stored(content, f'"{etag}"')

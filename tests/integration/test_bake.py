@@ -1,14 +1,11 @@
 """Bakes of the smallest recipe with the real tools: what is built, what is refused, and what a killed bake leaves behind."""
 
 import json
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,10 @@ import yaml
 
 from bake.pack import sha256_file
 from bake.run import BakeResult
-from qtrade.errors import NotFound, Refused, ToolError
+from qtrade.errors import ConflictError, NotFound, Refused, ToolError, TrustError
 from qtrade.manifest import Image
 from qtrade.settings import load_settings
+from tests.fakes.left_behind import has_program, loops, mounts, processes, wait_for
 from tests.fakes.tiny import TinyProject, make_tiny_project
 
 pytestmark = pytest.mark.integration
@@ -160,42 +158,72 @@ def test_an_interrupted_bake_ends_what_it_started(tiny) -> None:
     assert [*processes(state), *mounts(state), *loops(state)] == []
 
 
-def test_bakes_killed_at_any_moment_leave_nothing_and_the_next_one_completes(tiny) -> None:
-    state = str(tiny.settings.state_dir)
-    randomness = random.Random(20)
-    command = [QTRADE, "bake", "--recipe", "tiny"]
-    killed_in: list[frozenset[str]] = []
-    for number in range(60):
-        if len(killed_in) == 20:
-            break
-        tiny.add_task("one", "ansible.builtin.copy", content=str(number), dest="/opt/one", mode="0644")
-        tiny.add_task("two", "ansible.builtin.copy", content=str(number), dest="/opt/two", mode="0644")
-        version = ["--version", f"kill-{number}"]
-        bake = subprocess.Popen([*command, *version], env=tiny.environment, stderr=subprocess.DEVNULL)
-        with suppress(subprocess.TimeoutExpired):
-            bake.wait(randomness.uniform(0.1, 6.0))
-            continue  # it was quicker
-        programs = frozenset(Path(line.split(" ")[0]).name for line in processes(state))
-        bake.send_signal(signal.SIGKILL)
-        bake.wait()
-        killed_in.append(programs | {path.name for path in tiny.settings.work_dir.glob("*")})
-        wait_for(lambda: not (processes(state) or mounts(state) or loops(state)), 15)
-        for blob in (tiny.settings.store / "blobs").glob("[0-9a-f]*"):
-            assert sha256_file(blob) == blob.name
-    assert len(killed_in) == 20
-    assert len(set(killed_in)) > 3, "the bakes were all killed in the same place"
-    result = tiny.bake("after-kills")
-    assert set(result.built) <= {"one", "two"}
-    assert not any(tiny.settings.work_dir.iterdir())
-    assert not list((tiny.settings.store / "blobs").glob(".*"))
-
-
 def test_the_same_keys_from_scratch_give_the_same_bytes(tiny, baked) -> None:
     again = tiny.bake("2.0", from_scratch=True)
     assert set(again.built) == {"base", "initrd", "installer", "one", "two"}
     assert digests(again.image) == digests(baked.image)
     assert again.image.id == baked.image.id
     assert again.image.installer == baked.image.installer
+
+
+def test_a_version_that_is_taken_is_refused_before_anything_is_made(tiny, baked) -> None:
+    tiny.bake("taken")
+    assert tiny.bake("taken").image.id == baked.image.id, "the same again is no conflict"
+    tiny.add_task("two", "ansible.builtin.copy", content="x", dest="/opt/taken", mode="0644")
+    steps = list(tiny.reporter.steps)
+    with pytest.raises(ConflictError, match="version taken of tiny exists, made of something else") as caught:
+        tiny.bake("taken")
+    assert "changed since: two" in caught.value.details
+    assert tiny.reporter.steps == steps
+
+
+@pytest.fixture
+def stacked(tiny) -> Iterator[BakeResult]:
+    """The recipe with layer two on top of layer one, baked."""
+    manifest = tiny.settings.project / "manifests/images/tiny.yaml"
+    text = manifest.read_text()
+    fields = yaml.safe_load(text)
+    fields["layers"][1]["needs"] = ["one"]
+    manifest.write_text(yaml.safe_dump(fields))
+    yield tiny.bake("stacked")
+    manifest.write_text(text)
+
+
+def flip_a_byte(tiny: TinyProject, digest: str) -> None:
+    blob = tiny.settings.store / "blobs" / digest
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(content)
+    assert sha256_file(blob) != digest
+
+
+def test_a_damaged_layer_is_named_and_the_next_bake_makes_it_again(tiny, stacked) -> None:
+    lower = digests(stacked.image)["one"]
+    flip_a_byte(tiny, lower)
+    tiny.add_task("two", "ansible.builtin.copy", content="more", dest="/opt/two", mode="0644")
+    with pytest.raises(TrustError, match=f"^blob {lower} is damaged in the store$"):
+        tiny.bake("on-damage")
+    with pytest.raises(NotFound):
+        tiny.store.read("tiny", "on-damage")
+    again = tiny.bake("on-damage")
+    assert again.built == ("one", "two")
+    assert digests(again.image)["one"] == lower
+    assert sha256_file(tiny.store.open_blob(lower)) == lower
+
+
+def test_from_scratch_mends_a_damaged_layer_that_nobody_read(tiny, stacked) -> None:
+    lower = digests(stacked.image)["one"]
+    flip_a_byte(tiny, lower)
+    made = tiny.qtrade("bake", "--recipe", "tiny", "--only", "one", "--from-scratch", "--json")
+    assert made["built"] == ["one"]
+    assert sha256_file(tiny.settings.store / "blobs" / lower) == lower
+
+
+def test_a_bake_that_builds_nothing_reads_no_blob(tiny, baked, monkeypatch) -> None:
+    tiny.bake("warm")
+    monkeypatch.setattr("qtrade.store.blobs.digest_of", lambda path: pytest.fail(f"{path} was read"))
+    assert tiny.bake("nothing-read").built == ()
 
 
 PLANTED = {
@@ -206,18 +234,26 @@ PLANTED = {
 }
 
 
+def waiting(tiny: TinyProject) -> set[str]:
+    """Return the layers that wait for the seal."""
+    return {path.name for path in (tiny.settings.state_dir / "unsealed/blobs").glob("*")}
+
+
 @pytest.mark.parametrize("what", PLANTED)
 def test_a_planted_secret_stops_the_bake_and_its_value_is_nowhere(tiny, what) -> None:
     path, content = PLANTED[what]
     folder = str(Path(path).parent)
     tiny.add_task("two", "ansible.builtin.file", path=folder, state="directory", mode="0755")
     tiny.add_task("two", "ansible.builtin.copy", content=content, dest=path, mode="0644")
+    before = waiting(tiny)
     with pytest.raises(Refused, match="the seal found 1 thing") as caught:
         tiny.bake("secret")
     assert caught.value.details == f"  two: {path[1:]}: {what}"
     assert content.strip() not in caught.value.render()
     with pytest.raises(NotFound):
         tiny.store.read("tiny", "secret")
+    (kept_back,) = waiting(tiny) - before
+    assert not tiny.store.has_blob(kept_back)
 
 
 def test_an_unlisted_owner_stops_the_bake(tiny) -> None:
@@ -286,67 +322,9 @@ def test_a_second_bake_elsewhere_gives_the_same_bytes_and_a_planted_clock_is_nam
         tiny.store.read("tiny", "planted")
 
 
-def wait_for(condition, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def processes(text: str) -> list[str]:
-    """Return the command lines of other processes that have `text` in their arguments, working directory or root."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            places = [str((process / name).readlink()) for name in ("cwd", "root")]
-        except OSError:
-            continue
-        if any(text in item for item in (command, *places)):
-            found.append(command)
-    return found
-
-
-def has_program(root: str, name: str) -> bool:
-    """Return whether `name` runs in a chroot below the folder `root`."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "comm").read_text().strip() == name and root in str((process / "root").readlink()):
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def mounts(text: str) -> list[str]:
-    """Return the mounts, in any namespace that a process is in, that have `text` in their line."""
-    found = []
-    for table in Path("/proc").glob("[0-9]*/mountinfo"):
-        try:
-            found += [line for line in table.read_text().splitlines() if text in line]
-        except OSError:
-            continue
-    return found
-
-
-def loops(text: str) -> list[str]:
-    """Return the loop devices whose file has `text` in its path."""
-    backing = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
-    return [file for file in backing if text in file]
-
-
-def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny) -> None:
-    manifest = tiny.settings.project / "manifests/images/tiny.yaml"
-    text = manifest.read_text()
-    fields = yaml.safe_load(text)
-    fields["layers"][1]["needs"] = ["one"]
-    manifest.write_text(yaml.safe_dump(fields))
-    try:
-        first = tiny.bake("stacked")
-        lower = next(layer for layer in first.image.layers if layer.role == "one")
-        (tiny.settings.store / "records" / f"{lower.key}.json").unlink()
-        again = tiny.bake("stacked-again")
-    finally:
-        manifest.write_text(text)
+def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny, stacked) -> None:
+    lower = next(layer for layer in stacked.image.layers if layer.role == "one")
+    (tiny.settings.store / "records" / f"{lower.key}.json").unlink()
+    again = tiny.bake("stacked-again")
     assert again.built == ("one",)
-    assert again.image.id == first.image.id
+    assert again.image.id == stacked.image.id

@@ -26,6 +26,7 @@ from bake.inventory.make import layer_inventory, read_layer
 from bake.pack import pack_layer, sha256_file
 from qtrade.errors import TrustError
 from qtrade.settings import load_settings
+from qtrade.store import LocalStore
 from qtrade.toolsroot import ToolsRoot, ensure_tools
 from tests.fakes.tiny import TinyProject, make_tiny_project
 from tests.fakes.tracker import issue, serve_tracker
@@ -110,12 +111,10 @@ def test_the_inventory_has_digests_texts_and_what_the_overlay_hides(tools, sourc
 
 
 def test_a_blob_that_is_not_what_its_digest_says_has_no_inventory(tmp_path, blob) -> None:
-    class Blobs:
-        def open_blob(self, digest: str) -> Path:
-            return blob
-
+    store = LocalStore(tmp_path / "store")
+    store.objects.put(f"blobs/{'0' * 64}", blob.read_bytes())
     with pytest.raises(TrustError, match="damaged in the store"):
-        layer_inventory(load_settings(), Blobs(), "0" * 64)
+        layer_inventory(load_settings(), store, "0" * 64)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def test_everything_is_attested_once(tmp_path) -> None:
     image = cache_inventory(settings, inventory(status(paragraph("openssl", "3.5.1-1")), version="0.1.0"))
     keyring, store = ensure_keyring(settings), LocalStore(settings.store)
     for started in (1, 2):
-        attest_bake(settings, store, keyring, image, started=started, ran=7)
+        attest_bake(settings, store, keyring, image, resolved=list, started=started, ran=7)
     found = verify_statements(image.id, store.attestations(image.id), keyring.trust)
     assert [one["runDetails"]["metadata"]["startedOn"] for one in found.provenance] == ["1970-01-01T00:00:01Z"]
     # The project of this test is in no checkout, which nobody can fetch again.
@@ -39,6 +39,8 @@ def test_two_versions_of_the_same_bytes_have_two_histories(tmp_path) -> None:
     image = cache_inventory(settings, inventory(status(paragraph("openssl", "3.5.1-1")), version="0.1.0"))
     keyring, store = ensure_keyring(settings), LocalStore(settings.store)
     for version in ("0.1.0", "0.2.0"):
-        attest_bake(settings, store, keyring, image.model_copy(update={"version": version}), started=3, ran=7)
+        attest_bake(
+            settings, store, keyring, image.model_copy(update={"version": version}), resolved=list, started=3, ran=7
+        )
     found = verify_statements(image.id, store.attestations(image.id), keyring.trust)
     assert (len(found.provenance), len(found.tests), len(found.sboms)) == (2, 1, 1)

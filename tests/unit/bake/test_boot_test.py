@@ -2,15 +2,18 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bake import boot_test
-from qtrade.errors import BadInput, ConflictError
+from qtrade.errors import BadInput, ConflictError, HostError, QtradeError, ToolError
+from qtrade.machine.console import Console
 from qtrade.manifest import RoleInputs
 from qtrade.settings import load_settings
 from qtrade.signing import SigningKey
+from qtrade.specs import SpecResult
 from tests.fakes.examples import make_image, make_settings
 
 pytestmark = pytest.mark.unit
@@ -57,6 +60,28 @@ def test_host_key_of_the_guest_is_pinned(settings, tmp_path: Path) -> None:
     config = target.config(tmp_path)
     assert "  StrictHostKeyChecking yes\n" in config
     assert "  Port 2222\n" in config
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> SimpleNamespace:
+    (tmp_path / "console.log").write_text("Kernel panic")
+    return SimpleNamespace(console=Console(tmp_path / "console.log"))
+
+
+def test_what_a_boot_showed_is_told_apart_from_a_test_that_could_not_run(machine) -> None:
+    assert boot_test._look_at(machine, lambda: SpecResult(7, ())) == boot_test._Found(7)
+    failed = boot_test._look_at(machine, lambda: SpecResult(7, (("app", "test_it", "no"),)))
+    assert (failed.ran, failed.failures) == (7, ("app: test_it: no",))
+    assert "1 of 7 specs fail" in str(failed.problem)
+
+    def fail(error: QtradeError) -> SpecResult:
+        raise error
+
+    dead = boot_test._look_at(machine, lambda: fail(HostError("it hangs")))
+    assert (dead.ran, dead.failures) == (0, ("it hangs",))
+    assert "Kernel panic" in dead.problem.details
+    with pytest.raises(HostError, match="the boot test failed: pytest is missing"):
+        boot_test._look_at(machine, lambda: fail(ToolError("pytest is missing")))
 
 
 def test_one_boot_test_at_a_time_and_leftovers_are_removed(settings) -> None:

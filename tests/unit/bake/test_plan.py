@@ -1,7 +1,7 @@
 """Whole plans of bakes, and which change makes which layers new."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from bake.plan import (
     base_fields,
     base_key,
     compare,
+    find_different,
     initramfs_key,
     key_of,
     kind_of,
@@ -25,9 +26,9 @@ from bake.plan import (
     plan_bake,
     step_fields,
 )
-from qtrade.manifest import Recipe, RecipeLayer
+from qtrade.manifest import ImageLayer, Recipe, RecipeLayer
 from qtrade.store import BlobRecord
-from tests.fakes.examples import make_inputs, make_recipe, recipe_fields, sha
+from tests.fakes.examples import make_image, make_inputs, make_recipe, recipe_fields, sha
 
 pytestmark = pytest.mark.unit
 
@@ -277,3 +278,20 @@ def test_code_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_b
         for changed, read in ((recipe, inputs), (make_recipe(epoch=1), inputs), (recipe, with_code("layer")))
     }
     assert len(keys) == 3
+
+
+def test_what_a_published_image_was_made_of_is_compared_before_a_bake() -> None:
+    recipe, inputs = make_recipe(), make_inputs()
+    base, keys = base_record(recipe, inputs), make_keys(recipe, inputs)
+    layers = tuple(
+        ImageLayer(role=role, key=key, digest=base.digest, size=1, verity=sha("v"), needs=())
+        for role, key in (("base", base.key), *((role, keys[role]) for role in ROLES))
+    )
+    image = make_image(layers=layers, cmdline=recipe.cmdline)
+    assert find_different(recipe, inputs, image) == ()
+    code = {**inputs.roles, "app": {"x": sha("other")}}
+    assert find_different(recipe, replace(inputs, roles=code), image) == ("app", "top")
+    packages = {**inputs.packages, "base": {"udev": "258"}}
+    assert find_different(recipe, replace(inputs, packages=packages), image) == ("base",)
+    shorter = make_recipe(layers=recipe_fields()["layers"][:3], cmdline="loud")
+    assert find_different(shorter, inputs, image) == ("top", "cmdline")

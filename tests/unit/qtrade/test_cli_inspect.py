@@ -13,6 +13,8 @@ from qtrade.cli import main
 from qtrade.settings import Settings
 from qtrade.signing import ensure_key
 from qtrade.store import LocalStore
+from qtrade.trust.keyring import load_keyring
+from qtrade.trust.statements import verify_statements
 from tests.fakes.examples import make_settings
 from tests.fakes.inventories import cache_inventory, inventory, paragraph, status
 from tests.fakes.tracker import TrackerServer, issue, serve_tracker
@@ -91,6 +93,33 @@ def test_cve_updates_scans_and_fails_while_the_gate_is_shut(cli, settings, track
     assert code == 0
     (document,) = json.loads(out)
     assert (document["version"], document["passed"], document["open"]) == ("0.2.0", True, [])
+
+
+def test_attest_signs_what_was_found_good_or_bad_and_each_scan_anew(cli, settings, tracker) -> None:
+    assert cli("cve", "0.1.0", "--update", "--url", tracker.url)[0] == 7
+    store, keyring = LocalStore(settings.store), load_keyring(settings)
+
+    def attested(version: str) -> list[bool]:
+        image_id = str(store.read("demo", version).document()["id"])
+        found = verify_statements(image_id, store.attestations(image_id), keyring.trust).cves
+        return [one.is_passed for one in found]
+
+    assert attested("0.1.0") == [], "nobody asked for it"
+    assert cli("cve", "0.1.0", "--attest")[0] == 7
+    for _ in range(2):
+        assert cli("cve", "0.2.0", "--attest")[0] == 0
+    assert (attested("0.1.0"), attested("0.2.0")) == ([False], [True, True])
+    assert cli("cve", "--update", "--url", tracker.url, "--attest")[0] == 7
+    assert (attested("0.1.0"), attested("0.2.0")) == ([False, False], [True, True, True])
+
+
+def test_a_version_that_no_build_key_signed_is_not_attested(cli, settings, tracker) -> None:
+    path = settings.store / "versions/demo/0.2.0.json"
+    path.write_text(path.read_text().replace("6.12.1", "6.12.2"))
+    code, _, err = cli("cve", "0.2.0", "--update", "--url", tracker.url, "--attest")
+    assert code == 6
+    assert "image.json was altered" in err
+    assert not (settings.store / "attestations").exists()
 
 
 def test_update_alone_scans_nothing(cli, settings, tracker) -> None:

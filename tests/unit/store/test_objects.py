@@ -49,6 +49,15 @@ def test_a_taken_file_is_moved_read_only(tmp_path) -> None:
     assert (target.read_bytes(), target.stat().st_mode & 0o777, source.exists()) == (b"x", 0o444, False)
 
 
+@pytest.mark.parametrize("write", ["put_file", "take_file"])
+def test_a_damaged_file_of_the_same_size_is_replaced(tmp_path, write) -> None:
+    objects, source = LocalObjects(tmp_path / "store"), tmp_path / "source"
+    objects.put("blobs/x", b"bad")
+    source.write_bytes(b"new")
+    objects.put_file("blobs/x", source, sha(b"new")) if write == "put_file" else objects.take_file("blobs/x", source)
+    assert objects.get("blobs/x")[0] == b"new"
+
+
 def test_a_file_from_another_file_system_is_copied_whole(tmp_path, monkeypatch) -> None:
     source, real = tmp_path / "source", Path.rename
     source.write_bytes(b"x")

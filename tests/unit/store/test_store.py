@@ -1,6 +1,7 @@
 """The store, in a folder and in S3: blobs by digest, records by key, versions written once, attestations, channels."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from qtrade.errors import ConflictError, NotFound, TrustError, UsageError
 from qtrade.manifest import Image
-from qtrade.store import BlobRecord, ChannelPointer, PublishedImage, Store
+from qtrade.store import BlobRecord, ChannelPointer, LocalStore, PublishedImage, Store
+from qtrade.store.blobs import DamagedBlob
+from qtrade.store.local import digest_of
 from tests.fakes.examples import blob_bytes, make_image, sha
 from tests.fakes.projects import add_blobs
 
@@ -178,6 +181,68 @@ def test_a_blob_is_there_at_once_and_read_only(store, tmp_path) -> None:
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"x", 0o444)
     add_blob(store, tmp_path, b"x")
     assert store.open_blob(digest).read_bytes() == b"x"
+
+
+@pytest.fixture
+def local(tmp_path) -> LocalStore:
+    return LocalStore(tmp_path / "folder")
+
+
+def spoil(store: LocalStore, digest: str) -> None:
+    path = store.root / "blobs" / digest
+    path.chmod(0o600)
+    path.write_bytes(b"!" + path.read_bytes()[1:])
+
+
+def test_a_damaged_blob_is_named_and_counts_as_missing_from_then_on(local, tmp_path) -> None:
+    digest = add_blob(local, tmp_path, b"layer")
+    local.add_record(BlobRecord(sha("key"), "app", digest, 5))
+    spoil(local, digest)
+    fresh = LocalStore(local.root)
+    assert fresh.find_record(sha("key")), "a look-up reads no blob"
+    with pytest.raises(DamagedBlob, match=f"blob {digest} is damaged") as caught:
+        fresh.open_blob(digest)
+    assert "5 bytes" in caught.value.details
+    assert fresh.find_record(sha("key")) is None
+    add_blob(fresh, tmp_path, b"layer")
+    assert LocalStore(local.root).open_blob(digest).read_bytes() == b"layer"
+    assert local.objects.sweep(-1.0) == 1
+    assert [path.name for path in (local.root / "blobs").iterdir()] == [digest]
+
+
+def test_every_thread_that_asks_for_a_damaged_blob_is_told_so(local, tmp_path) -> None:
+    digest = add_blob(local, tmp_path, b"layer")
+    spoil(local, digest)
+    fresh = LocalStore(local.root)
+
+    def ask(_: int) -> str:
+        with pytest.raises(DamagedBlob) as caught:
+            fresh.open_blob(digest)
+        return caught.value.brief
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(64))) == {f"blob {digest} is damaged in the store"}
+
+
+def test_a_blob_that_is_added_again_replaces_a_damaged_one(local, tmp_path) -> None:
+    digest = add_blob(local, tmp_path, b"layer")
+    spoil(local, digest)
+    add_blob(local, tmp_path, b"layer")
+    assert LocalStore(local.root).open_blob(digest).read_bytes() == b"layer"
+
+
+def test_a_blob_is_read_once_per_process_however_many_ask(local, tmp_path, monkeypatch) -> None:
+    digest = add_blob(local, tmp_path, b"layer")
+    read: list[Path] = []
+    monkeypatch.setattr("qtrade.store.blobs.digest_of", lambda path: read.append(path) or digest_of(path))
+    local.open_blob(digest)
+    assert read == [], "whoever added it knew its digest"
+    other = LocalStore(local.root)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(other.open_blob, [digest] * 8))
+    assert len(read) == 1
+    other.open_blob(digest, afresh=True)
+    assert len(read) == 2
 
 
 def test_a_missing_blob_is_named(store) -> None:

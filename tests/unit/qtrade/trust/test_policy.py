@@ -23,7 +23,8 @@ pytestmark = pytest.mark.unit
 
 NOW = 1_900_000_000
 PROMOTED = Promotion(channel="production", sequence=3, expires=NOW + 1)
-GOOD = Statements(tests=(TestRun(kind="boot", passed=True),), promotions=(PROMOTED,), promotion_envelopes=({},))
+BOOTED = tuple(TestRun(kind="boot", firmware=firmware, passed=True) for firmware in ("bios", "uefi"))
+GOOD = Statements(tests=BOOTED, promotions=(PROMOTED,), promotion_envelopes=({},))
 
 
 @pytest.fixture
@@ -60,14 +61,20 @@ def test_what_was_built_tested_and_promoted_is_taken(good, trust) -> None:
         (replace(GOOD, promotions=(PROMOTED.model_copy(update={"channel": "staging"}),)), Code.WRONG_CHANNEL),
         (replace(GOOD, promotions=(PROMOTED.model_copy(update={"expires": NOW}),)), Code.EXPIRED),
         (replace(GOOD, revocations=(Revocation(reason="CVE", time=NOW),)), Code.IMAGE_REVOKED),
-        (replace(GOOD, tests=()), Code.NOT_BOOT_TESTED),
-        (replace(GOOD, tests=(TestRun(kind="layer", passed=True),)), Code.NOT_BOOT_TESTED),
-        (replace(GOOD, tests=(*GOOD.tests, TestRun(kind="boot", passed=False))), Code.NOT_BOOT_TESTED),
+        (replace(GOOD, tests=BOOTED[:1]), Code.NOT_BOOT_TESTED),
+        (replace(GOOD, tests=BOOTED[1:]), Code.NOT_BOOT_TESTED),
+        (replace(GOOD, tests=(*BOOTED, TestRun(kind="boot", firmware="uefi", passed=False))), Code.NOT_BOOT_TESTED),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_statement_that_is_missing_or_speaks_against_it_is_the_reason(good, trust, said, code) -> None:
     assert codes(refuse_install(replace(good, statements=said), trust, rules("production"), NOW)) == [code]
+
+
+@pytest.mark.parametrize("tests", [(), (TestRun(kind="layer", passed=True),), (TestRun(kind="boot", passed=True),)])
+def test_a_boot_test_counts_for_the_firmware_that_it_names(good, trust, tests) -> None:
+    found = refuse_install(replace(good, statements=replace(GOOD, tests=tests)), trust, rules("staging"), NOW)
+    assert [one.reason for one in found] == ["it was not boot-tested by bios", "it was not boot-tested by uefi"]
 
 
 def test_only_what_was_promoted_needs_no_promotion_to_be_promoted(good, trust) -> None:
@@ -128,6 +135,29 @@ def test_the_cve_gate_is_asked_for_where_the_environment_says_so(good, trust) ->
         assert codes(refuse_install(replace(good, statements=said), trust, gate, NOW)) == expected
 
 
+def test_the_scan_by_the_newest_snapshot_counts_until_it_is_too_old(good, trust) -> None:
+    gate, day = rules("production", cve=True), 86400
+    old = CveGate(snapshot="a" * 64, snapshot_time=NOW - 8 * day, passed=True)
+    new = CveGate(snapshot="b" * 64, snapshot_time=NOW - 1, passed=False, open=({"cve": "CVE-1", "blocks": True},))
+
+    def refuse(*cves: CveGate) -> list[Code]:
+        said = replace(good, statements=replace(GOOD, cves=cves))
+        return codes(refuse_install(said, trust, gate, NOW))
+
+    assert refuse(old) == [Code.CVE_STALE]
+    assert refuse(old, new) == refuse(new, old) == [Code.CVE_OPEN]
+    assert refuse(new, new.model_copy(update={"passed": True})) == []
+    assert codes(refuse_install(replace(good, statements=GOOD), trust, rules("production"), NOW)) == []
+
+
+def test_what_blocks_is_named_and_what_does_not_is_no_finding(good, trust) -> None:
+    found = tuple({"cve": f"CVE-{number}", "package": "p", "blocks": number > 1} for number in range(1, 4))
+    cve = CveGate(snapshot="a" * 64, snapshot_time=NOW, passed=False, open=found)
+    said = replace(good, statements=replace(GOOD, cves=(cve,)))
+    (refusal,) = refuse_install(said, trust, rules("production", cve=True), NOW)
+    assert refusal.reason == "it did not pass the CVE gate; not waived: CVE-2 p, CVE-3 p"
+
+
 def test_all_reasons_are_given_at_once(trust) -> None:
     worst = Candidate(make_image(), frozenset(), Statements(revocations=(Revocation(reason="x", time=1),)))
     found = codes(refuse_install(worst, trust, rules("production", cve=True), NOW))
@@ -135,6 +165,7 @@ def test_all_reasons_are_given_at_once(trust) -> None:
         Code.UNSIGNED,
         Code.IMAGE_REVOKED,
         Code.STANDINS,
+        Code.NOT_BOOT_TESTED,
         Code.NOT_BOOT_TESTED,
         Code.NO_CVE_GATE,
         Code.NOT_PROMOTED,

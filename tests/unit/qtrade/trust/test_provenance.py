@@ -12,6 +12,9 @@ from tests.fakes.examples import make_image, make_settings, sha
 pytestmark = pytest.mark.unit
 
 
+LOCK = {"name": "demo.lock.json", "digest": {"sha256": sha("lock")}}
+
+
 @pytest.fixture
 def checkout(tmp_path):
     folder = tmp_path / "checkout"
@@ -46,12 +49,13 @@ def test_a_project_outside_of_git_is_dirty(tmp_path, monkeypatch) -> None:
 
 def test_provenance_is_slsa_v1_and_counts_when_the_build_key_signed_it(tmp_path) -> None:
     image, keyring = make_image(), ensure_keyring(make_settings(tmp_path))
-    predicate = provenance(image, SourceState("c" * 40, dirty=True), started=0, finished=60)
+    predicate = provenance(image, SourceState("c" * 40, dirty=True), started=0, finished=60, resolved=[LOCK])
     definition, run = predicate["buildDefinition"], predicate["runDetails"]
     assert definition["externalParameters"] == {"recipe": "demo", "version": "0.1.0"}
     assert definition["resolvedDependencies"] == [
         {"name": "agent", "digest": {"sha256": sha("agent")}, "annotations": {"version": "1", "standin": True}},
         {"name": "source", "digest": {"gitCommit": "c" * 40}, "annotations": {"dirty": True}},
+        LOCK,
     ]
     assert run["metadata"] == {"startedOn": "1970-01-01T00:00:00Z", "finishedOn": "1970-01-01T00:01:00Z"}
     assert [item["digest"]["sha256"] for item in run["byproducts"]] == [layer.digest for layer in image.layers]

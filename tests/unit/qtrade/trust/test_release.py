@@ -86,10 +86,16 @@ def test_what_was_not_boot_tested_goes_nowhere_past_development(room, channel) -
     with pytest.raises(Refused, match=f"cannot be promoted to {channel}: it was not boot-tested"):
         plan(room, channel=channel)
     raise_version(room, channel="dev")
-    room.say(image.id, TEST, {"kind": "boot", "passed": False, "failures": ["x"]})
-    with pytest.raises(Refused, match="its last boot test failed"):
+    room.say(image.id, TEST, {"kind": "boot", "firmware": "uefi", "passed": True})
+    with pytest.raises(Refused, match="it was not boot-tested by bios"):
         plan(room, channel=channel)
-    room.say(image.id, TEST, {"kind": "boot", "passed": True})
+    room.say(image.id, TEST, {"kind": "boot", "firmware": "bios", "passed": True, "time": 1})
+    assert plan(room, channel=channel)
+    room.say(image.id, TEST, {"kind": "boot", "firmware": "bios", "passed": False, "failures": ["x"]})
+    with pytest.raises(Refused, match="its last boot test by bios failed") as caught:
+        plan(room, channel=channel)
+    assert "qtrade images test" in caught.value.resolution
+    room.say(image.id, TEST, {"kind": "boot", "firmware": "bios", "passed": True, "time": 2})
     raise_version(room, channel=channel)
 
 
@@ -106,6 +112,9 @@ def test_the_cve_gate_is_asked_for_where_the_environment_asks(room) -> None:
         plan(room, cve=True)
     room.say(image.id, CVE, {"snapshot": sha("s"), "snapshot_time": NOW, "open": [], "waived": []})
     assert plan(room, cve=True).sequence == 1
+    room.say(image.id, CVE, {"snapshot": sha("t"), "snapshot_time": NOW + 1, "open": ["CVE-1"], "waived": []})
+    with pytest.raises(Refused, match="not waived: CVE-1"):
+        plan(room, cve=True)
 
 
 def test_an_image_that_is_not_whole_is_not_promoted(room) -> None:
