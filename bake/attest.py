@@ -1,12 +1,14 @@
 """Say of a published image what it was made from, what is in it, and which checks it passed: signed statements, each made once."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE
 from qtrade.store import Store
+from qtrade.toolsroot import ToolsRoot
 from qtrade.trust.keyring import Keyring
 from qtrade.trust.provenance import provenance, read_source, sign_provenance
 from qtrade.trust.statements import CVE, SBOM, TEST, statement, verify_statements
@@ -26,10 +28,12 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
     started: int,
     ran: int,
     scan: "Scan | None" = None,
+    tools: Callable[[], ToolsRoot] | None = None,
 ) -> None:
     """Attest provenance (once per version), the specs on the layers and the SBOMs (once per image), and a `scan` that passed.
 
-    `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same image again adds nothing.
+    `started` in Unix seconds, `ran` specs held; `tools` gives the tools root where it is needed.
+    A bake of the same version that made the same image again adds nothing.
     """
     known = verify_statements(image.id, store.attestations(image.id), keyring.trust)
 
@@ -44,9 +48,8 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
         say(TEST, {"kind": LAYER_TEST, "passed": True, "ran": ran, "failures": []})
     if not known.sboms:
         from bake.sbom import store_documents  # noqa: PLC0415 - a bake with nothing to say needs none of it
-        from qtrade.toolsroot import ensure_tools  # noqa: PLC0415
 
-        say(SBOM, store_documents(settings, store, image, lambda: ensure_tools(settings)))
+        say(SBOM, store_documents(settings, store, image, tools))
     if scan is not None:
         say(CVE, scan.predicate())
 

@@ -16,13 +16,14 @@ from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
 from bake.lock.document import Lock
 from bake.plan import INITRD, INSTALLER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
+from bake.tools import ensure_tools
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.process import end_running, require_root
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
-from qtrade.toolsroot import ToolsRoot, ensure_tools
+from qtrade.toolsroot import ToolsRoot
 
 _SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 2))
 
@@ -161,7 +162,7 @@ class Maker:
         """Return the tools root; only a bake that builds something needs it."""
         if self._tools_root is None:
             with self.reporter.step("tools root and packer"):
-                self._tools_root = ensure_tools(self.settings)
+                self._tools_root = ensure_tools(self.settings, self.lock.tools)
                 packer.locate(self.settings)
         return self._tools_root
 

@@ -32,7 +32,7 @@ class Inputs:
     """Everything that bytes depend on, besides the recipe itself: SHA-256 digests of files by their path in the project.
 
     `code` holds qtrade's own files that make bytes, by kind of step (`BASE`, `LAYER`, `INITRD`, `INSTALLER`). `components` are digests of
-    files or trees by name. `versions` are versions of programs by name, for the kinds that run them.
+    files or trees by name. `versions` are versions of programs by name, and the digest of the tools root, for the kinds that run them.
     `packages` are the lock's packages for the base and for each layer that installs some: version and digest by name.
     """
 
@@ -123,7 +123,7 @@ def layer_key(fields: Fields) -> str:
 
 def initramfs_fields(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> dict[str, str]:
     """Return what the key of an initial RAM filesystem (`INITRD` or `INSTALLER`) is made of."""
-    return {**inputs.code[name], "base": base.digest, "epoch": str(recipe.epoch)}
+    return {**inputs.code[name], **inputs.versions[name], "base": base.digest, "epoch": str(recipe.epoch)}
 
 
 def initramfs_key(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +27,7 @@ from bake.pair import check_built_pair, check_pair
 from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
+from bake.tools import ensure_tools
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
 from qtrade.manifest.base import Version
@@ -122,7 +124,8 @@ def bake(  # noqa: PLR0913 - the options of the command
         keyring = ensure_keyring(settings)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, keyring.signer("build")))
-        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan)
+        tools = partial(ensure_tools, settings, lock.tools)
+        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan, tools=tools)
     return BakeResult(made, tuple(maker.built))
 
 

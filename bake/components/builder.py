@@ -18,6 +18,7 @@ from bake.lock.git import check_out
 from bake.lock.repository import make_repository
 from bake.lock.wants import folder_digest
 from bake.plan import digest_of
+from bake.tools import ensure_tools
 from qtrade import process
 from qtrade.errors import BadInput, ToolError
 from qtrade.manifest import Recipe
@@ -26,7 +27,7 @@ from qtrade.manifest.image import canonical_json
 from qtrade.process import require_root
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
-from qtrade.toolsroot import debootstrap, ensure_tools
+from qtrade.toolsroot import debootstrap
 
 PROVENANCE = "provenance.json"
 _INSIDE = "/build"
@@ -36,13 +37,14 @@ _ENGINE_FILES = ("bake/chamber.py", "bake/components/builder.py", "bake/pack.py"
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A build: the component, the packages of its builder root and, for a Git source, the commit."""
+    """A build: the component, the packages of its builder root, for a Git source the commit, and the packages of the tools root."""
 
     recipe: Recipe
     name: str
     component: SourceComponent
     packages: tuple[LockedPackage, ...]
     commit: str | None
+    tools: tuple[LockedPackage, ...]
 
     @property
     def build(self) -> Build:
@@ -151,7 +153,7 @@ def _builder_root(settings: Settings, job: BuildJob, work: Path) -> Path:
         (tree / leftover).unlink(missing_ok=True)
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     packed = pack.pack_layer(
-        ensure_tools(settings), tree, work / "builder.erofs", name="builder", epoch=job.recipe.epoch
+        ensure_tools(settings, job.tools), tree, work / "builder.erofs", name="builder", epoch=job.recipe.epoch
     )
     shutil.rmtree(tree)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -143,8 +143,8 @@ def _shown(value: str | None) -> str:
     return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value
 
 
-def tools() -> None:
-    """Make the tools root (QEMU, mkfs.erofs, GRUB), unless it is there."""
-    from qtrade.toolsroot import ensure_tools  # noqa: PLC0415
+def tools(recipe: RecipeName = "lab") -> None:
+    """Make the tools root (QEMU, mkfs.erofs, GRUB) that the recipe's lock names, unless it is there."""
+    from bake.tools import provide_tools  # noqa: PLC0415
 
-    typer.echo(ensure_tools(load_settings()).root)
+    typer.echo(provide_tools(load_settings(), recipe, ConsoleReporter()).root)

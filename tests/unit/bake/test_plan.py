@@ -82,6 +82,11 @@ def with_packages(part: str) -> Inputs:
     return make_inputs(packages={**make_inputs().packages, part: {"chrony:amd64": sha("other")}})
 
 
+def with_version(kind: str) -> Inputs:
+    versions = make_inputs().versions
+    return make_inputs(versions={**versions, kind: {**versions[kind], "tools": sha("other tools")}})
+
+
 def with_layer(role: str, **changes: Any) -> Recipe:
     layers = [{**layer, **changes} if layer["role"] == role else layer for layer in recipe_fields()["layers"]]
     return make_recipe(layers=layers)
@@ -208,7 +213,15 @@ INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
     "code.installer": (lambda: with_code(INSTALLER), {INSTALLER}),
     "roles": (lambda: with_role(make_inputs(), "host"), set(ROLES)),
     "components": (lambda: make_inputs(components={"agent": sha("agent"), "parts": sha("changed")}), {"top"}),
-    "versions": (lambda: make_inputs(versions={"base": {}, "layer": {"ansible-core": "3"}}), set(ROLES)),
+    **{
+        f"versions.{kind}": (lambda kind=kind: with_version(kind), changed)
+        for kind, changed in (
+            ("base", ALL),
+            ("layer", set(ROLES)),
+            ("initrd", {"initrd"}),
+            ("installer", {"installer"}),
+        )
+    },
     "packages.base": (lambda: with_packages("base"), ALL),
     "packages.layer": (lambda: with_packages("host"), set(ROLES)),
 }

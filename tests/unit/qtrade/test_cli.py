@@ -189,7 +189,7 @@ def test_a_bake_without_a_lock_says_how_to_make_one(cli, settings) -> None:
 
 def test_a_check_of_a_lock_is_one_json_document(cli, settings) -> None:
     report = cli.json("lock", "--recipe", "demo", "--check")
-    assert (report["done"], report["packages"], report["changes"]) == ("checked", 3, [])
+    assert (report["done"], report["packages"], report["changes"]) == ("checked", 5, [])
     code, out, _ = cli("lock", "--recipe", "demo", "--check")
     assert code == 0
     assert out.startswith("checked demo: 3 packages")
