@@ -192,7 +192,7 @@ def test_a_check_of_a_lock_is_one_json_document(cli, settings) -> None:
     assert (report["done"], report["packages"], report["changes"]) == ("checked", 5, [])
     code, out, _ = cli("lock", "--recipe", "demo", "--check")
     assert code == 0
-    assert out.startswith("checked demo: 3 packages")
+    assert out.startswith("checked demo: 5 packages")
 
 
 def test_the_plan_of_a_flash_is_one_json_document(cli, settings) -> None:
