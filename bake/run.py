@@ -24,7 +24,18 @@ from bake.lock.check import require_lock
 from bake.lock.document import Lock
 from bake.make import Maker, last_fields
 from bake.pair import check_built_pair, check_pair
-from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, plan_bake
+from bake.plan import (
+    INITRD,
+    INSTALLER,
+    Choice,
+    Inputs,
+    Step,
+    base_key,
+    choose_all,
+    choose_layers,
+    digest_of,
+    plan_bake,
+)
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
 from bake.tools import ensure_tools
@@ -65,8 +76,11 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
     return lend_arguments(settings.project, recipe)
 
 
-def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
-    """Return what a bake would do, without doing it. With `lock: auto` the lock is made: its digests are part of the keys."""
+def plan(settings: Settings, recipe: Recipe, choice: Choice | None = None) -> tuple[Step, ...]:
+    """Return what a bake of the choice, or of a whole image, would do, without doing it.
+
+    With `lock: auto` the lock is made: its digests are part of the keys.
+    """
     store = open_store(settings)
     inputs, _, _ = gather(settings, store, recipe, ConsoleReporter(quiet=True))
     key = base_key(recipe, inputs)
@@ -75,7 +89,7 @@ def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
     def find(wanted: str) -> BlobRecord | None:
         return store.find_record(wanted) if wanted != key or whole else None
 
-    return plan_bake(recipe, inputs, find, last_fields(settings, recipe))
+    return plan_bake(recipe, inputs, find, last_fields(settings, recipe), choice)
 
 
 def bake(  # noqa: PLR0913 - the options of the command
@@ -101,11 +115,10 @@ def bake(  # noqa: PLR0913 - the options of the command
     pair = check_built_pair(settings, store, recipe, lock)
     if pair and not pair.is_exact:
         reporter.say(f"{pair}: not the very same release, so the load test decides")
-    everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
-    forced = everything | {BASE} if from_scratch else frozenset()
+    choice = choose_all(recipe, from_scratch=from_scratch)
     with _alone(settings):
-        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        base = maker.make(everything)
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
+        base = maker.make(choice.wanted)
         layers = tuple(maker.done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
         _check_overlaps(store, recipe, layers)
         ran = maker.specs_run + check_image(settings, store, recipe, maker.done, reporter)
@@ -132,19 +145,14 @@ def bake(  # noqa: PLR0913 - the options of the command
 def bake_layers(
     settings: Settings, recipe: Recipe, role: str, reporter: Reporter, *, only: bool, from_scratch: bool = False
 ) -> tuple[str, ...]:
-    """Make the layers up to that of `role` in the recipe's order, or with `only` that one and its needs; publish nothing.
-
-    `from_scratch` makes them again although the store has them; with `only`, that of `role` alone. Returns what was built.
-    """
-    chosen = set(recipe.ancestors(role)) | {role} if only else _up_to(recipe, role)
-    wanted = frozenset(chosen - {BASE})
-    forced = frozenset({role} if only else wanted) if from_scratch else frozenset()
+    """Make what `choose_layers` says and publish nothing. Returns what was built."""
+    choice = choose_layers(recipe, role, only=only, from_scratch=from_scratch)
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
     check_built_pair(settings, store, recipe, lock)
     with _alone(settings):
-        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        maker.make(wanted)
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
+        maker.make(choice.wanted)
     return tuple(maker.built)
 
 
@@ -152,11 +160,6 @@ def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "
     from bake.cve.scan import check_image  # noqa: PLC0415 - most bakes have no gate
 
     return check_image(settings, store, image, datetime.now(UTC), trusted=keyring.trust.promoters())
-
-
-def _up_to(recipe: Recipe, role: str) -> set[str]:
-    roles = [layer.role for layer in recipe.layers]
-    return {need for name in roles[: roles.index(role) + 1] for need in (*recipe.ancestors(name), name)}
 
 
 def _check_overlaps(store: Store, recipe: Recipe, layers: tuple[BlobRecord, ...]) -> None:

@@ -125,10 +125,12 @@ def _build(settings: Settings, store: Store, job: BuildJob, key: str, work: Path
                 on_line=lambda line: print(line, file=sink, flush=True),
             )
         except ToolError as error:
-            raise ToolError(
-                f"the build of component {job.name} failed",
-                details=error.details,
-                resolution=f"read {log}, correct components.{job.name}.build in the recipe and run `qtrade lock` again",
+            field = f"components.{job.name}.build"
+            raise process.explain(
+                error,
+                f"the build of component {job.name}",
+                mend=f"read {log}, correct {field} in the recipe and run `qtrade lock` again",
+                longer=f"read {log}; if it needs longer, raise {field}.timeout_s in the recipe and run `qtrade lock` again",
             ) from error
     archive = _archive(job, source, work / f"{job.name}.tar")
     record = _keep(settings, store, job, key, archive, (home / "versions").read_text())

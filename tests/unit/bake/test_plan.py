@@ -16,6 +16,8 @@ from bake.plan import (
     Step,
     base_fields,
     base_key,
+    choose_all,
+    choose_layers,
     compare,
     initramfs_key,
     key_of,
@@ -204,6 +206,7 @@ RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
     "layers.packages": (lambda: with_layer("host", packages=["chrony", "jq"]), set(ROLES)),
     "layers.vars": (lambda: with_layer("app", vars={"app_port": 2}), {"app", "top"}),
     "layers.components": (lambda: with_layer("top", components=["parts", "agent"]), {"top"}),
+    "layers.timeout_s": (lambda: with_layer("app", timeout_s=7), set()),
     "layers.toggles": (lambda: with_layer("app", toggles={"app_debug": True}), {"app", "top"}),
 }
 INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
@@ -280,6 +283,24 @@ def test_the_two_initial_filesystems_never_share_a_key() -> None:
     inputs = make_inputs(code={**make_inputs().code, INITRD: {"x": sha("x")}, INSTALLER: {"x": sha("x")}})
     base = base_record(recipe, inputs)
     assert initramfs_key(INITRD, recipe, inputs, base) != initramfs_key(INSTALLER, recipe, inputs, base)
+
+
+@pytest.mark.parametrize(
+    ("choice", "built", "hits"),
+    [
+        (choose_all(make_recipe()), set(), {*ALL, "base"}),
+        (choose_all(make_recipe(), from_scratch=True), {*ALL, "base"}, set()),
+        (choose_layers(make_recipe(), "app", only=True), set(), {"base", "host", "app"}),
+        (choose_layers(make_recipe(), "app", only=True, from_scratch=True), {"app"}, {"base", "host"}),
+        (choose_layers(make_recipe(), "tool", only=False, from_scratch=True), {"host", "app", "tool"}, {"base"}),
+    ],
+    ids=["all", "all again", "one", "one again", "up to one, again"],
+)
+def test_a_choice_names_what_is_made_and_what_is_made_again(store, choice, built, hits) -> None:
+    steps = plan_bake(make_recipe(), make_inputs(), store.find, store.last, choice)
+    assert {step.name for step in steps if step.action is Action.BUILD} == built
+    assert {step.name for step in steps if step.action is Action.HIT} == hits
+    assert {step.reason for step in steps} <= {"hit", "from scratch"}
 
 
 def test_code_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_bytes() -> None:
