@@ -130,7 +130,7 @@ def _run_specs(settings: Settings, store: Store, check: ImageCheck, done: Mappin
     if result.failures or problem:
         raise Refused(
             f"{len(result.failures)} of {result.ran} specs of {check.role} fail on the layers {', '.join(check.layers)} together",
-            details=_list_specs(result.failures) or (problem.details if problem else ""),
+            details=_list_specs(result.failures) or (problem.details or problem.brief if problem else ""),
             resolution="mend the roles or their components, or the spec where it is wrong, and bake again; "
             f"the layers that the specs may look at stand in {_DECLARATION} beside them",
         )

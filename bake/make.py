@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from bake import packer
 from bake.base import Base, find_base, make_base
 from bake.check import check_key, check_layer
+from bake.check_initramfs import check_initramfs, initramfs_check_key
 from bake.components import Fetched
 from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
@@ -113,16 +115,25 @@ class Maker:
                 raise
 
     def _start_checks(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str]) -> None:
-        """Check each layer once, as soon as all that it stands on is there: a store may have lost the record of a lower one."""
+        """Check each result once, as soon as all that it stands on is there: a store may have lost the record of a lower one."""
         for name in self.done.keys() - self._checked:
-            if kind_of(name) not in (INITRD, INSTALLER) and self.done.keys() >= set(self.recipe.ancestors(name)):
+            if self.done.keys() >= set(self.recipe.ancestors(name)):
                 self._checked.add(name)
                 self._start_check(pool, checks, name)
 
     def _start_check(self, pool: ThreadPoolExecutor, checks: dict[Future[BlobRecord], str], name: str) -> None:
-        passed = self.store.find_record(check_key(self.settings, self.recipe, name, self.done))
+        is_initramfs = name in (INITRD, INSTALLER)
+        passed = self.store.find_record(
+            initramfs_check_key(self.settings, name, self.done[name])
+            if is_initramfs
+            else check_key(self.settings, self.recipe, name, self.done)
+        )
         if passed:
             self.specs_run += int(passed.facts["ran"])
+        elif is_initramfs:
+            tools, record = self._tools(), self.done[name]
+            scan = partial(check_initramfs, self.settings, tools, self.store, name, record, reporter=self.reporter)
+            checks[pool.submit(scan)] = name
         else:
             require_root("a bake that checks layers")
             known = dict(self.done)
