@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bake.cve.scan import Scan
 
 LAYER_TEST = "layer"
+REPRODUCIBLE = "reproducible"
 
 
 def attest_bake(  # noqa: PLR0913 - what a bake knows
@@ -28,10 +29,12 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
     started: int,
     ran: int,
     scan: "Scan | None" = None,
+    verified: bool = False,
     tools: Callable[[], ToolsRoot] | None = None,
 ) -> None:
     """Attest provenance (once per version), the specs on the layers and the SBOMs (once per image), and a `scan` that passed.
 
+    That a second bake gave the same bytes (`verified`) is attested once per image too.
     `started` in Unix seconds, `ran` specs held; `tools` gives the tools root where it is needed.
     A bake of the same version that made the same image again adds nothing.
     """
@@ -46,6 +49,8 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
         store.attest(image.id, sign_provenance(image, predicate, keyring.signer("build")))
     if not any(one.kind == LAYER_TEST for one in known.tests):
         say(TEST, {"kind": LAYER_TEST, "passed": True, "ran": ran, "failures": []})
+    if verified and not any(one.kind == REPRODUCIBLE for one in known.tests):
+        say(TEST, {"kind": REPRODUCIBLE, "passed": True, "ran": 1, "failures": []})
     if not known.sboms:
         from bake.sbom import store_documents  # noqa: PLC0415 - a bake with nothing to say needs none of it
 

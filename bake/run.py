@@ -138,7 +138,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, keyring.signer("build")))
         tools = partial(ensure_tools, settings, lock.tools)
-        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan, tools=tools)
+        attest_bake(settings, store, keyring, made, started=started, ran=ran, scan=scan, verified=verify, tools=tools)
     return BakeResult(made, tuple(maker.built))
 
 

@@ -45,7 +45,11 @@ class Sbom(Predicate):
 
 
 class TestRun(Predicate):
-    """A run of the specs: `kind` is `layer` (in a chroot of the layers) or `boot` (on the booted image)."""
+    """A test that was run.
+
+    `kind` is `layer` (specs in a chroot of the layers), `boot` (specs on the booted image) or `reproducible` (a second bake elsewhere
+    gave the same bytes).
+    """
 
     __test__ = False  # pytest takes it for a test class else
 
@@ -103,6 +107,11 @@ class Statements:
     waivers: tuple[dict[str, Any], ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
+
+    def tests_passed(self) -> tuple[str, ...]:
+        """Return the kinds of tests whose last run passed, sorted."""
+        last = {run.kind: run.passed for run in self.tests}
+        return tuple(sorted(kind for kind, passed in last.items() if passed))
 
     def promotion_for(self, channel: str) -> tuple[Promotion, dict[str, Any]] | None:
         """Return the promotion to `channel` with the highest sequence, and its envelope, or None."""
