@@ -4,15 +4,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
 from bake.check import POLICY, refuse_findings
 from bake.inputs import hash_folder
 from bake.plan import digest_of
-from qtrade.initrd import Entry, read_initrd
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot
+
+if TYPE_CHECKING:
+    from qtrade.initrd import Entry
 
 
 def initramfs_check_key(settings: Settings, name: str, record: BlobRecord) -> str:
@@ -33,6 +36,8 @@ def check_initramfs(
     settings: Settings, tools: ToolsRoot, store: Store, name: str, record: BlobRecord, *, reporter: Reporter
 ) -> BlobRecord:
     """Scan the initial RAM filesystem `name` and remember that it passed. Raises `Refused`, naming each path and finding."""
+    from qtrade.initrd import read_initrd  # noqa: PLC0415 - takes time, and most bakes check nothing
+
     work = settings.work_dir / f"check-{name}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -46,8 +51,8 @@ def check_initramfs(
     return passed
 
 
-def _scan(entry: Entry) -> Iterator[tuple[str, str]]:
-    from bake.seal import scan  # noqa: PLC0415 - its patterns take time, and most bakes check nothing
+def _scan(entry: "Entry") -> Iterator[tuple[str, str]]:
+    from bake.seal import scan  # noqa: PLC0415 - the same
 
     if S_ISREG(entry.mode):
         if scan.is_forbidden(entry.name):

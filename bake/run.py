@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from bake import image as images
-from bake import verify as verifying
 from bake.attest import attest_bake
 from bake.base import find_base
 from bake.check_image import check_image
@@ -133,7 +132,7 @@ def bake(  # noqa: PLR0913 - the options of the command
             components=components,
         )
         if verify:
-            verifying.verify(settings, store, recipe, made, reporter)
+            _verify(settings, store, recipe, made, reporter)
         keyring = ensure_keyring(settings)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, keyring.signer("build")))
@@ -154,6 +153,12 @@ def bake_layers(
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
         maker.make(choice.wanted)
     return tuple(maker.built)
+
+
+def _verify(settings: Settings, store: Store, recipe: Recipe, image: Image, reporter: Reporter) -> None:
+    from bake import verify  # noqa: PLC0415 - the same
+
+    verify.verify(settings, store, recipe, image, reporter)
 
 
 def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "Scan":
