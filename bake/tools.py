@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bake.lock.document import LockedPackage, digest_packages
-from qtrade.manifest import Recipe, load_manifest
 from qtrade.process import require_root
-from qtrade.reporter import ConsoleReporter, Reporter
+from qtrade.reporter import ConsoleReporter
 from qtrade.settings import Settings
 from qtrade.toolsroot import SUITE, ToolsRoot, debootstrap, has_tools, mark_tools
 
@@ -34,36 +33,6 @@ def ensure_tools(settings: Settings, packages: tuple[LockedPackage, ...]) -> Too
         with _alone(target.parent):
             _point(settings, target)
     return ToolsRoot(target)
-
-
-def provide_tools(settings: Settings, name: str, reporter: Reporter) -> ToolsRoot:
-    """Return the tools root of the lock of recipe `name`; without a lock that fits, any that is there, or one of today's packages."""
-    from bake.lock.check import lock_path  # noqa: PLC0415 - a bake that makes nothing needs none of it
-    from bake.lock.document import read_lock  # noqa: PLC0415
-    from bake.lock.wants import tools_wanted  # noqa: PLC0415
-
-    recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{name}.yaml")
-    lock = read_lock(lock_path(settings, recipe))
-    if lock and lock.wants.get("tools") == tools_wanted():
-        return ensure_tools(settings, lock.tools)
-    if has_tools(settings.tools_dir):
-        return ToolsRoot(settings.tools_dir.resolve())
-    return ensure_tools(settings, _resolve(settings, reporter))
-
-
-def _resolve(settings: Settings, reporter: Reporter) -> tuple[LockedPackage, ...]:
-    """Return the packages that a lock of today would have; their bytes are in the cache then."""
-    from bake.lock.cache import lock_work  # noqa: PLC0415
-    from bake.lock.debs import have_packages  # noqa: PLC0415
-    from bake.lock.packages import open_archive  # noqa: PLC0415
-
-    require_root("reading a suite's package index")
-    work = lock_work(settings).with_name("tools-work")
-    archive = open_archive(settings, SUITE, work)
-    packages = archive.resolve_tools()
-    have_packages(settings, packages, reporter, suite=SUITE, archive=archive)
-    shutil.rmtree(work)
-    return packages
 
 
 def _make(settings: Settings, packages: tuple[LockedPackage, ...], target: Path) -> None:

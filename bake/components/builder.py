@@ -32,7 +32,16 @@ from qtrade.toolsroot import debootstrap
 PROVENANCE = "provenance.json"
 _INSIDE = "/build"
 _SOURCE = f"{_INSIDE}/source"
-_ENGINE_FILES = ("bake/chamber.py", "bake/components/builder.py", "bake/pack.py")
+# qtrade's own files that shape what a build gives. The tests hold them against the imports of this module.
+ENGINE_FILES = (
+    "bake/chamber.py",
+    "bake/components/builder.py",
+    "bake/lock/git.py",
+    "bake/lock/repository.py",
+    "bake/pack.py",
+    "qtrade/process.py",
+    "qtrade/toolsroot.py",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class BuildJob:
 def build_key(settings: Settings, job: BuildJob) -> str:
     """Return the key of a build: source, builder root, commands, environment, engine."""
     code = Path(__file__).resolve().parents[2]
-    engine = [hash_folder(code / name) for name in _ENGINE_FILES]
+    engine = [hash_folder(code / name) for name in ENGINE_FILES]
     path = job.component.path
     source = job.commit if path is None else folder_digest(settings, job.name, path)
     parts = {"version", "git", "build", *(("rustc",) if job.component.rustc else ())}

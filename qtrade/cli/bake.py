@@ -176,6 +176,6 @@ def _shown(value: str | None) -> str:
 
 def tools(recipe: RecipeName = "lab") -> None:
     """Make the tools root (QEMU, mkfs.erofs, GRUB) that the recipe's lock names, unless it is there."""
-    from bake.tools import provide_tools  # noqa: PLC0415
+    from bake.lock.tools import provide_tools  # noqa: PLC0415
 
     typer.echo(provide_tools(load_settings(), recipe, ConsoleReporter()).root)

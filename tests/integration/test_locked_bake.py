@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from bake.lock.check import lock_path
-from bake.lock.document import Lock, read_lock
+from bake.lock.document import Lock, digest_packages, read_lock
+from bake.lock.tools import resolve_tools
 from bake.tools import ensure_tools
 from qtrade.errors import BadInput, NotFound, TrustError
 from qtrade.settings import load_settings
@@ -57,6 +58,13 @@ def test_a_lock_names_every_package_of_the_image_and_no_mirror(tiny) -> None:
     assert not names & {package.name for package in lock.layers["one"]}
     assert "://" not in lock_path(tiny.settings, tiny.recipe).read_text()
     assert all(cached(tiny, package.name).stat().st_size == package.size for package in lock.layers["one"])
+
+
+def test_the_tools_root_is_locked_whole_and_is_the_one_that_is_made_without_a_lock(tiny) -> None:
+    lock = lock_of(tiny)
+    assert {"erofs-utils", "tar", "fsverity", "grub-pc-bin", "mtools", "libc6"} <= {item.name for item in lock.tools}
+    assert all(cached(tiny, package.name).is_file() for package in lock.tools)
+    assert digest_packages(resolve_tools(tiny.settings, tiny.reporter)) == lock.tools_digest()
 
 
 def test_a_second_lock_changes_nothing_and_needs_no_network(tiny) -> None:

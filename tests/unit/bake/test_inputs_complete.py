@@ -5,6 +5,7 @@ from importlib.metadata import requires, version
 
 import pytest
 
+from bake.components.builder import ENGINE_FILES
 from bake.inputs import read_inputs
 from bake.lock.document import Lock, LockedCollection, LockedPackage
 from qtrade.settings import Settings
@@ -52,6 +53,7 @@ NO_INPUTS_HERE = {
     ("initrd", "bake/pack.py"): "takes the digest of a finished file",
     ("installer", "bake/pack.py"): "takes the digest of a finished file",
     ("initrd", "bake/grub.py"): "runs for the installer alone",
+    ("build", "bake/tools.py"): "makes the tools root, of which a builder root's files do not depend",
 }
 # What ansible-core needs and no layer's bytes depend on.
 NO_RENDERERS = {
@@ -84,6 +86,11 @@ def test_every_file_that_runs_while_a_step_is_made_is_in_its_key(settings, kind)
     assert not {path for path in fields if is_no_input(kind, path)}
 
 
+def test_every_file_that_runs_while_a_component_is_built_is_in_its_key() -> None:
+    running = files_that_run("bake/components/builder.py")
+    assert {path for path in running if not is_no_input("build", path)} == set(ENGINE_FILES)
+
+
 @pytest.mark.parametrize("kind", ["initrd", "installer"])
 def test_what_an_initial_ram_filesystem_is_copied_from_is_in_its_key(settings, kind) -> None:
     copied = {"initrd": {"bake/initramfs/os"}, "installer": {"bake/initramfs/installer", "bake/grub", "flash/agent"}}
@@ -101,6 +108,7 @@ def test_no_exception_is_left_over() -> None:
     running = {kind: files_that_run(start) for kind, start in MAKERS.items()}
     everything = set().union(*running.values())
     assert {name for name in NO_INPUTS if not any(path.startswith(name) for path in everything)} == set()
+    running["build"] = files_that_run("bake/components/builder.py")
     assert {pair for pair in NO_INPUTS_HERE if pair[1] not in running[pair[0]]} == set()
 
 
