@@ -85,15 +85,17 @@ def _known_ids(settings: Settings) -> dict[str, list[int]]:
     }
 
 
-def refuse_findings(settings: Settings, where: str, findings: list[dict[str, str]]) -> None:
-    """Raise `Refused` for what the seal found in `where`, unless the project's policy lets it pass."""
+def refuse_findings(
+    settings: Settings, where: str, findings: list[dict[str, str]], *, change: str = "the role"
+) -> None:
+    """Raise `Refused` for what the seal found in `where`, unless the project's policy lets it pass. `change` names what puts it there."""
     policy = load_policy(settings.project / POLICY)
     left = [item for item in findings if not policy.allows(item["path"], item["what"])]
     if left:
         raise Refused(
             f"the seal found {len(left)} thing(s) in {where} that no image may hold",
             details="\n".join(f"  {where.removeprefix('layer ')}: {item['path']}: {item['what']}" for item in left),
-            resolution="change the role so that it leaves them out; secrets and identities belong to the host, not the image",
+            resolution=f"change {change} so that it leaves them out; secrets and identities belong to the host, not the image",
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from bake.differences import Difference, Owners, explain_initramfs, explain_layer
 from bake.plan import INITRD, INSTALLER, KERNEL
 from qtrade import clock, process
-from qtrade.errors import Refused
+from qtrade.errors import Refused, ToolError
 from qtrade.manifest import Image, Recipe
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
@@ -104,6 +104,10 @@ def _bake_again(settings: Settings, second: Settings, recipe: Recipe, version: s
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
     }
     argv = [*process.DIES_WITH_US, "sh", "-c", _SHELL, "sh", *command]
-    process.run(argv, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: reporter.say(f"second bake: {line}"))
+    try:
+        process.run(argv, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: reporter.say(f"second bake: {line}"))
+    except ToolError as error:
+        mend = "mend what it says; what fails there alone depends on clock, time zone, host name, place or umask"
+        raise process.explain(error, "the second bake", mend=mend, longer="bake without --verify first") from error
     published = LocalStore(second.state_dir / _STORE).read(recipe.name, version)
     return Image.model_validate_json(published.image_text)

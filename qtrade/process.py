@@ -202,10 +202,19 @@ def _communicate(
     if stdin is not None and child.stdin is not None:
         with suppress(BrokenPipeError), child.stdin:
             child.stdin.write(stdin)
-    child.wait(timeout_s)
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(child)  # so that nothing more comes when this has ended
+        _join(threads)
+        raise
+    _join(threads)
+    return "\n".join(lines), b"".join(errors).decode(errors="replace")
+
+
+def _join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(10)
-    return "\n".join(lines), b"".join(errors).decode(errors="replace")
 
 
 def _shown(argv: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def test_work_that_took_too_long_is_told_from_work_that_failed() -> None:
     assert (bad.brief, bad.details, bad.resolution) == ("the work failed", "why", "mend it")
     missing = explained(["qtrade-no-such-program"])
     assert missing.details == "qtrade-no-such-program is not installed"
+
+
+def test_no_line_comes_after_a_timeout() -> None:
+    ended, lines = threading.Event(), []
+
+    def take_slowly(line: str) -> None:
+        time.sleep(0.3)
+        lines.append((line, ended.is_set()))
+
+    with pytest.raises(ToolError, match="took longer than"):
+        process.run(sh("echo one; echo two; sleep 9", "x"), timeout_s=0.1, on_line=take_slowly)
+    ended.set()
+    time.sleep(0.7)
+    assert lines == [("one", False), ("two", False)]
 
 
 def test_a_missing_program_is_named_with_a_cure() -> None:
