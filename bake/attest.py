@@ -9,6 +9,7 @@ from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE
 from qtrade.store import Store
+from qtrade.toolsroot import ToolsRoot
 from qtrade.trust.images import load_trusted
 from qtrade.trust.keyring import Keyring
 from qtrade.trust.provenance import provenance, read_source, sign_provenance
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bake.cve.scan import Scan
 
 LAYER_TEST = "layer"
+REPRODUCIBLE = "reproducible"
 
 
 def attest_bake(  # noqa: PLR0913 - what a bake knows
@@ -30,11 +32,14 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
     started: int,
     ran: int,
     scan: "Scan | None" = None,
+    verified: bool = False,
+    tools: Callable[[], ToolsRoot] | None = None,
 ) -> None:
     """Attest provenance (once per version), the specs on the layers and the SBOMs (once per image), and a `scan` that passed.
 
-    `resolved` gives what the bake took, `started` in Unix seconds, `ran` specs held. A bake of the same version that made the same
-    image again adds nothing but its scan.
+    `resolved` gives what the bake took, `tools` the tools root where it is needed; `started` in Unix seconds, `ran` specs held. That a
+    second bake gave the same bytes (`verified`) is attested once per image too. A bake of the same version that made the same image
+    again adds nothing but its scan.
     """
     known = verify_statements(image.id, store.attestations(image.id), keyring.trust)
 
@@ -48,11 +53,12 @@ def attest_bake(  # noqa: PLR0913 - what a bake knows
         store.attest(image.id, sign_provenance(image, predicate, keyring.signer("build")))
     if not any(one.kind == LAYER_TEST for one in known.tests):
         say(TEST, {"kind": LAYER_TEST, "passed": True, "ran": ran, "failures": []})
+    if verified and not any(one.kind == REPRODUCIBLE for one in known.tests):
+        say(TEST, {"kind": REPRODUCIBLE, "passed": True, "ran": 1, "failures": []})
     if not known.sboms:
         from bake.sbom import store_documents  # noqa: PLC0415 - a bake with nothing to say needs none of it
-        from qtrade.toolsroot import ensure_tools  # noqa: PLC0415
 
-        say(SBOM, store_documents(settings, store, image, lambda: ensure_tools(settings)))
+        say(SBOM, store_documents(settings, store, image, tools))
     if scan is not None:
         attest_scans(store, keyring, (scan,))
 

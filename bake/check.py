@@ -19,7 +19,7 @@ from qtrade.settings import Settings
 from qtrade.specs import Mark, read_report, spec_command
 from qtrade.store import BlobRecord
 
-_POLICY = "manifests/seal.yaml"
+POLICY = "manifests/seal.yaml"
 # The ids that every Debian has (base-passwd): below 100, and nobody.
 _DEBIAN_IDS = (*range(100), 65534)
 
@@ -33,7 +33,7 @@ def check_key(settings: Settings, recipe: Recipe, role: str, done: Mapping[str, 
             "specs": hash_folder(settings.project / "ansible/roles" / role / "specs"),
             "settings": hash_folder(settings.project / "ansible/specs.ini"),
             "ids": hash_folder(settings.project / "manifests/ids.yaml"),
-            "policy": hash_folder(settings.project / _POLICY),
+            "policy": hash_folder(settings.project / POLICY),
             "code": [hash_folder(code / "seal"), hash_folder(code / "check.py")],
         }
     )
@@ -75,7 +75,7 @@ def check_layer(
         except ToolError as error:
             problem = error
         if findings.exists():
-            _refuse_findings(settings, role, json.loads(findings.read_text()))
+            refuse_findings(settings, f"layer {role}", json.loads(findings.read_text()))
         if problem and not report.exists():
             raise problem
     unsealed.release(done[role])
@@ -94,14 +94,17 @@ def _known_ids(settings: Settings) -> dict[str, list[int]]:
     }
 
 
-def _refuse_findings(settings: Settings, role: str, findings: list[dict[str, str]]) -> None:
-    policy = load_policy(settings.project / _POLICY)
+def refuse_findings(
+    settings: Settings, where: str, findings: list[dict[str, str]], *, change: str = "the role"
+) -> None:
+    """Raise `Refused` for what the seal found in `where`, unless the project's policy lets it pass. `change` names what puts it there."""
+    policy = load_policy(settings.project / POLICY)
     left = [item for item in findings if not policy.allows(item["path"], item["what"])]
     if left:
         raise Refused(
-            f"the seal found {len(left)} thing(s) in layer {role} that no image may hold",
-            details="\n".join(f"  {role}: {item['path']}: {item['what']}" for item in left),
-            resolution="change the role so that it leaves them out; secrets and identities belong to the host, not the image",
+            f"the seal found {len(left)} thing(s) in {where} that no image may hold",
+            details="\n".join(f"  {where.removeprefix('layer ')}: {item['path']}: {item['what']}" for item in left),
+            resolution=f"change {change} so that it leaves them out; secrets and identities belong to the host, not the image",
         )
 
 
@@ -111,7 +114,7 @@ def _read_specs(role: str, report: Path, problem: QtradeError | None) -> int:
         raise Refused(
             f"{len(result.failures)} of {result.ran} specs fail on layer {role}",
             details="\n".join(f"  {owner}: {test}: {message}" for owner, test, message in result.failures)
-            or (problem.details if problem else ""),
+            or (problem.details or problem.brief if problem else ""),
             resolution="mend the role, or its spec where the spec is wrong, and bake again",
         )
     return result.ran

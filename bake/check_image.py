@@ -140,7 +140,7 @@ def _run_specs(
         raise Refused(
             f"{len(result.failures)} of {result.ran} specs of {check.role} fail on the layers {', '.join(check.layers)} together"
             + (f", with the interfaces of {', '.join(check.interfaces)}" if check.interfaces else ""),
-            details=_list_specs(result.failures) or (problem.details if problem else ""),
+            details=_list_specs(result.failures) or (problem.details or problem.brief if problem else ""),
             resolution="mend the roles or their components, or the spec where it is wrong, and bake again; "
             f"the layers that the specs may look at stand in {_DECLARATION} beside them",
         )

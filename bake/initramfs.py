@@ -6,18 +6,30 @@ from pathlib import Path
 from bake import grub, pack
 from bake.chamber import Chamber, Command, run_in_chamber
 from bake.plan import INSTALLER
+from bake.unsealed import Unsealed
 from qtrade import clock
 from qtrade.settings import Settings
-from qtrade.store import BlobRecord, Store
+from qtrade.store import BlobRecord
 from qtrade.toolsroot import ToolsRoot
 
 _INSIDE = "/run/qtrade"
 
 
 def make_initramfs(  # noqa: PLR0913 - an initramfs is made of this much
-    settings: Settings, tools: ToolsRoot, store: Store, *, name: str, key: str, base: Path, release: str, epoch: int
+    settings: Settings,
+    tools: ToolsRoot,
+    unsealed: Unsealed,
+    *,
+    name: str,
+    key: str,
+    base: Path,
+    release: str,
+    epoch: int,
 ) -> BlobRecord:
-    """Make the initial RAM filesystem `name` (`INITRD` or `INSTALLER`) for kernel `release` on the `base` layer's blob."""
+    """Make the initial RAM filesystem `name` (`INITRD` or `INSTALLER`) for kernel `release` on the `base` layer's blob.
+
+    It is kept back for the seal.
+    """
     code = Path(__file__).resolve().parent
     work = settings.work_dir / f"initramfs-{name}"
     shutil.rmtree(work, ignore_errors=True)
@@ -43,7 +55,6 @@ def make_initramfs(  # noqa: PLR0913 - an initramfs is made of this much
     image = out / "initrd"
     digest = pack.sha256_file(image)
     record = BlobRecord(key, name, digest, image.stat().st_size)
-    store.add_blob(image, digest)
-    store.add_record(record)
+    unsealed.add(image, record, ())
     shutil.rmtree(work)
     return record

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,19 +12,23 @@ from bake.plan import INITRD, INSTALLER, LAYER, Fields, Inputs
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 
-# qtrade's own files and folders that shape the bytes of each kind of step.
+_RUNS_PROGRAMS = ("qtrade/process.py", "qtrade/toolsroot.py")
+# qtrade's own files and folders that shape the bytes of each kind of step. The tests hold them against the imports of what makes it.
 _CODE: dict[str, tuple[str, ...]] = {
-    BASE: ("bake/pack.py", "bake/ids.py", "bake/base.py", "bake/lock/repository.py", "qtrade/toolsroot.py"),
+    BASE: (*_RUNS_PROGRAMS, "bake/pack.py", "bake/ids.py", "bake/base.py", "bake/lock/repository.py"),
     LAYER: (
+        *_RUNS_PROGRAMS,
         "bake/pack.py",
         "bake/chamber.py",
         "bake/layer.py",
         "bake/interfaces.py",
+        "bake/components/take.py",
         "bake/lock/repository.py",
         "bake/packer.py",
     ),
-    INITRD: ("bake/chamber.py", "bake/initramfs.py", "bake/initramfs/os"),
+    INITRD: (*_RUNS_PROGRAMS, "bake/chamber.py", "bake/initramfs.py", "bake/initramfs/os"),
     INSTALLER: (
+        *_RUNS_PROGRAMS,
         "bake/chamber.py",
         "bake/initramfs.py",
         "bake/initramfs/installer",
@@ -32,6 +37,8 @@ _CODE: dict[str, tuple[str, ...]] = {
         "flash/agent",
     ),
 }
+# What renders templates and reads YAML on this machine; their versions float.
+_ANSIBLE = ("ansible-core", "jinja2", "markupsafe", "packaging", "pyyaml")
 # Files of the project that do the same.
 _PROJECT: dict[str, tuple[str, ...]] = {
     BASE: ("manifests/ids.yaml",),
@@ -49,10 +56,10 @@ def read_inputs(settings: Settings, roles: tuple[str, ...], components: Fields, 
     code = Path(__file__).resolve().parent.parent
     project = settings.project
     return Inputs(
-        code={kind: {**_read_all(code, paths), **_read_all(project, _PROJECT[kind])} for kind, paths in _CODE.items()},
+        code={kind: {**own, **_read_all(project, _PROJECT[kind])} for kind, own in _read_code(code).items()},
         roles={role: _read_role(project, role) for role in roles},
         components=components,
-        versions={BASE: {}, LAYER: {"ansible-core": version("ansible-core"), **lock.collection_fields()}},
+        versions=_read_versions(lock),
         packages=lock.package_fields(),
     )
 
@@ -85,6 +92,21 @@ def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on
     for name, digest in hash_files(path, ignored=ignored, ignored_on_top=ignored_on_top).items():
         total.update(f"{len(name)} {name} {digest} ".encode())
     return total.hexdigest()
+
+
+def _read_code(code: Path) -> dict[str, dict[str, str]]:
+    """Return the digests of qtrade's own files by kind of step; a file of several kinds is read once."""
+    paths = {path for kind in _CODE.values() for path in kind}
+    read = {path: _read_all(code, (path,)) for path in paths}
+    return {kind: {name: read[path][name] for path in own for name in read[path]} for kind, own in _CODE.items()}
+
+
+def _read_versions(lock: Lock) -> dict[str, dict[str, str]]:
+    tools = {"tools": lock.tools_digest()}
+    ansible = {name: version(name) for name in _ANSIBLE}
+    python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    layer = {**ansible, **python, **tools, **lock.collection_fields()}
+    return {BASE: tools, LAYER: layer, INITRD: {}, INSTALLER: tools}
 
 
 def _read_role(project: Path, role: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from bake.interfaces import interface_facts
 from bake.lock.document import LockedPackage
 from bake.lock.repository import make_repository, source_line
 from bake.unsealed import Unsealed
-from qtrade import clock
+from qtrade import clock, process
 from qtrade.errors import ToolError
 from qtrade.manifest import Recipe, RecipeLayer
 from qtrade.reporter import ConsoleReporter
@@ -24,7 +24,6 @@ from qtrade.toolsroot import ToolsRoot
 
 _COMPONENTS = "/run/qtrade/components"
 _APT = "/run/qtrade/apt"
-_TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,19 @@ def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: La
     with log.open("w") as sink:
         try:
             run_in_chamber(
-                chamber, env=env, timeout_s=_TIMEOUT_S, on_line=lambda line: print(line, file=sink, flush=True)
+                chamber,
+                env=env,
+                timeout_s=job.layer.timeout_s,
+                on_line=lambda line: print(line, file=sink, flush=True),
             )
         except ToolError as error:
             keep_failed(settings, role, job.key, chamber.upper)
-            raise ToolError(
-                f"layer {role} failed",
-                details=error.details,
-                resolution=f"read {log} or look around with `qtrade bake shell {role}`; mend the role and bake again",
+            look = f"read {log} or look around with `qtrade bake shell {role}`"
+            raise process.explain(
+                error,
+                f"layer {role}",
+                mend=f"{look}; mend the role and bake again",
+                longer=f"{look}; if it needs longer, raise timeout_s of the layer in the recipe",
             ) from error
     build.check_result()
     known = frozenset((work / KNOWN_VAR).read_text().splitlines())

@@ -13,11 +13,13 @@ from bake import packer
 from bake.base import Base, find_base, make_base
 from bake.check import check_key, check_layer
 from bake.check_image import ImageCheck, image_check_key, list_image_checks, run_image_check
+from bake.check_initramfs import check_initramfs, initramfs_check_key
 from bake.components import Fetched
 from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
 from bake.lock.document import Lock
 from bake.plan import INITRD, INSTALLER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
+from bake.tools import ensure_tools
 from bake.unsealed import Unsealed
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
@@ -25,7 +27,7 @@ from qtrade.process import end_running, require_root
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
-from qtrade.toolsroot import ToolsRoot, ensure_tools
+from qtrade.toolsroot import ToolsRoot
 
 Take = Callable[[BlobRecord], None]
 # What runs, and what is done with its result.
@@ -125,16 +127,14 @@ class Maker:
                 raise
 
     def _start_checks(self, pool: ThreadPoolExecutor, checks: Checks) -> None:
-        """Check each layer, and layers together, once: as soon as all that is looked at is there.
+        """Check each result, and layers together, once: as soon as all that is looked at is there.
 
         Also those that were not made now: a store may have lost the record of a lower one.
         """
         for name in self.done.keys() - self._checked:
-            if kind_of(name) not in (INITRD, INSTALLER) and self.done.keys() >= set(self.recipe.ancestors(name)):
+            if self.done.keys() >= set(self.recipe.ancestors(name)):
                 self._checked.add(name)
-                key = check_key(self.settings, self.recipe, name, self.done)
-                run, take = partial(self._check_layer, name, dict(self.done)), partial(self._take_layer, name)
-                self._start_check(pool, checks, key, run, take)
+                self._start_check(pool, checks, *self._check_of(name), partial(self._take_checked, name))
         for check in [check for check in self._image_checks if self.done.keys() >= check.looks_at]:
             self._image_checks.remove(check)
             key = image_check_key(self.settings, check, self.done)
@@ -151,10 +151,18 @@ class Maker:
             require_root("a bake that checks layers")
             checks[pool.submit(run)] = take
 
-    def _check_layer(self, name: str, known: Mapping[str, BlobRecord]) -> BlobRecord:
-        return check_layer(self.settings, self.unsealed, self.recipe, name, known, self.reporter)
+    def _check_of(self, name: str) -> tuple[str, Callable[[], BlobRecord]]:
+        """Return the key of the check of one result, and what runs it."""
+        known = dict(self.done)
+        if kind_of(name) in (INITRD, INSTALLER):
+            key = initramfs_check_key(self.settings, name, known[name])
+            return key, lambda: check_initramfs(
+                self.settings, self._tools(), self.unsealed, name, known[name], reporter=self.reporter
+            )
+        key = check_key(self.settings, self.recipe, name, known)
+        return key, lambda: check_layer(self.settings, self.unsealed, self.recipe, name, known, self.reporter)
 
-    def _take_layer(self, name: str, passed: BlobRecord) -> None:
+    def _take_checked(self, name: str, passed: BlobRecord) -> None:
         self.unsealed.release(self.done[name])
         self.specs_run += int(passed.facts["ran"])
 
@@ -172,7 +180,7 @@ class Maker:
                 return make_initramfs(
                     self.settings,
                     self._tools(),
-                    self.store,
+                    self.unsealed,
                     name=name,
                     key=key,
                     base=base_blob,
@@ -189,7 +197,7 @@ class Maker:
         """Return the tools root; only a bake that builds something needs it."""
         if self._tools_root is None:
             with self.reporter.step("tools root and packer"):
-                self._tools_root = ensure_tools(self.settings)
+                self._tools_root = ensure_tools(self.settings, self.lock.tools)
                 packer.locate(self.settings)
         return self._tools_root
 

@@ -17,6 +17,9 @@ from qtrade import process
 from qtrade.errors import ToolError
 from qtrade.settings import Settings
 
+# The versions with which the tests have passed; README.md names them, and says that others are untested.
+TRIED = ("1.6.6",)
+
 
 @dataclass(frozen=True)
 class PackerBuild:

@@ -32,7 +32,7 @@ class Inputs:
     """Everything that bytes depend on, besides the recipe itself: SHA-256 digests of files by their path in the project.
 
     `code` holds qtrade's own files that make bytes, by kind of step (`BASE`, `LAYER`, `INITRD`, `INSTALLER`). `components` are digests of
-    files or trees by name. `versions` are versions of programs by name, for the kinds that run them.
+    files or trees by name. `versions` are versions of programs by name, and the digest of the tools root, for the kinds that run them.
     `packages` are the lock's packages for the base and for each layer that installs some: version and digest by name.
     """
 
@@ -123,7 +123,7 @@ def layer_key(fields: Fields) -> str:
 
 def initramfs_fields(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> dict[str, str]:
     """Return what the key of an initial RAM filesystem (`INITRD` or `INSTALLER`) is made of."""
-    return {**inputs.code[name], "base": base.digest, "epoch": str(recipe.epoch)}
+    return {**inputs.code[name], **inputs.versions[name], "base": base.digest, "epoch": str(recipe.epoch)}
 
 
 def initramfs_key(name: str, recipe: Recipe, inputs: Inputs, base: BlobRecord) -> str:
@@ -161,33 +161,66 @@ def kind_of(name: str) -> str:
     return name if name in (BASE, INITRD, INSTALLER) else LAYER
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which steps a bake makes or finds, besides the base, and which of all it makes again although the store has them."""
+
+    wanted: frozenset[str]
+    forced: frozenset[str] = frozenset()
+
+
+def choose_all(recipe: Recipe, *, from_scratch: bool = False) -> Choice:
+    """Return the choice of a whole image."""
+    everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
+    return Choice(everything, everything | {BASE} if from_scratch else frozenset())
+
+
+def choose_layers(recipe: Recipe, role: str, *, only: bool, from_scratch: bool = False) -> Choice:
+    """Return the choice of the layers up to that of `role` in the recipe's order, or with `only` of that one and its needs.
+
+    `from_scratch` makes them again; with `only`, that of `role` alone.
+    """
+    roles = [layer.role for layer in recipe.layers]
+    tops = [role] if only else roles[: roles.index(role) + 1]
+    wanted = frozenset(need for top in tops for need in (*recipe.ancestors(top), top)) - {BASE}
+    again = frozenset({role}) if only else wanted
+    return Choice(wanted, again if from_scratch else frozenset())
+
+
 def plan_bake(
     recipe: Recipe,
     inputs: Inputs,
     find: Callable[[str], BlobRecord | None],
     last: Mapping[str, Fields],
+    choice: Choice | None = None,
 ) -> tuple[Step, ...]:
     """Return the steps of a bake in order, each with its reason.
 
-    `find` looks a key up in the store; `last` says what each step was made of the last time.
+    `find` looks a key up in the store; `last` says what each step was made of the last time. Without a `choice`, of a whole image.
     """
+    choice = choice or choose_all(recipe)
     fields = base_fields(recipe, inputs)
     key = key_of(BASE, fields)
     base = find(key)
+    first = _step(BASE, key, fields, choice, last, found=base is not None)
     if base is None:
-        changes = compare(last.get(BASE), fields)
-        first = Step(BASE, Action.BUILD, key, _reason(changes), changes)
         names = (INITRD, INSTALLER, *(layer.role for layer in recipe.layers))
-        return (first, *(Step(name, Action.BUILD, "", "base changed") for name in names))
-    steps = [Step(BASE, Action.HIT, key, "hit")]
+        return (first, *(Step(name, Action.BUILD, "", "base changed") for name in names if name in choice.wanted))
+    steps = [first]
     for name, fields in step_fields(recipe, inputs, base).items():
-        key = key_of(kind_of(name), fields)
-        if find(key) is not None:
-            steps.append(Step(name, Action.HIT, key, "hit"))
-            continue
-        changes = compare(last.get(name), fields)
-        steps.append(Step(name, Action.BUILD, key, _reason(changes), changes))
+        if name in choice.wanted:
+            key = key_of(kind_of(name), fields)
+            steps.append(_step(name, key, fields, choice, last, found=find(key) is not None))
     return tuple(steps)
+
+
+def _step(name: str, key: str, fields: Fields, choice: Choice, last: Mapping[str, Fields], *, found: bool) -> Step:
+    if name in choice.forced:
+        return Step(name, Action.BUILD, key, "from scratch")
+    if found:
+        return Step(name, Action.HIT, key, "hit")
+    changes = compare(last.get(name), fields)
+    return Step(name, Action.BUILD, key, _reason(changes), changes)
 
 
 def compare(before: Fields | None, after: Fields) -> tuple[Change, ...]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from bake import image as images
-from bake import verify as verifying
 from bake.attest import attest_bake
 from bake.base import find_base
 from bake.check_image import count_image_specs
@@ -24,10 +23,23 @@ from bake.lock.check import require_lock
 from bake.lock.document import Lock
 from bake.make import Maker, last_fields
 from bake.pair import check_built_pair, check_pair
-from bake.plan import INITRD, INSTALLER, Inputs, Step, base_key, digest_of, find_different, plan_bake
+from bake.plan import (
+    INITRD,
+    INSTALLER,
+    Choice,
+    Inputs,
+    Step,
+    base_key,
+    choose_all,
+    choose_layers,
+    digest_of,
+    find_different,
+    plan_bake,
+)
 from bake.resolved import resolved_dependencies
 from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
+from bake.tools import ensure_tools
 from bake.unsealed import Unsealed
 from qtrade.errors import ConflictError, UsageError
 from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
@@ -66,8 +78,11 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
     return lend_arguments(settings.project, recipe)
 
 
-def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
-    """Return what a bake would do, without doing it. With `lock: auto` the lock is made: its digests are part of the keys."""
+def plan(settings: Settings, recipe: Recipe, choice: Choice | None = None) -> tuple[Step, ...]:
+    """Return what a bake of the choice, or of a whole image, would do, without doing it.
+
+    With `lock: auto` the lock is made: its digests are part of the keys.
+    """
     store = open_store(settings)
     inputs, _, _ = gather(settings, store, recipe, ConsoleReporter(quiet=True))
     key = base_key(recipe, inputs)
@@ -77,7 +92,7 @@ def plan(settings: Settings, recipe: Recipe) -> tuple[Step, ...]:
     def find(wanted: str) -> BlobRecord | None:
         return unsealed.find_record(wanted) if wanted != key or whole else None
 
-    return plan_bake(recipe, inputs, find, last_fields(settings, recipe))
+    return plan_bake(recipe, inputs, find, last_fields(settings, recipe), choice)
 
 
 def bake(  # noqa: PLR0913 - the options of the command
@@ -102,28 +117,41 @@ def bake(  # noqa: PLR0913 - the options of the command
     inputs, components, lock = gather(settings, store, recipe, reporter)
     _check_free(store, recipe, version, inputs)
     _check_pair(settings, store, recipe, lock, reporter)
-    everything = frozenset({INITRD, INSTALLER, *(layer.role for layer in recipe.layers)})
-    forced = everything | {BASE} if from_scratch else frozenset()
+    choice = choose_all(recipe, from_scratch=from_scratch)
     with _alone(settings):
         keyring = ensure_keyring(settings)
         signer = keyring.signer("build")
         if cve_gate:
             _check_snapshot(settings, recipe, keyring)
-        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        made, ran = _make_image(maker, version, everything)
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
+        made, ran = _make_image(maker, version, choice.wanted)
         if verify:
-            verifying.verify(settings, store, recipe, made, reporter)
+            _verify(settings, store, recipe, made, reporter)
         scan = _scan(settings, store, made, keyring) if cve_gate else None
         store.publish(made, images.sign(made, signer))
-        took = partial(resolved_dependencies, settings, recipe, lock)
-        attest_bake(settings, store, keyring, made, resolved=took, started=started, ran=ran, scan=scan)
+        took, tools = (
+            partial(resolved_dependencies, settings, recipe, lock),
+            partial(ensure_tools, settings, lock.tools),
+        )
+        attest_bake(
+            settings,
+            store,
+            keyring,
+            made,
+            resolved=took,
+            tools=tools,
+            started=started,
+            ran=ran,
+            scan=scan,
+            verified=verify,
+        )
     return BakeResult(made, tuple(maker.built))
 
 
-def _make_image(maker: Maker, version: str, everything: frozenset[str]) -> tuple[Image, int]:
+def _make_image(maker: Maker, version: str, wanted: frozenset[str]) -> tuple[Image, int]:
     """Return the image and how many specs held on its layers."""
     settings, store, recipe, done = maker.settings, maker.store, maker.recipe, maker.done
-    base = maker.make(everything)
+    base = maker.make(wanted)
     maker.unsealed.clear()
     layers = tuple(done[name] for name in (BASE, *(layer.role for layer in recipe.layers)))
     _check_overlaps(store, recipe, layers)
@@ -144,21 +172,22 @@ def _make_image(maker: Maker, version: str, everything: frozenset[str]) -> tuple
 def bake_layers(
     settings: Settings, recipe: Recipe, role: str, reporter: Reporter, *, only: bool, from_scratch: bool = False
 ) -> tuple[str, ...]:
-    """Make the layers up to that of `role` in the recipe's order, or with `only` that one and its needs; publish nothing.
-
-    `from_scratch` makes them again although the store has them; with `only`, that of `role` alone. Returns what was built.
-    """
-    chosen = set(recipe.ancestors(role)) | {role} if only else _up_to(recipe, role)
-    wanted = frozenset(chosen - {BASE})
-    forced = frozenset({role} if only else wanted) if from_scratch else frozenset()
+    """Make what `choose_layers` says and publish nothing. Returns what was built."""
+    choice = choose_layers(recipe, role, only=only, from_scratch=from_scratch)
     store = open_store(settings)
     inputs, components, lock = gather(settings, store, recipe, reporter)
     check_built_pair(settings, store, recipe, lock)
     with _alone(settings):
-        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=forced)
-        maker.make(wanted)
+        maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
+        maker.make(choice.wanted)
         maker.unsealed.clear()
     return tuple(maker.built)
+
+
+def _verify(settings: Settings, store: Store, recipe: Recipe, image: Image, reporter: Reporter) -> None:
+    from bake import verify  # noqa: PLC0415 - the same
+
+    verify.verify(settings, store, recipe, image, reporter)
 
 
 def _scan(settings: Settings, store: Store, image: Image, keyring: Keyring) -> "Scan":
@@ -194,11 +223,6 @@ def _check_free(store: Store, recipe: Recipe, version: str, inputs: Inputs) -> N
             details=f"in the store: {image.id}\nchanged since: {', '.join(different)}",
             resolution="choose another version: a version is written once",
         )
-
-
-def _up_to(recipe: Recipe, role: str) -> set[str]:
-    roles = [layer.role for layer in recipe.layers]
-    return {need for name in roles[: roles.index(role) + 1] for need in (*recipe.ancestors(name), name)}
 
 
 def _check_overlaps(store: Store, recipe: Recipe, layers: tuple[BlobRecord, ...]) -> None:

@@ -10,6 +10,7 @@ from bake.layer import LayerJob, failed_folder, index_commands, layer_binds
 from bake.plan import base_key, key_of, kind_of, step_fields
 from bake.run import gather
 from bake.unsealed import Unsealed
+from qtrade import process
 from qtrade.errors import NotFound, UsageError
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
@@ -66,7 +67,8 @@ def _take_failed(settings: Settings, role: str, key: str, work: Path) -> str:
     failed = failed_folder(settings, role)
     if not (failed / "key").is_file():
         return "before its role ran"
-    shutil.copytree(failed / "upper", work / "upper", symlinks=True)
+    # With owners, attributes and the overlay's marks of deleted files, which are devices.
+    process.run(["cp", "--archive", failed / "upper", work / "upper"], timeout_s=1800)
     same = (failed / "key").read_text() == key
     return "as its role left it when it failed" + ("" if same else " (the role has changed since)")
 

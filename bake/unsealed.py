@@ -1,4 +1,7 @@
-"""Layers that the seal has not looked through yet: they wait in the state directory, so that a secret in one never leaves the machine."""
+"""Layers and initial RAM filesystems that the seal has not looked through yet.
+
+They wait in the state directory, so that a secret in one never leaves the machine.
+"""
 
 import os
 import shutil

@@ -23,6 +23,14 @@ _OWN = ("--mount", "--pid", "--uts", "--ipc")
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", *_OWN, "--fork", "--kill-child", "--")
 
 
+class TookTooLong(ToolError):
+    """A program did not end within `timeout_s` seconds, and was killed."""
+
+    def __init__(self, brief: str, *, timeout_s: float) -> None:
+        super().__init__(brief)
+        self.timeout_s = timeout_s
+
+
 @dataclass(frozen=True)
 class Completed:
     """A program that ended: its arguments, exit code and decoded output."""
@@ -74,7 +82,7 @@ def run(  # noqa: PLR0913 - the one door takes all the options
     try:
         stdout, stderr = _communicate(child, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
     except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{_shown(args)} took longer than {timeout_s:.0f} s") from error
+        raise TookTooLong(f"{_shown(args)} took longer than {timeout_s:.0f} s", timeout_s=timeout_s) from error
     finally:
         kill_group(child)
         _running.discard(child)
@@ -89,6 +97,15 @@ def failed(done: Completed) -> ToolError:
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL_LINES:]
     output = [line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}…" for line in lines]
     return ToolError(f"{_shown(done.argv)} ended with code {done.returncode}", details=redact("\n".join(output)))
+
+
+def explain(error: ToolError, what: str, *, mend: str, longer: str) -> ToolError:
+    """Return the error of a piece of work whose program failed: `mend` says how to mend it, `longer` what to do where time was short."""
+    if isinstance(error, TookTooLong):
+        return ToolError(
+            f"{what} took longer than {error.timeout_s:.0f} s and was ended", details=error.details, resolution=longer
+        )
+    return ToolError(f"{what} failed", details=error.details or error.brief, resolution=mend)
 
 
 def end_running() -> None:
@@ -185,10 +202,19 @@ def _communicate(
     if stdin is not None and child.stdin is not None:
         with suppress(BrokenPipeError), child.stdin:
             child.stdin.write(stdin)
-    child.wait(timeout_s)
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(child)  # so that nothing more comes when this has ended
+        _join(threads)
+        raise
+    _join(threads)
+    return "\n".join(lines), b"".join(errors).decode(errors="replace")
+
+
+def _join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(10)
-    return "\n".join(lines), b"".join(errors).decode(errors="replace")
 
 
 def _shown(argv: Sequence[str]) -> str:

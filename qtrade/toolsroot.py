@@ -4,8 +4,6 @@ Its programs run without chroot and without root: the root's own dynamic loader 
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +40,7 @@ PATH_RULES = (
     "include=/usr/share/doc/*/copyright",
     "exclude=/usr/share/locale/*",
 )
+_MARK = ".qtrade-key"
 _FOLDERS = ("usr/bin", "usr/sbin")
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio", "usr/lib/x86_64-linux-gnu/systemd")
 
@@ -78,27 +77,25 @@ class ToolsRoot:
 
 
 def open_tools(settings: Settings) -> ToolsRoot:
-    """Return the tools root. Raises `ToolError` when it was not made yet or is another than this version needs."""
-    mark = settings.tools_dir / ".qtrade-key"
-    if not mark.is_file() or mark.read_text() != _key():
+    """Return the tools root that was made last (`bake/tools.py` makes it).
+
+    Raises `ToolError` when it was not made yet or is another than this version needs.
+    """
+    target = settings.tools_dir.resolve()
+    if not has_tools(target):
         raise ToolError("the tools root is missing", resolution="run `qtrade tools` (as root) to make it")
-    return ToolsRoot(settings.tools_dir)
-
-
-def ensure_tools(settings: Settings) -> ToolsRoot:
-    """Return the tools root, made by mmdebstrap first if need be (root, network, about a minute)."""
-    target = settings.tools_dir
-    mark = target / ".qtrade-key"
-    if mark.is_file() and mark.read_text() == _key():
-        return ToolsRoot(target)
-    fresh = target.with_name("tools.new")
-    for leftover in (fresh, target):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    debootstrap(settings, SUITE, PACKAGES, fresh)
-    (fresh / ".qtrade-key").write_text(_key())
-    os.replace(fresh, target)  # noqa: PTH105 - a directory is moved whole
     return ToolsRoot(target)
+
+
+def has_tools(root: Path) -> bool:
+    """Return whether the folder is a whole tools root with the packages that this version needs."""
+    mark = root / _MARK
+    return mark.is_file() and mark.read_text() == _key()
+
+
+def mark_tools(root: Path) -> None:
+    """Mark the folder as a whole tools root."""
+    (root / _MARK).write_text(_key())
 
 
 def debootstrap(

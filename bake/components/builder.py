@@ -18,6 +18,7 @@ from bake.lock.git import check_out
 from bake.lock.repository import make_repository
 from bake.lock.wants import folder_digest
 from bake.plan import digest_of
+from bake.tools import ensure_tools
 from qtrade import process
 from qtrade.errors import BadInput, ToolError
 from qtrade.manifest import Recipe
@@ -26,23 +27,33 @@ from qtrade.manifest.image import canonical_json
 from qtrade.process import require_root
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store
-from qtrade.toolsroot import debootstrap, ensure_tools
+from qtrade.toolsroot import debootstrap
 
 PROVENANCE = "provenance.json"
 _INSIDE = "/build"
 _SOURCE = f"{_INSIDE}/source"
-_ENGINE_FILES = ("bake/chamber.py", "bake/components/builder.py", "bake/pack.py")
+# qtrade's own files that shape what a build gives. The tests hold them against the imports of this module.
+ENGINE_FILES = (
+    "bake/chamber.py",
+    "bake/components/builder.py",
+    "bake/lock/git.py",
+    "bake/lock/repository.py",
+    "bake/pack.py",
+    "qtrade/process.py",
+    "qtrade/toolsroot.py",
+)
 
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A build: the component, the packages of its builder root and, for a Git source, the commit."""
+    """A build: the component, the packages of its builder root, for a Git source the commit, and the packages of the tools root."""
 
     recipe: Recipe
     name: str
     component: SourceComponent
     packages: tuple[LockedPackage, ...]
     commit: str | None
+    tools: tuple[LockedPackage, ...]
 
     @property
     def build(self) -> Build:
@@ -55,7 +66,7 @@ class BuildJob:
 def build_key(settings: Settings, job: BuildJob) -> str:
     """Return the key of a build: source, builder root, commands, environment, engine."""
     code = Path(__file__).resolve().parents[2]
-    engine = [hash_folder(code / name) for name in _ENGINE_FILES]
+    engine = [hash_folder(code / name) for name in ENGINE_FILES]
     path = job.component.path
     source = job.commit if path is None else folder_digest(settings, job.name, path)
     parts = {"version", "git", "build", *(("rustc",) if job.component.rustc else ())}
@@ -123,10 +134,12 @@ def _build(settings: Settings, store: Store, job: BuildJob, key: str, work: Path
                 on_line=lambda line: print(line, file=sink, flush=True),
             )
         except ToolError as error:
-            raise ToolError(
-                f"the build of component {job.name} failed",
-                details=error.details,
-                resolution=f"read {log}, correct components.{job.name}.build in the recipe and run `qtrade lock` again",
+            field = f"components.{job.name}.build"
+            raise process.explain(
+                error,
+                f"the build of component {job.name}",
+                mend=f"read {log}, correct {field} in the recipe and run `qtrade lock` again",
+                longer=f"read {log}; if it needs longer, raise {field}.timeout_s in the recipe and run `qtrade lock` again",
             ) from error
     archive = _archive(job, source, work / f"{job.name}.tar")
     record = _keep(settings, store, job, key, archive, (home / "versions").read_text())
@@ -151,7 +164,7 @@ def _builder_root(settings: Settings, job: BuildJob, work: Path) -> Path:
         (tree / leftover).unlink(missing_ok=True)
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     packed = pack.pack_layer(
-        ensure_tools(settings), tree, work / "builder.erofs", name="builder", epoch=job.recipe.epoch
+        ensure_tools(settings, job.tools), tree, work / "builder.erofs", name="builder", epoch=job.recipe.epoch
     )
     shutil.rmtree(tree)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from bake.plan import digest_of
 from qtrade.errors import BadInput
 from qtrade.manifest.base import Model, Name, Sha256, Version
 from qtrade.manifest.component import Commit
+from qtrade.toolsroot import SUITE
 
 Origin = Annotated[str, Field(min_length=1)]
 
@@ -90,6 +91,7 @@ class Lock(Model):
     recipe: Name
     suite: str
     wants: dict[str, Sha256]
+    tools: tuple[LockedPackage, ...] = ()
     base: tuple[LockedPackage, ...] = ()
     layers: dict[str, tuple[LockedPackage, ...]] = Field(default_factory=dict)
     builders: dict[str, tuple[LockedPackage, ...]] = Field(default_factory=dict)
@@ -97,14 +99,26 @@ class Lock(Model):
     collections: dict[str, LockedCollection] = Field(default_factory=dict)
 
     def packages(self) -> dict[str, tuple[LockedPackage, ...]]:
-        """Return the packages of each part: `base`, `layer <role>`, `builder <component>`."""
+        """Return the packages of each part: `base`, `layer <role>`, `builder <component>`, `tools`."""
         layers = {f"layer {role}": packages for role, packages in self.layers.items()}
         builders = {f"builder {name}": packages for name, packages in self.builders.items()}
-        return {"base": self.base, **layers, **builders}
+        return {"base": self.base, **layers, **builders, "tools": self.tools}
 
     def all_packages(self) -> tuple[LockedPackage, ...]:
         """Return every package once."""
         return tuple({package.sha256: package for part in self.packages().values() for package in part}.values())
+
+    def by_suite(self) -> dict[str, tuple[LockedPackage, ...]]:
+        """Return every package once, by the suite that it is of: the tools root has its own, whatever the recipe's."""
+        found: dict[str, dict[str, LockedPackage]] = {}
+        for part, packages in self.packages().items():
+            of_suite = found.setdefault(SUITE if part == "tools" else self.suite, {})
+            of_suite.update({package.sha256: package for package in packages})
+        return {suite: tuple(packages.values()) for suite, packages in found.items()}
+
+    def tools_digest(self) -> str:
+        """Return the digest of the tools root's packages, for the keys of all that its programs make."""
+        return digest_packages(self.tools)
 
     def package_fields(self) -> dict[str, dict[str, str]]:
         """Return version and digest of the packages of the base and of each layer, by name, for the layers' keys."""

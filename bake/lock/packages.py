@@ -17,6 +17,7 @@ from qtrade.errors import NotFound, ToolError
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
+from qtrade.toolsroot import PACKAGES
 
 Identity = tuple[str, str, str]
 
@@ -60,6 +61,10 @@ class Archive:
     def resolve_base(self, recipe: Recipe) -> tuple[LockedPackage, ...]:
         """Return the packages of the base: all essential and required ones, and what the recipe names."""
         return self.resolve((*self.minimal(), recipe.base.kernel, *recipe.base.packages))
+
+    def resolve_tools(self) -> tuple[LockedPackage, ...]:
+        """Return the packages of the tools root."""
+        return self.resolve((*self.minimal(), *PACKAGES))
 
     def minimal(self) -> tuple[str, str]:
         """Return what to ask apt for to get mmdebstrap's minbase."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from bake import packer
 from bake.components import list_components
 from bake.components.builder import BuildJob, build_component, build_key
 from bake.components.take import have_component
@@ -26,6 +27,7 @@ from qtrade.process import require_root
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store
+from qtrade.toolsroot import SUITE
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def fetch_locked(settings: Settings, store: Store, recipe: Recipe, reporter: Rep
     """Have every locked byte in the cache, and compare all of them with the lock. Raises `NotFound`, `TrustError`, `ToolError`."""
     lock = check_lock(settings, recipe)
     with _alone(settings), reporter.step(f"fetch the lock of {recipe.name}"):
-        have_packages(settings, lock.all_packages(), reporter, suite=lock.suite)
+        packer.locate(settings)  # from the network where the machine has none; a bake finds it then
+        for suite, packages in lock.by_suite().items():
+            have_packages(settings, packages, reporter, suite=suite)
         for item in list_components(settings, recipe, lock).values():
             if item.locked is not None:
                 have_component(settings, store, item)
@@ -85,15 +89,15 @@ class _Update:
         self.wants = read_wants(settings, recipe)
         self.stale = set(stale_parts(self.old, self.wants)) if self.old else set(self.wants)
         self.unbuilt: list[str] = []
-        self._archive: Archive | None = None
+        self._archives: dict[str, Archive] = {}
 
     def run(self) -> Outcome:
         self._check_names()
         lock = Lock(recipe=self.recipe.name, suite=self.recipe.base.suite, wants=self.wants)
         with self.reporter.step(f"lock packages of {self.recipe.name}"):
             lock = self._lock_packages(lock)
-        if not self.request.dry_run:
-            have_packages(self.settings, lock.all_packages(), self.reporter, suite=lock.suite, archive=self._archive)
+        for suite, packages in () if self.request.dry_run else lock.by_suite().items():
+            have_packages(self.settings, packages, self.reporter, suite=suite, archive=self._archives.get(suite))
         lock = lock.model_copy(
             update={"components": self._lock_components(lock), "collections": read_collections(self.settings)}
         )
@@ -115,17 +119,30 @@ class _Update:
     def _lock_packages(self, lock: Lock) -> Lock:
         old = self.old
         layers = tuple(layer.role for layer in self.recipe.layers if layer.packages)
-        named = any(name not in self.recipe.components for name in self.request.names)
+        named = self._names_package()
         asks = any(part.split(" ")[0] in ("base", "layer") for part in self.stale)
         if old and not (self.request.everything or named or asks):
             base, parts = old.base, {role: old.layers[role] for role in layers}
         else:
-            archive = self._open_archive()
+            archive = self._open_archive(lock.suite)
             self._pin(archive, (*old.base, *(item for part in old.layers.values() for item in part)) if old else ())
             base = archive.resolve_base(self.recipe)
             parts = archive.resolve_layers(self.recipe, base)
         builders = {name: self._lock_builder(name, component) for name, component in self._builds().items()}
-        return lock.model_copy(update={"base": base, "layers": parts, "builders": builders})
+        return lock.model_copy(
+            update={"base": base, "layers": parts, "builders": builders, "tools": self._lock_tools()}
+        )
+
+    def _lock_tools(self) -> tuple[LockedPackage, ...]:
+        old = self.old.tools if self.old else ()
+        if old and not (self.request.everything or self._names_package() or "tools" in self.stale):
+            return old
+        archive = self._open_archive(SUITE)
+        self._pin(archive, old)
+        return archive.resolve_tools()
+
+    def _names_package(self) -> bool:
+        return any(name not in self.recipe.components for name in self.request.names)
 
     def _builds(self) -> dict[str, SourceComponent]:
         found = self.recipe.components.items()
@@ -135,7 +152,7 @@ class _Update:
         old = self.old.builders.get(name) if self.old else None
         if old and not self._is_asked(name):
             return old
-        archive = self._open_archive()
+        archive = self._open_archive(self.recipe.base.suite)
         self._pin(archive, old or ())
         wanted = component.build.packages if component.build else ()
         return archive.resolve((*archive.minimal(), *wanted))
@@ -144,18 +161,13 @@ class _Update:
         """Return whether component `name` is looked up: it is new, the recipe changed it, or a person asked for it."""
         return f"component {name}" in self.stale or self.request.everything or name in self.request.names
 
-    def _open_archive(self) -> Archive:
-        if self._archive is None:
+    def _open_archive(self, suite: str) -> Archive:
+        if suite not in self._archives:
             require_root("reading a suite's package index")
-            held = self.old.all_packages() if self.old and not self.request.everything else ()
-            self._archive = open_archive(
-                self.settings,
-                self.recipe.base.suite,
-                lock_work(self.settings) / "archive",
-                keep=held,
-                free=self.request.names,
-            )
-        return self._archive
+            held = self.old.by_suite().get(suite, ()) if self.old and not self.request.everything else ()
+            work = lock_work(self.settings) / f"archive-{suite}"
+            self._archives[suite] = open_archive(self.settings, suite, work, keep=held, free=self.request.names)
+        return self._archives[suite]
 
     def _pin(self, archive: Archive, held: tuple[LockedPackage, ...]) -> None:
         """Hold packages at their locked versions, but for those that a person asked for."""
@@ -163,6 +175,8 @@ class _Update:
         if not self.request.everything:
             archive.pins.update({item.name: item.version for item in held if item.name not in self.request.names})
         packages = {name: version for name, version in self.request.names.items() if name not in self.recipe.components}
+        if archive.suite != self.recipe.base.suite:
+            packages = {item.name: packages[item.name] for item in held if item.name in packages}
         for name, version in packages.items():
             if version:
                 archive.check_version(name, version)
@@ -179,7 +193,7 @@ class _Update:
                 continue
             match component:
                 case SourceComponent():
-                    built = self._lock_build(name, component, lock.builders[name], old)
+                    built = self._lock_build(name, component, lock, old)
                     if built:
                         locked[name] = built
                 case AptComponent():
@@ -191,10 +205,11 @@ class _Update:
         return locked
 
     def _lock_build(
-        self, name: str, component: SourceComponent, packages: tuple[LockedPackage, ...], old: LockedComponent | None
+        self, name: str, component: SourceComponent, lock: Lock, old: LockedComponent | None
     ) -> LockedComponent | None:
+        packages = lock.builders[name]
         commit = self._commit(name, component, old)
-        job = BuildJob(self.recipe, name, component, packages, commit)
+        job = BuildJob(self.recipe, name, component, packages, commit, lock.tools)
         if (
             isinstance(old, LockedBuild)
             and old.key == build_key(self.settings, job)

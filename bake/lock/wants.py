@@ -14,6 +14,7 @@ from qtrade.errors import NotFound
 from qtrade.manifest import Recipe
 from qtrade.manifest.component import AptComponent, Component, SourceComponent
 from qtrade.settings import Settings
+from qtrade.toolsroot import PACKAGES, SUITE
 
 # What the Ansible wheel brings and bakes use, and the project's own.
 FOREIGN_COLLECTION = "community.general"
@@ -21,12 +22,13 @@ OWN_COLLECTION = "qtrade.image"
 
 
 def read_wants(settings: Settings, recipe: Recipe) -> dict[str, str]:
-    """Return the digest of what the recipe asks for, by part: `base`, `layer <role>`, `component <name>`, `collection <name>`.
+    """Return the digest of what the recipe asks for, by part.
 
+    The parts are `base`, `tools`, `layer <role>`, `component <name>` and `collection <name>`.
     A change of a layer's packages or of what it stands on asks for other packages; its role, variables and files do not.
     """
     base = recipe.base
-    wants = {"base": digest_of([base.suite, base.kernel, base.packages])}
+    wants = {"base": digest_of([base.suite, base.kernel, base.packages]), "tools": tools_wanted()}
     for layer in recipe.layers:
         if layer.packages:
             wants[f"layer {layer.role}"] = digest_of([layer.packages, recipe.ancestors(layer.role)])
@@ -36,6 +38,11 @@ def read_wants(settings: Settings, recipe: Recipe) -> dict[str, str]:
     for name, collection in read_collections(settings).items():
         wants[f"collection {name}"] = digest_of(collection.model_dump(mode="json"))
     return wants
+
+
+def tools_wanted() -> str:
+    """Return the digest of what this version of qtrade asks of the tools root."""
+    return digest_of([SUITE, PACKAGES])
 
 
 def is_locked(component: Component) -> bool:
@@ -51,9 +58,15 @@ def stale_parts(lock: Lock, wants: dict[str, str]) -> tuple[str, ...]:
 def describe_stale(lock: Lock, wants: dict[str, str], part: str) -> str:
     """Return in words how a part of the recipe differs from the lock."""
     kind, _, name = part.partition(" ")
-    what = {"base": "packages of the base", "layer": f"packages of {name}"}.get(kind, part)
+    what = {
+        "base": "packages of the base",
+        "tools": "packages of the tools root",
+        "layer": f"packages of {name}",
+    }.get(kind, part)
     if part not in wants:
         return f"{what}: gone from the recipe"
+    if kind == "tools":
+        return f"{what}: this qtrade needs others than are locked"
     if part not in lock.wants:
         return f"{what}: new in the recipe"
     if kind == "collection":

@@ -87,7 +87,7 @@ def scan(root: Path, uids: frozenset[int], gids: frozenset[int]) -> Iterator[tup
                 yield path, f"group {facts.st_gid}, which manifests/ids.yaml does not list"
             if not stat.S_ISREG(facts.st_mode):
                 continue
-            if _FORBIDDEN.match(path):
+            if is_forbidden(path):
                 yield path, "a file of a machine or of the bake"
             if facts.st_size:
                 for what in _scan_file(whole, path):
@@ -96,10 +96,20 @@ def scan(root: Path, uids: frozenset[int], gids: frozenset[int]) -> Iterator[tup
 
 def _scan_file(whole: str, path: str) -> Iterator[str]:
     with open(whole, "rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as content:  # noqa: PTH123
-        yield from _find_marked(content)
-        head = content[:4096]
-        if b"\0" not in head and len(content) <= _TEXT_LIMIT:
-            yield from find_in_text(content[:], path)
+        yield from find_in_content(content, path)
+
+
+def is_forbidden(path: str) -> bool:
+    """Return whether no image may hold a file at `path`, whatever is in it."""
+    return _FORBIDDEN.match(path) is not None
+
+
+def find_in_content(content: "mmap.mmap | bytes", path: str) -> Iterator[str]:
+    """Yield what a file at `path` holds that no image may."""
+    yield from _find_marked(content)
+    head = content[:4096]
+    if b"\0" not in head and len(content) <= _TEXT_LIMIT:
+        yield from find_in_text(content[:], path)
 
 
 def _find_marked(content: "mmap.mmap | bytes") -> Iterator[str]:

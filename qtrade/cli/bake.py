@@ -69,23 +69,34 @@ def bake(  # noqa: PLR0913 - the options of the command
     """
     if context.invoked_subcommand:
         return
-    if version is None and not (dry_run or explain or only or until):
-        raise UsageError("which version?", resolution="give --version, for instance --version 0.1.0")
+    whole = {
+        "--verify": verify,
+        "--cve-gate": cve_gate,
+        "--boot-test": boot_test,
+        "--output": bool(output),
+        "--record": record,
+    }
+    parts = {"--only": bool(only), "--until": bool(until)}
+    _check_options(version, whole, parts, {"--dry-run": dry_run, "--explain": explain})
     from bake import run  # noqa: PLC0415 - keeps `qtrade --help` quick
     from bake.after import check_outputs, follow_up  # noqa: PLC0415
+    from bake.plan import choose_all, choose_layers  # noqa: PLC0415
 
     settings = load_settings()
     loaded = run.load_recipe(settings, recipe)
     if output:
         check_outputs(tuple(output))
+    role = _layer(loaded, str(only or until)) if only or until else None
+    choice = (
+        choose_layers(loaded, role, only=bool(only), from_scratch=from_scratch)
+        if role
+        else choose_all(loaded, from_scratch=from_scratch)
+    )
     if dry_run or explain:
-        _print_plan(run.plan(settings, loaded), explain=explain, as_json=as_json)
+        _print_plan(run.plan(settings, loaded, choice), explain=explain, as_json=as_json)
         return
     reporter = ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
-    if only or until:
-        if only and until:
-            raise UsageError("--only and --until do not go together", resolution="give one of them")
-        role = _layer(loaded, str(only or until))
+    if role:
         built = run.bake_layers(settings, loaded, role, reporter, only=bool(only), from_scratch=from_scratch)
         if as_json:
             print_json({"recipe": recipe, "built": built})
@@ -120,6 +131,26 @@ def shell(
     raise typer.Exit(code)
 
 
+def _check_options(version: str | None, whole: dict[str, bool], parts: dict[str, bool], plans: dict[str, bool]) -> None:
+    """Raise `UsageError` for options that say nothing together. `whole` need a whole image, `parts` make less, `plans` make nothing."""
+    asked, part, plan = (
+        next((name for name, given in group.items() if given), None) for group in (whole, parts, plans)
+    )
+    if all(parts.values()):
+        raise UsageError("--only and --until do not go together", resolution="give one of them")
+    if part and version and not plan:
+        raise UsageError(
+            f"--version and {part} do not go together: {part} publishes nothing", resolution="leave one of them out"
+        )
+    if asked and (part or plan):
+        why = "shows the plan and makes nothing" if plan else "makes layers and no image"
+        raise UsageError(
+            f"{asked} and {plan or part} do not go together: {plan or part} {why}", resolution="leave one of them out"
+        )
+    if version is None and not (plan or part):
+        raise UsageError("which version?", resolution="give --version, for instance --version 0.1.0")
+
+
 def _layer(recipe: "Recipe", role: str) -> str:
     roles = [layer.role for layer in recipe.layers]
     if role not in roles:
@@ -143,8 +174,8 @@ def _shown(value: str | None) -> str:
     return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value
 
 
-def tools() -> None:
-    """Make the tools root (QEMU, mkfs.erofs, GRUB), unless it is there."""
-    from qtrade.toolsroot import ensure_tools  # noqa: PLC0415
+def tools(recipe: RecipeName = "lab") -> None:
+    """Make the tools root (QEMU, mkfs.erofs, GRUB) that the recipe's lock names, unless it is there."""
+    from bake.lock.tools import provide_tools  # noqa: PLC0415
 
-    typer.echo(ensure_tools(load_settings()).root)
+    typer.echo(provide_tools(load_settings(), recipe, ConsoleReporter()).root)

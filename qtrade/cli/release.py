@@ -59,7 +59,8 @@ def promote(  # noqa: PLR0913 - one parameter per option
     else:
         was = f", was {plan.before.version}" if plan.before else ""
         typer.echo(
-            f"{'would lead' if dry_run else 'leads'}: {channel} -> {recipe} {version} (number {plan.sequence}{was})"
+            f"{'would lead' if dry_run else 'leads'}: {channel} -> {recipe} {version} (number {plan.sequence}{was}); "
+            f"tests passed: {', '.join(plan.tests_passed) or 'none'}"
         )
 
 
@@ -137,6 +138,7 @@ def _print_proof(proof: "Proof", commands: tuple[str, ...], export: Path | None,
     typer.echo(
         f"  said of it: {', '.join(f'{kind} {count}' for kind, count in _count(proof).items() if count) or 'nothing'}"
     )
+    typer.echo(f"  tests passed: {', '.join(proof.statements.tests_passed()) or 'none'}")
     for reason in proof.statements.ignored:
         typer.echo(f"  passed over: {reason}")
     for environment, refusals in proof.refusals.items():

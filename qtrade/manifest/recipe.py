@@ -19,7 +19,7 @@ class RecipeBase(Model):
 
 
 class RecipeLayer(Model):
-    """One layer: an Ansible role, what it needs below it and what it is given."""
+    """One layer: an Ansible role, what it needs below it and what it is given. A role that runs longer than `timeout_s` is ended."""
 
     role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
     needs: tuple[str, ...] = (BASE,)
@@ -27,6 +27,7 @@ class RecipeLayer(Model):
     vars: dict[str, Any] = Field(default_factory=dict)
     components: tuple[Name, ...] = ()
     toggles: dict[str, bool] = Field(default_factory=dict)
+    timeout_s: int = Field(default=1800, gt=0)
 
 
 class Recipe(Model):

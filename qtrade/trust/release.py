@@ -19,7 +19,10 @@ from qtrade.trust.statements import PROMOTION, REVOCATION, statement, verify_sta
 
 @dataclass(frozen=True)
 class PromotionPlan:
-    """What a promotion will do; every check has passed. `expires` in Unix seconds; `before` is where the channel leads now."""
+    """What a promotion will do; every check has passed. `expires` in Unix seconds; `before` is where the channel leads now.
+
+    `tests_passed` are the kinds of tests that the image passed, those that no rule asks for among them.
+    """
 
     recipe: str
     version: str
@@ -29,6 +32,7 @@ class PromotionPlan:
     sequence: int
     expires: int
     before: ChannelPointer | None
+    tests_passed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def plan_promotion(  # noqa: PLR0913 - what a promotion is of
     sequence = before.sequence + 1 if before else 1
     expires = now + expires_days * DAY_S
     digest = image_id(published.image_text)
-    return PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before)
+    passed = statements.tests_passed()
+    return PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before, passed)
 
 
 def promote(store: Store, keyring: Keyring, plan: PromotionPlan) -> None:

@@ -45,7 +45,11 @@ class Sbom(Predicate):
 
 
 class TestRun(Predicate):
-    """A run of the specs: `kind` is `layer` (in a chroot of the layers) or `boot` (on the image, booted by `firmware`)."""
+    """A test that was run.
+
+    `kind` is `layer` (specs in a chroot of the layers), `boot` (specs on the image, booted by `firmware`) or `reproducible` (a second
+    bake elsewhere gave the same bytes).
+    """
 
     __test__ = False  # pytest takes it for a test class else
 
@@ -121,6 +125,11 @@ class Statements:
         """Return the last boot by that firmware, or None."""
         found = [run for run in self.tests if (run.kind, run.firmware) == (BOOT, firmware)]
         return found[-1] if found else None
+
+    def tests_passed(self) -> tuple[str, ...]:
+        """Return the kinds of tests whose last run passed, sorted."""
+        last = {run.kind: run.passed for run in self.tests}
+        return tuple(sorted(kind for kind, passed in last.items() if passed))
 
     def promotion_for(self, channel: str) -> tuple[Promotion, dict[str, Any]] | None:
         """Return the promotion to `channel` with the highest sequence, and its envelope, or None."""

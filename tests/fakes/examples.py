@@ -53,7 +53,12 @@ def make_inputs(**changes: Any) -> Inputs:
         },
         "roles": {role: {f"ansible/roles/{role}/tasks/main.yml": sha(role)} for role in ("host", "app", "tool", "top")},
         "components": {"agent": sha("agent"), "parts": sha("parts")},
-        "versions": {"base": {}, "layer": {"ansible-core": "2.19.14"}},
+        "versions": {
+            "base": {"tools": sha("tools")},
+            "layer": {"ansible-core": "2.19.14", "tools": sha("tools")},
+            "initrd": {},
+            "installer": {"tools": sha("tools")},
+        },
         "packages": {"base": {"udev": "257 " + sha("udev")}, "host": {"chrony": "4.6 " + sha("chrony")}},
     }
     return Inputs(**{**fields, **changes})

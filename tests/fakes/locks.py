@@ -29,6 +29,7 @@ def make_lock(settings: Settings, recipe: Recipe, **changes: Any) -> Lock:
         "recipe": recipe.name,
         "suite": recipe.base.suite,
         "wants": read_wants(settings, recipe),
+        "tools": (make_package("tar"), make_package("erofs-utils")),
         "base": (make_package("libc6"), make_package("udev")),
         "layers": {layer.role: (make_package(layer.role),) for layer in recipe.layers if layer.packages},
         "collections": read_collections(settings),

@@ -21,7 +21,7 @@ _QTRADE = Path(sys.executable).parent / "qtrade"
 
 def bake_role(settings: Settings, role: str) -> tuple[Path, ...]:
     """Return the blobs of the lab's layer of `role` and of all that it stands on, lowest first; made where they are not."""
-    subprocess.run([_QTRADE, "bake", "--version", "0.0.0", "--only", role], check=True, timeout=1800)
+    subprocess.run([_QTRADE, "bake", "--only", role], check=True, timeout=1800)
     recipe, store = load_recipe(settings, "lab"), open_store(settings)
     inputs, _, _ = gather(settings, store, recipe, RecordingReporter())
     base = store.find_record(base_key(recipe, inputs))

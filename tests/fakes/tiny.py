@@ -14,6 +14,7 @@ import yaml
 
 from bake import run
 from bake.base import find_base
+from bake.check_initramfs import initramfs_check_key
 from bake.plan import INITRD, INSTALLER, base_key, initramfs_key
 from qtrade.manifest import Recipe
 from qtrade.settings import Settings
@@ -120,17 +121,22 @@ def spoil(path: Path) -> None:
 
 
 def _borrow_base(real: Settings, tiny: TinyProject) -> None:
-    """Copy base, kernel and initial RAM filesystems of the real store, if the real project has made them."""
+    """Copy base, kernel and initial RAM filesystems of the real store, if the real project has made them, as checked as they are there."""
     theirs = LocalStore(real.store)
     inputs, _, _ = run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
     key = base_key(tiny.recipe, inputs)
     base = find_base(theirs, key)
     if base is None:
         return
-    others = [theirs.find_record(initramfs_key(name, tiny.recipe, inputs, base.layer)) for name in (INITRD, INSTALLER)]
-    for record in (base.layer, base.kernel, *others):
+    for record in (base.layer, base.kernel):
+        _borrow(theirs, tiny, record)
+    for name in (INITRD, INSTALLER):
+        record = theirs.find_record(initramfs_key(name, tiny.recipe, inputs, base.layer))
         if record is not None:
             _borrow(theirs, tiny, record)
+            checked = theirs.find_record(initramfs_check_key(tiny.settings, name, record))
+            if checked is not None:
+                tiny.store.add_record(checked)
 
 
 def _borrow(theirs: LocalStore, tiny: TinyProject, record: BlobRecord) -> None:

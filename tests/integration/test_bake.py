@@ -310,18 +310,6 @@ def test_explain_names_the_value_that_changed(tiny, baked) -> None:
     assert steps["two"]["changes"] == [{"field": "vars.two_text", "before": '"tiny"', "after": '"huge"'}]
 
 
-def test_a_second_bake_elsewhere_gives_the_same_bytes_and_a_planted_clock_is_named(tiny, baked) -> None:
-    command = ("bake", "--recipe", "tiny", "--verify", "--json")
-    tiny.qtrade(*command, "--version", "verified")
-    tiny.add_task("two", "ansible.builtin.shell", cmd="date +%Y > /opt/year; date +%F > /opt/day; umask > /opt/umask")
-    done = tiny.run("bake", "--recipe", "tiny", "--verify", "--version", "planted")
-    assert done.returncode == 7
-    assert "2 difference(s) between two bakes" in done.stderr
-    assert "\n  two: opt/day: content\n  two: opt/year: content\n" in done.stderr
-    with pytest.raises(NotFound):
-        tiny.store.read("tiny", "planted")
-
-
 def test_a_store_that_lost_the_record_of_a_lower_layer_is_mended(tiny, stacked) -> None:
     lower = next(layer for layer in stacked.image.layers if layer.role == "one")
     (tiny.settings.store / "records" / f"{lower.key}.json").unlink()

@@ -27,7 +27,7 @@ from bake.pack import pack_layer, sha256_file
 from qtrade.errors import TrustError
 from qtrade.settings import load_settings
 from qtrade.store import LocalStore
-from qtrade.toolsroot import ToolsRoot, ensure_tools
+from qtrade.toolsroot import ToolsRoot, open_tools
 from tests.fakes.tiny import TinyProject, make_tiny_project
 from tests.fakes.tracker import issue, serve_tracker
 
@@ -39,7 +39,7 @@ PING = struct.pack("<IIIII", 2 << 24 | 1, 1 << 13, 0, 0, 0)
 
 @pytest.fixture(scope="module")
 def tools() -> ToolsRoot:
-    return ensure_tools(load_settings())
+    return open_tools(load_settings())
 
 
 @pytest.fixture(scope="module")

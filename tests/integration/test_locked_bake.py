@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bake.lock.check import lock_path
-from bake.lock.document import Lock, read_lock
+from bake.lock.document import Lock, digest_packages, read_lock
+from bake.lock.tools import resolve_tools
+from bake.tools import ensure_tools
 from qtrade.errors import BadInput, NotFound, TrustError
 from qtrade.settings import load_settings
 from tests.fakes.tiny import TinyProject, make_tiny_project, own_cache, spoil
@@ -57,6 +60,13 @@ def test_a_lock_names_every_package_of_the_image_and_no_mirror(tiny) -> None:
     assert all(cached(tiny, package.name).stat().st_size == package.size for package in lock.layers["one"])
 
 
+def test_the_tools_root_is_locked_whole_and_is_the_one_that_is_made_without_a_lock(tiny) -> None:
+    lock = lock_of(tiny)
+    assert {"erofs-utils", "tar", "fsverity", "grub-pc-bin", "mtools", "libc6"} <= {item.name for item in lock.tools}
+    assert all(cached(tiny, package.name).is_file() for package in lock.tools)
+    assert digest_packages(resolve_tools(tiny.settings, tiny.reporter)) == lock.tools_digest()
+
+
 def test_a_second_lock_changes_nothing_and_needs_no_network(tiny) -> None:
     before = lock_path(tiny.settings, tiny.recipe).read_text()
     done = run(tiny, "lock", "--recipe", "tiny", "--json", before=("unshare", "--net"))
@@ -91,6 +101,53 @@ def test_a_locked_bake_needs_no_network(tiny) -> None:
     installed = {package.name for part in ("base", "layer one") for package in lock_of(tiny).packages()[part]}
     base, one = (tiny.store.open_blob(layer.digest) for layer in tiny_image(tiny).layers[:2])
     assert packages_of(tiny, base) | packages_of(tiny, one) == installed
+
+
+def test_a_fresh_machine_bakes_from_lock_and_cache_without_a_network(tiny, tmp_path) -> None:
+    """Nothing of the machine but the lock and the bytes that `qtrade lock --fetch` brings; the tools root is made of them."""
+    first = run(tiny, "bake", "--recipe", "tiny", "--version", "first", "--json")
+    assert first.returncode == 0, first.stderr
+    assert run(tiny, "lock", "--recipe", "tiny", "--fetch").returncode == 0
+    state = tmp_path / "state"
+    for name in ("cache/blobs", "locks"):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).symlink_to((tiny.settings.state_dir / name).resolve())
+    _lend_packer(tiny, state)
+    fresh = TinyProject(replace(tiny.settings, state_dir=state, store=state / "store"))
+    done = run(fresh, "bake", "--recipe", "tiny", "--version", "fresh", "--json", before=("unshare", "--net"))
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["built"]) == {"base", "initrd", "installer", "one", "two"}
+    assert json.loads(done.stdout)["id"] == json.loads(first.stdout)["id"]
+    root = fresh.settings.tools_dir.resolve()
+    assert root == state / f"roots/tools-{lock_of(tiny).tools_digest()[:16]}"
+    status = (root / "var/lib/dpkg/status").read_text()
+    installed = {line.split(": ")[1] for line in status.splitlines() if line.startswith("Package: ")}
+    assert installed == {package.name for package in lock_of(tiny).tools}
+
+
+def _lend_packer(tiny: TinyProject, state: Path) -> None:
+    """Lend Packer's program where the machine has none of its own: no lock holds it, and it makes no bytes."""
+    lent = tiny.settings.state_dir / "roots/packer"
+    if lent.exists():
+        (state / "roots").mkdir(parents=True)
+        (state / "roots/packer").symlink_to(lent.resolve())
+
+
+def test_a_changed_tool_is_noticed_and_named(tiny, tmp_path) -> None:
+    package = next(item for item in lock_of(tiny).tools if item.name == "erofs-utils")
+    path = tiny.settings.cache_dir / "blobs" / package.sha256 / package.file
+    good = path.read_bytes()
+    spoil(path)
+    state = tmp_path / "state"
+    (state / "cache").mkdir(parents=True)
+    (state / "cache/blobs").symlink_to(tiny.settings.cache_dir / "blobs")
+    try:
+        with pytest.raises(TrustError, match="package erofs-utils ") as caught:
+            ensure_tools(replace(tiny.settings, state_dir=state), lock_of(tiny).tools)
+    finally:
+        path.write_bytes(good)
+    assert str(path.name) in caught.value.details
+    assert not (state / "roots/tools").exists()
 
 
 def tiny_image(tiny: TinyProject):

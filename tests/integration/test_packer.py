@@ -1,5 +1,6 @@
 """The template of a layer with the real Packer."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,8 +35,18 @@ def variables(tmp_path) -> dict[str, str]:
     return {"role": "app", "root": "/srv/root", "manifest": str(manifest), **keys, **files}
 
 
-def test_the_version_can_be_told(program) -> None:
-    assert packer.version(program) >= (1, 6)
+def test_the_version_is_one_that_is_said_to_be_tried(program) -> None:
+    assert ".".join(map(str, packer.version(program))) in packer.TRIED, (
+        "add it to TRIED, README.md and docs when all tests pass"
+    )
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_the_docs_name_the_versions_that_were_tried_and_no_others(name) -> None:
+    text = (load_settings().project / name).read_text()
+    (sentence,) = re.findall(r"[^.\n]*\btried\b[^\n]*", text)
+    assert re.findall(r"\b1\.\d+\.\d+\b", sentence) == list(packer.TRIED)
+    assert "untested" in sentence
 
 
 def test_the_templates_are_in_packers_format(program, template) -> None:

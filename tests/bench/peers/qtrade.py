@@ -60,9 +60,9 @@ class Qtrade:
 
     def _renew(self, case: Case) -> None:
         """Begin with an empty state directory; with .debs cached, with the lock and the files that it names."""
+        kept = self._kept()
         self._begin(self._state)
         if case is Case.DEBS:
-            kept = self._kept()
             (self._state / "locks").symlink_to(kept / "locks")
             shutil.copytree(kept / "cache/blobs", self._state / "cache/blobs", copy_function=os.link)
 
@@ -73,13 +73,13 @@ class Qtrade:
             (state / name).symlink_to(self._bench.settings.state_dir / name)
 
     def _kept(self) -> Path:
-        """Return a state directory with a lock and the files that it names, made at first use."""
+        """Return a state directory with a lock and the files that it names, made at first use, as is the tools root of that lock."""
         kept = self._folder / "kept"
         if not (kept / "done").exists():
             self._begin(kept)
             env = {**os.environ, "QTRADE_STATE_DIR": str(kept), "QTRADE_PROJECT": str(self._bench.project)}
-            for options in ((), ("--fetch",)):
-                argv = (beside_python("qtrade"), "lock", "--recipe", self._bench.recipe.name, *options)
+            for command in (("lock",), ("lock", "--fetch"), ("tools",)):
+                argv = (beside_python("qtrade"), *command, "--recipe", self._bench.recipe.name)
                 subprocess.run(argv, env=env, check=True, capture_output=True, timeout=600)
             (kept / "done").touch()
         return kept

@@ -34,6 +34,22 @@ def test_everything_is_attested_once(tmp_path) -> None:
     assert found.ignored == ()
 
 
+def test_that_a_second_bake_gave_the_same_bytes_is_attested_once_and_told(tmp_path) -> None:
+    settings = make_settings(tmp_path)
+    image = cache_inventory(settings, inventory(status(paragraph("openssl", "3.5.1-1")), version="0.1.0"))
+    keyring, store = ensure_keyring(settings), LocalStore(settings.store)
+
+    def passed() -> tuple[str, ...]:
+        return verify_statements(image.id, store.attestations(image.id), keyring.trust).tests_passed()
+
+    attest_bake(settings, store, keyring, image, resolved=list, started=1, ran=7)
+    assert passed() == ("layer",)
+    for _ in range(2):
+        attest_bake(settings, store, keyring, image, resolved=list, started=2, ran=7, verified=True)
+    assert passed() == ("layer", "reproducible")
+    assert len(verify_statements(image.id, store.attestations(image.id), keyring.trust).tests) == 2
+
+
 def test_two_versions_of_the_same_bytes_have_two_histories(tmp_path) -> None:
     settings = make_settings(tmp_path)
     image = cache_inventory(settings, inventory(status(paragraph("openssl", "3.5.1-1")), version="0.1.0"))

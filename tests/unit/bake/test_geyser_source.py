@@ -76,5 +76,5 @@ def test_another_toolchain_is_another_build(tmp_path) -> None:
     keys = set()
     for rustc in ("1.96.1", "1.97.1"):
         recipe = make(rustc=rustc)
-        keys.add(build_key(settings, BuildJob(recipe, "geyser", component_of(recipe), (), "a1" * 20)))
+        keys.add(build_key(settings, BuildJob(recipe, "geyser", component_of(recipe), (), "a1" * 20, ())))
     assert len(keys) == 2

@@ -131,30 +131,3 @@ def test_a_changed_file_of_the_project_changes_these_inputs_under_its_own_name(s
     assert {name for name in before if before[name] != after[name]} == changed
     for name in changed:
         assert {key for key in after[name] if before[name].get(key) != after[name][key]} == {path}
-
-
-CODE_OF = {
-    "bake/pack.py": {"base", "layer"},
-    "bake/ids.py": {"base"},
-    "bake/base.py": {"base"},
-    "qtrade/toolsroot.py": {"base"},
-    "bake/chamber.py": {"layer", "initrd", "installer"},
-    "bake/layer.py": {"layer"},
-    "bake/lock/repository.py": {"base", "layer"},
-    "bake/packer.py": {"layer"},
-    "bake/initramfs.py": {"initrd", "installer"},
-    "bake/grub.py": {"installer"},
-    "flash/agent/__main__.py": {"installer"},
-}
-
-
-@pytest.mark.parametrize("path", CODE_OF)
-def test_code_that_makes_bytes_is_an_input_of_what_it_makes(settings, path) -> None:
-    inputs = read_inputs(settings, (), {}, LOCK)
-    assert {kind for kind, fields in inputs.code.items() if path in fields} == CODE_OF[path]
-
-
-def test_ansible_and_its_collections_are_inputs_of_layers(settings) -> None:
-    versions = read_inputs(settings, (), {}, LOCK).versions["layer"]
-    assert set(versions) == {"ansible-core", "collection x.y"}
-    assert versions["collection x.y"] == "1.2"

@@ -16,6 +16,8 @@ from bake.plan import (
     Step,
     base_fields,
     base_key,
+    choose_all,
+    choose_layers,
     compare,
     find_different,
     initramfs_key,
@@ -81,6 +83,11 @@ def with_role(inputs: Inputs, role: str) -> Inputs:
 
 def with_packages(part: str) -> Inputs:
     return make_inputs(packages={**make_inputs().packages, part: {"chrony:amd64": sha("other")}})
+
+
+def with_version(kind: str) -> Inputs:
+    versions = make_inputs().versions
+    return make_inputs(versions={**versions, kind: {**versions[kind], "tools": sha("other tools")}})
 
 
 def with_layer(role: str, **changes: Any) -> Recipe:
@@ -200,6 +207,7 @@ RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
     "layers.packages": (lambda: with_layer("host", packages=["chrony", "jq"]), set(ROLES)),
     "layers.vars": (lambda: with_layer("app", vars={"app_port": 2}), {"app", "top"}),
     "layers.components": (lambda: with_layer("top", components=["parts", "agent"]), {"top"}),
+    "layers.timeout_s": (lambda: with_layer("app", timeout_s=7), set()),
     "layers.toggles": (lambda: with_layer("app", toggles={"app_debug": True}), {"app", "top"}),
 }
 INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
@@ -209,7 +217,15 @@ INPUT_CASES: dict[str, tuple[Callable[[], Inputs], set[str]]] = {
     "code.installer": (lambda: with_code(INSTALLER), {INSTALLER}),
     "roles": (lambda: with_role(make_inputs(), "host"), set(ROLES)),
     "components": (lambda: make_inputs(components={"agent": sha("agent"), "parts": sha("changed")}), {"top"}),
-    "versions": (lambda: make_inputs(versions={"base": {}, "layer": {"ansible-core": "3"}}), set(ROLES)),
+    **{
+        f"versions.{kind}": (lambda kind=kind: with_version(kind), changed)
+        for kind, changed in (
+            ("base", ALL),
+            ("layer", set(ROLES)),
+            ("initrd", {"initrd"}),
+            ("installer", {"installer"}),
+        )
+    },
     "packages.base": (lambda: with_packages("base"), ALL),
     "packages.layer": (lambda: with_packages("host"), set(ROLES)),
 }
@@ -268,6 +284,24 @@ def test_the_two_initial_filesystems_never_share_a_key() -> None:
     inputs = make_inputs(code={**make_inputs().code, INITRD: {"x": sha("x")}, INSTALLER: {"x": sha("x")}})
     base = base_record(recipe, inputs)
     assert initramfs_key(INITRD, recipe, inputs, base) != initramfs_key(INSTALLER, recipe, inputs, base)
+
+
+@pytest.mark.parametrize(
+    ("choice", "built", "hits"),
+    [
+        (choose_all(make_recipe()), set(), {*ALL, "base"}),
+        (choose_all(make_recipe(), from_scratch=True), {*ALL, "base"}, set()),
+        (choose_layers(make_recipe(), "app", only=True), set(), {"base", "host", "app"}),
+        (choose_layers(make_recipe(), "app", only=True, from_scratch=True), {"app"}, {"base", "host"}),
+        (choose_layers(make_recipe(), "tool", only=False, from_scratch=True), {"host", "app", "tool"}, {"base"}),
+    ],
+    ids=["all", "all again", "one", "one again", "up to one, again"],
+)
+def test_a_choice_names_what_is_made_and_what_is_made_again(store, choice, built, hits) -> None:
+    steps = plan_bake(make_recipe(), make_inputs(), store.find, store.last, choice)
+    assert {step.name for step in steps if step.action is Action.BUILD} == built
+    assert {step.name for step in steps if step.action is Action.HIT} == hits
+    assert {step.reason for step in steps} <= {"hit", "from scratch"}
 
 
 def test_code_and_epoch_are_part_of_a_layers_key_even_if_the_base_has_the_same_bytes() -> None:

@@ -178,6 +178,42 @@ def test_the_plan_of_a_bake_for_people_names_every_step(cli, settings) -> None:
     assert len(out.splitlines()) == 7
 
 
+WHOLE = (("--verify",), ("--cve-gate",), ("--boot-test",), ("--output", "raw"), ("--record",))
+
+
+@pytest.mark.parametrize("whole", WHOLE, ids=" ".join)
+@pytest.mark.parametrize(
+    "less", [("--only", "host"), ("--until", "host"), ("--dry-run",), ("--explain",)], ids=" ".join
+)
+def test_an_option_that_would_do_nothing_is_refused(cli, settings, whole, less) -> None:
+    code, out, err = cli("bake", "--recipe", "demo", *whole, *less)
+    assert (code, out) == (2, "")
+    assert f"{whole[0]} and {less[0]} do not go together" in err
+
+
+@pytest.mark.parametrize("part", ["--only", "--until"])
+def test_a_version_of_layers_alone_is_refused(cli, settings, part) -> None:
+    code, out, err = cli("bake", "--recipe", "demo", part, "host", "--version", "1")
+    assert (code, out) == (2, "")
+    assert f"--version and {part} do not go together: {part} publishes nothing" in err
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--explain"])
+def test_the_plan_is_of_the_steps_that_were_chosen(cli, settings, flag) -> None:
+    def plan(*args: str) -> dict[str, str]:
+        steps = cli.json("bake", "--recipe", "demo", flag, *args)
+        return {step["name"]: step["reason"] for step in steps}
+
+    assert list(plan()) == ["base", "initrd", "installer", "host", "app", "tool", "top"]
+    assert list(plan("--only", "tool")) == ["base", "host", "tool"]
+    assert list(plan("--until", "tool")) == ["base", "host", "app", "tool"]
+    assert plan()["base"] == "not in the store"
+    assert plan("--from-scratch")["base"] == "from scratch"
+    assert plan("--from-scratch", "--only", "tool")["base"] == "not in the store"
+    code, _, err = cli("bake", "--recipe", "demo", flag, "--only", "ghost")
+    assert (code, "recipe demo has no layer ghost" in err) == (2, True)
+
+
 def test_a_bake_without_a_lock_says_how_to_make_one(cli, settings) -> None:
     (settings.project / "manifests/images/demo.lock.json").unlink()
     for command in (("bake", "--recipe", "demo", "--version", "1"), ("lock", "--recipe", "demo", "--check")):
@@ -189,10 +225,10 @@ def test_a_bake_without_a_lock_says_how_to_make_one(cli, settings) -> None:
 
 def test_a_check_of_a_lock_is_one_json_document(cli, settings) -> None:
     report = cli.json("lock", "--recipe", "demo", "--check")
-    assert (report["done"], report["packages"], report["changes"]) == ("checked", 3, [])
+    assert (report["done"], report["packages"], report["changes"]) == ("checked", 5, [])
     code, out, _ = cli("lock", "--recipe", "demo", "--check")
     assert code == 0
-    assert out.startswith("checked demo: 3 packages")
+    assert out.startswith("checked demo: 5 packages")
 
 
 def test_the_plan_of_a_flash_is_one_json_document(cli, settings) -> None:

@@ -123,7 +123,7 @@ def test_promote_verify_and_revoke(cli, room) -> None:
     assert code == 2, "nobody was asked, and production was promoted"
     assert "add --yes" in err
     code, out, err = cli(*args, "--yes")
-    assert (code, out) == (0, "leads: production -> demo 0.1.0 (number 1)\n"), err
+    assert (code, out) == (0, "leads: production -> demo 0.1.0 (number 1); tests passed: boot\n"), err
     assert room.store.channel("demo", "production").image_id == image.id
 
     proof = cli.json("images", "verify", "0.1.0", "--recipe", "demo")

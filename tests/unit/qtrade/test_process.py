@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -120,6 +121,33 @@ def test_a_timeout_leaves_no_child_of_the_program(tmp_path, on_line, trap) -> No
     with pytest.raises(ToolError, match="took longer than"):
         process.run(sh(grandchild, str(pid_file)), timeout_s=0.3, on_line=on_line)
     assert gone_within(int(pid_file.read_text()), 2)
+
+
+def test_work_that_took_too_long_is_told_from_work_that_failed() -> None:
+    def explained(argv: list[str]) -> ToolError:
+        with pytest.raises(ToolError) as caught:
+            process.run(argv, timeout_s=0.3)
+        return process.explain(caught.value, "the work", mend="mend it", longer="give it more time")
+
+    slow, bad = explained(sh("sleep 9", "x")), explained(sh("echo why; exit 3", "x"))
+    assert (slow.brief, slow.resolution) == ("the work took longer than 0 s and was ended", "give it more time")
+    assert (bad.brief, bad.details, bad.resolution) == ("the work failed", "why", "mend it")
+    missing = explained(["qtrade-no-such-program"])
+    assert missing.details == "qtrade-no-such-program is not installed"
+
+
+def test_no_line_comes_after_a_timeout() -> None:
+    ended, lines = threading.Event(), []
+
+    def take_slowly(line: str) -> None:
+        time.sleep(0.3)
+        lines.append((line, ended.is_set()))
+
+    with pytest.raises(ToolError, match="took longer than"):
+        process.run(sh("echo one; echo two; sleep 9", "x"), timeout_s=0.1, on_line=take_slowly)
+    ended.set()
+    time.sleep(0.7)
+    assert lines == [("one", False), ("two", False)]
 
 
 def test_a_missing_program_is_named_with_a_cure() -> None:

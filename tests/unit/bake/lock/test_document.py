@@ -30,8 +30,9 @@ BUILD = LockedBuild(
 def full_lock() -> Lock:
     return Lock(
         recipe="demo",
-        suite="trixie",
+        suite="forky",
         wants={"base": sha("base")},
+        tools=(make_package("tar"), make_package("libc6")),
         base=(make_package("libc6"), make_package("udev")),
         layers={"app": (make_package("jq"),), "empty": ()},
         builders={"built": (make_package("gcc"), make_package("libc6"))},
@@ -86,8 +87,10 @@ def test_a_damaged_lock_is_named_with_the_field(tmp_path, text, words) -> None:
 
 def test_all_packages_are_listed_once_and_by_part() -> None:
     lock = full_lock()
-    assert sorted(package.name for package in lock.all_packages()) == ["gcc", "jq", "libc6", "udev"]
-    assert set(lock.packages()) == {"base", "layer app", "layer empty", "builder built"}
+    assert sorted(package.name for package in lock.all_packages()) == ["gcc", "jq", "libc6", "tar", "udev"]
+    assert set(lock.packages()) == {"base", "layer app", "layer empty", "builder built", "tools"}
+    by_suite = {suite: sorted(item.name for item in packages) for suite, packages in lock.by_suite().items()}
+    assert by_suite == {"forky": ["gcc", "jq", "libc6", "udev"], "trixie": ["libc6", "tar"]}
 
 
 def test_the_digest_of_a_part_follows_its_bytes_and_not_their_order() -> None:
