@@ -12,11 +12,16 @@ from typing import Any
 
 from flash.chunks import ChunkLists
 from flash.trust import VerifiedImage
-from qtrade.errors import HostError, TrustError
+from qtrade.errors import HostError, QtradeError, TrustError
 from qtrade.manifest import Host
 from qtrade.manifest.host import DiskIdentity
 from qtrade.signing import JOB_TYPE, SigningKey
+from qtrade.store.leases import LeaseLost
 from qtrade.trust.keyring import Keyring
+
+
+# The agent's code for a job of a holder whom another one followed.
+_LEASE_LOST = "lease-lost"
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ class JobBuilder:
 
 
 def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any]:
-    """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, `HostError` if it failed."""
+    """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, else as `failure` if it failed."""
     rest = {name: value for name, value in report.items() if name != "hmac"}
     # The agent signs the text as UTF-8, without escapes.
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -177,9 +182,10 @@ def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any
     return report
 
 
-def failure(host: str, error: dict[str, str]) -> HostError:
-    """Return the error that the agent of `host` reported."""
-    return HostError(
+def failure(host: str, error: dict[str, str]) -> QtradeError:
+    """Return the error that the agent of `host` reported: a `LeaseLost` where a later holder of the host was there before."""
+    kind = LeaseLost if error.get("code") == _LEASE_LOST else HostError
+    return kind(
         f"{host}: {error.get('message', 'the agent failed')}",
         details=f"code: {error.get('code', 'unknown')}",
         resolution=error.get("remedy") or "look at the host's console",

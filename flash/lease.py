@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +15,14 @@ from qtrade.errors import ConflictError, QtradeError
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store
-from qtrade.store.leases import LEASE_S, Lease, Leases
+from qtrade.store.leases import LEASE_S, Lease, LeaseLost, Leases
 
 _RENEW_S = LEASE_S / 6
+
+
+def _uptime() -> float:
+    """Return seconds that also pass while the machine sleeps, and that no one sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class HeldHost:
@@ -25,6 +31,9 @@ class HeldHost:
     def __init__(self, leases: Leases, lease: Lease, reporter: Reporter, *, renew_s: float) -> None:
         self._leases, self._lease, self._reporter, self._renew_s = leases, lease, reporter, renew_s
         self._lost: QtradeError | None = None
+        # Of this machine's own clock, which cannot be set and which counts its sleep.
+        self._ends = _uptime() + lease.expires - time.time()
+        self._renewing = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {lease.host}", daemon=True)
         self._thread.start()
@@ -40,9 +49,11 @@ class HeldHost:
         return self._lease.holder
 
     def check(self) -> None:
-        """Raise `ConflictError` when somebody else has taken the host."""
+        """Raise `LeaseLost` when somebody else has taken the host, or may have: a laptop that slept renewed nothing meanwhile."""
+        if self._lost is None and _uptime() >= self._ends:
+            self._renew_late()
         if self._lost is not None:
-            raise ConflictError(
+            raise LeaseLost(
                 f"the lease of {self._lease.host} is lost: {self._lost.brief}",
                 details=self._lost.details,
                 resolution="look at what the other one does (`qtrade hosts show`) before you go on",
@@ -63,7 +74,7 @@ class HeldHost:
         warned = False
         while not self._over.wait(self._renew_s):
             try:
-                self._lease = self._leases.renew(self._lease)
+                self._renew()
                 warned = False
             except ConflictError as error:
                 self._lost = error
@@ -73,6 +84,25 @@ class HeldHost:
                 if not warned:
                     self._reporter.say(f"warning: the lease of {self._lease.host} could not be renewed: {error}")
                 warned = True
+
+    def _renew(self) -> None:
+        with self._renewing:
+            began = _uptime()
+            self._lease = self._leases.renew(self._lease)
+            self._ends = began + LEASE_S
+
+    def _renew_late(self) -> None:
+        """Renew a lease that has run out: where nobody took it meanwhile, it goes on."""
+        try:
+            self._renew()
+        except ConflictError as error:
+            self._lost = error
+        except (QtradeError, OSError) as error:
+            raise LeaseLost(
+                f"the lease of {self._lease.host} ran out and could not be renewed: {error}",
+                details="whether somebody else holds the host now, only the store can tell",
+                resolution="run the same command again once the store answers: it takes the flash up where it stopped",
+            ) from error
 
 
 @contextmanager

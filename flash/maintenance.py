@@ -74,7 +74,7 @@ def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
     entry = entry_for(door)
     run = InstallerRun(entry, make_job)
     with lease(context.settings, context.store, context.host.name, context.reporter) as held:
-        context.token = held.token
+        context.token, context.check_held = held.token, held.check
         try:
             entry.check(context)
             drain(context, rules(door, State.DRAINED).deadline_s)

@@ -16,7 +16,7 @@ from flash.ending import abort as stop
 from flash.ending import fail, give_up
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
-from flash.lease import HeldHost, lease
+from flash.lease import lease
 from flash.monitors.mute import muted
 from flash.plan import FlashPlan, config_digest, plan_flash
 from flash.readiness import ready_within_s
@@ -30,6 +30,7 @@ from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
+from qtrade.store.leases import LeaseLost
 from qtrade.trust.keyring import ensure_keyring
 from qtrade.trust.policy import rules_for
 
@@ -141,12 +142,12 @@ def flash(
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
-    with _held(context) as held:
+    with _held(context):
         begin = _resume(context, plan)
-        context.journal.token = held.token
+        context.journal.token = context.token
         with muted(context, plan), captured(context):
             try:
-                _run(context, plan, steps or steps_for(plan.door), held, begin=begin, until=until)
+                _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
             finally:
                 for action in reversed(context.clean_up):
                     with suppress(OSError, QtradeError):
@@ -157,17 +158,17 @@ def flash(
 def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult:
     """End the open flash of a host at a safe point. Raises `NotFound` without one, `Refused` where only going on is safe."""
     context, plan = prepare_open(settings, host_name, reporter)
-    with _held(context) as held:
-        context.journal.token = held.token
+    with _held(context):
+        context.journal.token = context.token
         stop(context, plan)
     return _result(context, plan)
 
 
 @contextmanager
-def _held(context: FlashContext) -> Iterator[HeldHost]:
+def _held(context: FlashContext) -> Iterator[None]:
     with lease(context.settings, context.store, context.host.name, context.reporter) as held:
-        context.token = held.token
-        yield held
+        context.token, context.check_held = held.token, held.check
+        yield
 
 
 def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
@@ -196,14 +197,13 @@ def flash_in_order(
             plan = plan_flash(context.host, context.image.image, door, config=plan.config, reimage=context.reimage)
 
 
-def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *, begin: State, until: State) -> None:
+def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:
     order = sequence(plan.door)
     last = order.index(until) + 1
     for number, state in enumerate(order[order.index(begin) : last], start=order.index(begin) + 1):
         context.reporter.say(f"[{number}/{len(order)}] {state}")
         start = time.monotonic()
-        # Whoever lost the host touches it no more, not even to bring an old version back.
-        held.check()
+        context.check_held()
         try:
             if state is State.PLANNED:
                 evidence: Evidence = {
@@ -216,7 +216,11 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *
                 }
             else:
                 evidence = steps[state](context, plan.deadline_s(state))
+        except LeaseLost:
+            # Whoever lost the host touches it no more, not even to bring an old version back. The flash stays open.
+            raise
         except QtradeError as error:
+            context.check_held()
             fail(context, plan, state, error)
             raise
         current = context.journal.state

@@ -233,7 +233,7 @@ def read_public_key(context: FlashContext) -> str:
     return path.read_text().strip()
 
 
-def _failed(host: str, events: list[dict[str, Any]], code: int, said: str) -> HostError:
+def _failed(host: str, events: list[dict[str, Any]], code: int, said: str) -> QtradeError:
     refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
     if refusal:
         return failure(host, refusal)

@@ -7,7 +7,7 @@ import json
 import queue
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ from qtrade.manifest.driver import Door
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
 INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
+# How often is looked whether the lease still holds, while the agent says nothing.
+_LOOK_S = 5.0
 # Where the way in can be taken once more without more harm; a provider's reinstall is not asked for twice.
 _AGAIN = (Door.PXE, Door.UEFI_HTTP, Door.VIRTUAL_MEDIA)
 
@@ -189,7 +191,9 @@ class InstallerRun:
         tries = 2 if context.journal.evidence("door") in _AGAIN else 1
         rungs = [Rung(name, deadline_s / tries, enter) for name in ("first entry", "second entry")[:tries]]
         with context.reporter.step("boot of the installer"):
-            first, how = climb(context, rungs, lambda within_s: dict(self._next(within_s)), what="the installer")
+            first, how = climb(
+                context, rungs, lambda within_s: dict(self._next(context, within_s)), what="the installer"
+            )
         self._take(first)
         return {
             **entered,
@@ -206,7 +210,7 @@ class InstallerRun:
         with context.reporter.transfer("write the OS disk", total) as advance:
             progress = FetchProgress(context.reporter, advance)
             while self._report is None:
-                event = self._next(deadline - time.monotonic())
+                event = self._next(context, deadline - time.monotonic())
                 self._take(event)
                 progress.take(event)
                 if event.get("step") in ("state", "boot"):
@@ -234,7 +238,7 @@ class InstallerRun:
         """Wait for the report and return it once its signature is checked. Raises `HostError` for a failed job."""
         deadline = time.monotonic() + deadline_s
         while self._report is None:
-            self._take(self._next(deadline - time.monotonic()))
+            self._take(self._next(context, deadline - time.monotonic()))
         return check_report(dict(self._report), self._nonce, context.host.name)
 
     def _take(self, event: Mapping[str, Any]) -> None:
@@ -244,14 +248,18 @@ class InstallerRun:
             error = event.get("error")
             raise failure("the agent", error if isinstance(error, dict) else {})
 
-    def _next(self, within_s: float) -> Mapping[str, Any]:
-        try:
-            return self._events.get(timeout=max(within_s, 0.01))
-        except queue.Empty as error:
-            raise HostError(
-                f"the agent said nothing for {within_s:.0f} s",
-                resolution="look at the host's console: did it boot the installer?",
-            ) from error
+    def _next(self, context: FlashContext, within_s: float) -> Mapping[str, Any]:
+        deadline = time.monotonic() + within_s
+        while True:
+            # Whoever lost the host must not go on to serve the installer.
+            context.check_held()
+            with suppress(queue.Empty):
+                return self._events.get(timeout=max(min(deadline - time.monotonic(), _LOOK_S), 0.01))
+            if time.monotonic() >= deadline:
+                raise HostError(
+                    f"the agent said nothing for {within_s:.0f} s",
+                    resolution="look at the host's console: did it boot the installer?",
+                )
 
     def rebooting(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Wait until the new version answers; the installer reboots by itself, else the driver does it."""

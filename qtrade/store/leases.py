@@ -61,6 +61,10 @@ class HeldElsewhere(ConflictError):
         )
 
 
+class LeaseLost(ConflictError):
+    """The host was ours, and somebody else has it now, or may have: it must not be touched any more."""
+
+
 class Leases:
     """The leases of a store."""
 
