@@ -19,7 +19,6 @@ from qtrade.signing import JOB_TYPE, SigningKey
 from qtrade.store.leases import LeaseLost
 from qtrade.trust.keyring import Keyring
 
-
 # The agent's code for a job of a holder whom another one followed.
 _LEASE_LOST = "lease-lost"
 

@@ -1,7 +1,7 @@
 """The one loop that runs a flash: it numbers, times, journals, resumes and falls back. Steps never print or journal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -75,15 +75,19 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
     if host.data_policy == "disposable":
         reimage = replace(reimage, adopt=ADOPT_ANY)
     context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older, reimage)
-    plan = plan_flash(
+    return context, _plan(context, door or _choose_door(context))
+
+
+def _plan(context: FlashContext, door: Door) -> FlashPlan:
+    host, image = context.host, context.image.image
+    return plan_flash(
         host,
-        image.image,
-        door or _choose_door(context),
-        config=config_digest(host, bundle, reimage),
-        reimage=reimage,
-        ready_within_s=ready_within_s(host, environment, image.image),
+        image,
+        door,
+        config=config_digest(host, context.bundle, context.reimage),
+        reimage=context.reimage,
+        ready_within_s=ready_within_s(host, context.environment, image),
     )
-    return context, plan
 
 
 def prepare_open(settings: Settings, host_name: str, reporter: Reporter) -> tuple[FlashContext, FlashPlan]:
@@ -180,12 +184,17 @@ def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
 
 
 def flash_in_order(
-    context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED, may_wipe: bool = False
+    context: FlashContext,
+    plan: FlashPlan,
+    *,
+    until: State = State.COMMITTED,
+    may_wipe: bool = False,
+    steps_of: Callable[[Door], Steps] = steps_for,
 ) -> FlashResult:
     """As `flash`; where a door fails before anything was written, go on through the host's next one."""
     while True:
         try:
-            return flash(context, plan, until=until)
+            return flash(context, plan, until=until, steps=steps_of(plan.door))
         except QtradeError as error:
             failed = context.journal.evidence("failed")
             door = next_door(context.host, plan.door, State(failed), error, may_wipe=may_wipe) if failed else None
@@ -194,7 +203,7 @@ def flash_in_order(
             context.reporter.say(f"door {plan.door} is closed: {error.brief}; going on through {door}")
             journal = _new_journal(context.settings, context.host)
             context = replace(context, journal=journal, clean_up=[], was_powered_off=False)
-            plan = plan_flash(context.host, context.image.image, door, config=plan.config, reimage=context.reimage)
+            plan = _plan(context, door)
 
 
 def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:
