@@ -39,8 +39,9 @@ class Reimage:
 class FlashContext(HostAccess):
     """One flash under way.
 
-    `clean_up` functions run when the flash ends, however it ends. `was_powered_off` says that a door has ended the old system.
-    `token` is that of the lease, once the host is held; `check_held` raises once it is lost.
+    `clean_up` functions run when the flash ends, however it ends. `was_powered_off` says that a door has ended the old system,
+    `was_drained` that what runs has stopped its services, `left_boot_id` which boot was drained last. `written` says whether the
+    installer has written to the OS disk, or may have; None: as the state says. `token` is that of the lease, once the host is held.
     """
 
     settings: Settings
@@ -55,5 +56,8 @@ class FlashContext(HostAccess):
     reimage: Reimage = field(default_factory=Reimage)
     clean_up: list[Callable[[], None]] = field(default_factory=list)
     was_powered_off: bool = False
+    was_drained: bool = False
+    left_boot_id: str | None = None
+    written: bool | None = None
     token: int = 0
     check_held: Callable[[], None] = lambda: None

@@ -13,6 +13,9 @@ from qtrade.errors import HostError, QtradeError, Refused
 from qtrade.manifest.driver import Door
 
 
+_HALF_WRITTEN = "the OS disk may be half written: flash the host again, through a door that needs no running system"
+
+
 def fail(
     context: FlashContext, plan: FlashPlan, state: State, error: QtradeError, *, end: State | None = None
 ) -> State:
@@ -20,8 +23,10 @@ def fail(
 
     `end` takes the place of what the rules of the state say.
     """
-    end = end or rules(plan.door, state).on_failure
+    end = end or _end_of(context, plan, state)
     evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if end is State.FAILED_DIRTY and context.written:
+        error.resolution = "; ".join(filter(None, (error.resolution, _HALF_WRITTEN)))
     if plan.door is Door.IN_PLACE and state is State.ARMED:
         with suppress(QtradeError):
             in_place.disarm(context)
@@ -32,7 +37,8 @@ def fail(
         except QtradeError as worse:
             end = State.QUARANTINED
             evidence["fallback"] = worse.brief
-    if _runs_on(context, end, evidence) and is_drained(context.journal, plan.door, failed=state):
+    was_drained = context.was_drained or is_drained(context.journal, plan.door, failed=state)
+    if _runs_on(context, end, evidence) and was_drained:
         left = undrain(context, plan.door)
         evidence["undrained"] = not left
         error.resolution = "; ".join(filter(None, (error.resolution, left)))
@@ -83,6 +89,14 @@ def abort(context: FlashContext, plan: FlashPlan) -> State:
             end, context.was_powered_off = State.FAILED_DIRTY, True
             error.details = "it does not answer: it is off, or in the installer"
     return fail(context, plan, doing, error, end=end)
+
+
+def _end_of(context: FlashContext, plan: FlashPlan, state: State) -> State:
+    """Return where the failure of `state` leads. What the installer has written, or not, counts for more than the state."""
+    end = rules(plan.door, state).on_failure
+    if plan.door is Door.IN_PLACE or end not in (State.FAILED_SAFE, State.FAILED_DIRTY) or context.written is None:
+        return end
+    return State.FAILED_DIRTY if context.written else State.FAILED_SAFE
 
 
 def _runs_on(context: FlashContext, end: State, evidence: Evidence) -> bool:

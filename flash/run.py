@@ -34,8 +34,10 @@ from qtrade.store.leases import LeaseLost
 from qtrade.trust.keyring import ensure_keyring
 from qtrade.trust.policy import rules_for
 
-# A flash that stops here is taken up at STAGING: what the agent was told died with the controller.
+# A flash that stops here is taken up earlier: what the agent was told died with the controller.
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
+# Through the installer also here: whether it has begun, and what it has written since, is not in the journal.
+_UNSURE = (State.DRAINED, *_AGENT_STATES)
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def flash_in_order(
                 raise
             context.reporter.say(f"door {plan.door} is closed: {error.brief}; going on through {door}")
             journal = _new_journal(context.settings, context.host)
-            context = replace(context, journal=journal, clean_up=[], was_powered_off=False)
+            context = replace(context, journal=journal, clean_up=[], was_powered_off=False, was_drained=False)
             plan = _plan(context, door)
 
 
@@ -232,9 +234,8 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
             context.check_held()
             fail(context, plan, state, error)
             raise
-        current = context.journal.state
-        if not (current in _AGENT_STATES and state is State.STAGING):
-            check_move(plan.door, current, state)
+        if state is not begin:
+            check_move(plan.door, context.journal.state, state)
         context.journal.write(state, {**evidence, "seconds": round(time.monotonic() - start, 1)})
 
 
@@ -248,11 +249,23 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
         return State.PLANNED
     context.journal = before
     current = before.state
+    if plan.door is not Door.IN_PLACE and current in _UNSURE:
+        return _enter_anew(context, current)
     if current in _AGENT_STATES:
         return State.STAGING
     order = sequence(plan.door)
     context.reporter.say(f"taken up after {current}")
     return order[order.index(current) + 1] if current else State.PLANNED
+
+
+def _enter_anew(context: FlashContext, current: State | None) -> State:
+    """Return where a flash whose installer may be at work begins: the door is looked at again, and what runs now is drained.
+
+    Its host may have finished and run the new version, or have gone back to the old one, or have half a system on its disk.
+    """
+    with context.reporter.step(f"taken up after {current}: does the host run from its disk?"):
+        context.written = None if context.status_or_none() else True
+    return State.PREFLIGHT
 
 
 def _choose_door(context: FlashContext) -> Door:

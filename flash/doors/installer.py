@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flash.context import Evidence, FlashContext
-from flash.doors import Steps, shared
+from flash.doors import Steps, boot_watch, shared
+from flash.doors.boot_watch import BootWatch
 from flash.doors.in_place import prove_boot
 from flash.drivers import PowerControl
 from flash.generations import next_generation
@@ -27,15 +28,16 @@ from flash.ssh import pin_host_key
 from flash.states import State
 from flash.written_data import refuse_far_data
 from qtrade.errors import HostError
-from qtrade.manifest.driver import Door
 
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
 INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
+# What a drain may take that nobody has planned for.
+_DRAIN_S = 1800.0
 # How often is looked whether the lease still holds, while the agent says nothing.
 _LOOK_S = 5.0
-# Where the way in can be taken once more without more harm; a provider's reinstall is not asked for twice.
-_AGAIN = (Door.PXE, Door.UEFI_HTTP, Door.VIRTUAL_MEDIA)
+# What kept the agent from its first word, and may not do so the next time.
+_AGAIN = (boot_watch.CODE, "agent-lost")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Entry(Protocol):
 
     def check(self, context: FlashContext) -> Evidence:
         """Check what needs no change of the host (PREFLIGHT). Raises `Refused`, `HostError`."""
+        ...
+
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Say whether `enter` can be called once more without more harm, for a host that did not come to the installer."""
         ...
 
     def place(self, context: FlashContext) -> Place:
@@ -130,14 +136,18 @@ def _install_job(context: FlashContext, url: str, generation: int) -> SignedJob:
 
 
 def drain(context: FlashContext, deadline_s: float) -> Evidence:
-    """Stop the services (DRAINED), if the host runs any."""
+    """Stop the services (DRAINED), if the host runs any. A host that answers runs from its disk, whatever was written to that before."""
     if context.journal.evidence("runs"):
         return {"drained": f"the host runs {context.journal.evidence('runs')}"}
     status = context.status_or_none()
+    context.left_boot_id = status["boot_id"] if status else None
     if status is None:
         return {"drained": "the host runs no agent that answers"}
+    context.written, context.was_powered_off = None, False
     refuse_far_data(context.settings, context.host, context.image.image, status)
-    return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
+    drained = context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]
+    context.was_drained = bool(drained)
+    return {"drained": drained}
 
 
 class InstallerRun:
@@ -157,8 +167,45 @@ class InstallerRun:
 
     def staging(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Serve image and job, make the agent run, and wait for its first word."""
-        place = self._entry.place(context)
         generation = next_generation(context.settings, context.host.name)
+        installer = self._serve(context, generation)
+        tries = 2 if self._entry.can_repeat(context) else 1
+        entered: Evidence = {}
+
+        def enter() -> None:
+            installer.server.deliveries.rearm(installer.served.token)
+            entered.update(self._entry.enter(context, installer))
+            context.was_powered_off = True
+            context.link.disconnect()
+
+        def enter_again() -> None:
+            # The old system may have booted instead, and its services with it.
+            entered["drained_again"] = drain(context, _DRAIN_S)["drained"]
+            enter()
+
+        def first_word(within_s: float) -> Evidence:
+            with BootWatch(context, context.left_boot_id, self._events.put):
+                event = dict(self._next(context, within_s))
+            if event.get("event") == "error" and event["error"].get("code") in _AGAIN:
+                self._take(event)
+            return event
+
+        # Each time anew: the boot override and the boot script work once.
+        rungs = [Rung("first entry", deadline_s / tries, enter), Rung("second entry", deadline_s / tries, enter_again)]
+        with context.reporter.step("boot of the installer"):
+            first, how = climb(context, rungs[:tries], first_word, what="the installer")
+        self._take(first)
+        return {
+            **entered,
+            **how,
+            "nonce": self._nonce,
+            "generation": generation,
+            "first_event": first.get("step", "report"),
+        }
+
+    def _serve(self, context: FlashContext, generation: int) -> Installer:
+        """Open the server of the flash, until it ends, and sign the job."""
+        place = self._entry.place(context)
         stack = ExitStack()
         context.clean_up.append(stack.close)
         server = stack.enter_context(
@@ -179,29 +226,7 @@ class InstallerRun:
         self._nonce = job.nonce
         if place.shows_job:
             served.job = json.dumps(job.envelope).encode()
-        installer = Installer(server, served, boot, job, self._events.put)
-        entered: Evidence = {}
-
-        def enter() -> None:
-            server.deliveries.rearm(served.token)
-            entered.update(self._entry.enter(context, installer))
-            context.was_powered_off = True
-
-        # Each time anew: the boot override and the boot script work once.
-        tries = 2 if context.journal.evidence("door") in _AGAIN else 1
-        rungs = [Rung(name, deadline_s / tries, enter) for name in ("first entry", "second entry")[:tries]]
-        with context.reporter.step("boot of the installer"):
-            first, how = climb(
-                context, rungs, lambda within_s: dict(self._next(context, within_s)), what="the installer"
-            )
-        self._take(first)
-        return {
-            **entered,
-            **how,
-            "nonce": self._nonce,
-            "generation": generation,
-            "first_event": first.get("step", "report"),
-        }
+        return Installer(server, served, boot, job, self._events.put)
 
     def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Follow the agent until all bytes are written."""

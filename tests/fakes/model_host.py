@@ -115,6 +115,9 @@ class ModelEntry:
     def check(self, context: FlashContext) -> Evidence:
         return {"power": "On"}
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        return True
+
     def place(self, context: FlashContext) -> Place:
         return netboot_place(context.host.netboot, asks_by_mac=True)
 

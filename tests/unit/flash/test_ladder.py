@@ -129,6 +129,9 @@ class Entry:
     def check(self, context):
         return {}
 
+    def can_repeat(self, context):
+        return True
+
     def place(self, context):
         return Place("127.0.0.1", 0, asks_by_mac=True)
 

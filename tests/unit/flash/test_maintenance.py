@@ -40,6 +40,9 @@ class FakeEntry:
     def check(self, context: FlashContext) -> dict:
         return {}
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        return True
+
     def place(self, context: FlashContext) -> Place:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
