@@ -12,7 +12,6 @@ from flash.states import State, rules, sequence
 from qtrade.errors import HostError, QtradeError, Refused
 from qtrade.manifest.driver import Door
 
-
 _HALF_WRITTEN = "the OS disk may be half written: flash the host again, through a door that needs no running system"
 
 

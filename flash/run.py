@@ -37,7 +37,7 @@ from qtrade.trust.policy import rules_for
 # A flash that stops here is taken up earlier: what the agent was told died with the controller.
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
 # Through the installer also here: whether it has begun, and what it has written since, is not in the journal.
-_UNSURE = (State.DRAINED, *_AGENT_STATES)
+_UNSURE = (State.PREFLIGHT, State.DRAINED, *_AGENT_STATES)
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
         return State.PLANNED
     context.journal = before
     current = before.state
-    if plan.door is not Door.IN_PLACE and current in _UNSURE:
+    if plan.door is not Door.IN_PLACE and current is not None and current in _UNSURE:
         return _enter_anew(context, current)
     if current in _AGENT_STATES:
         return State.STAGING
@@ -258,13 +258,15 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     return order[order.index(current) + 1] if current else State.PLANNED
 
 
-def _enter_anew(context: FlashContext, current: State | None) -> State:
+def _enter_anew(context: FlashContext, current: State) -> State:
     """Return where a flash whose installer may be at work begins: the door is looked at again, and what runs now is drained.
 
     Its host may have finished and run the new version, or have gone back to the old one, or have half a system on its disk.
     """
     with context.reporter.step(f"taken up after {current}: does the host run from its disk?"):
-        context.written = None if context.status_or_none() else True
+        runs = context.status_or_none() is not None
+    context.was_drained = runs
+    context.written = None if runs or current is State.PREFLIGHT else True
     return State.PREFLIGHT
 
 
@@ -308,8 +310,10 @@ def _choose_version(store: Store, host: Host, environment: Environment) -> str:
 
 
 def _new_journal(settings: Settings, host: Host) -> Journal:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return Journal(_folder(settings, host.name) / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
+    # The newest is found by its name, also of two in one second.
+    now = time.time_ns()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now // 10**9))
+    return Journal(_folder(settings, host.name) / f"{stamp}-{now % 10**9 // 1000:06}.jsonl")
 
 
 def _folder(settings: Settings, host_name: str) -> Path:

@@ -37,7 +37,7 @@ class RescueEntry:
         return {"runs": "a rescue system", "rescue_boot_id": facts.boot_id, "rescue_root": facts.root}
 
     def can_repeat(self, context: FlashContext) -> bool:
-        """The provider boots it anew. Without one, the agent may be at work in the system that somebody booted."""
+        """Say whether the provider boots it anew: without one, the agent may be at work in the system that somebody booted."""
         return context.host.driver.kind != "ssh"
 
     def place(self, context: FlashContext) -> Place:

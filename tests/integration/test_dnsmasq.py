@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flash.lab.tap import make_tap, remove_tap
-from qtrade.machine.argv import GATEWAY, GUEST_ADDRESS
+from qtrade.machine.argv import GUEST_ADDRESS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

@@ -4,14 +4,11 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Self
 
 import pytest
 
 from flash.context import Evidence
 from flash.doors import Steps, in_place, installer
-from flash.drivers import PowerControl, PowerState
 from flash.jobs import failure
 from flash.journal import latest
 from flash.netboot.server import FlashServer
@@ -21,7 +18,7 @@ from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
 from qtrade.store.leases import LEASE_S, LeaseLost, Leases
 from tests.fakes.examples import make_settings
-from tests.fakes.flash import FakeContext, FakeDoor
+from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor
 from tests.fakes.projects import add_blobs
 from tests.unit.flash.test_ladder import Entry
 from tests.unit.flash.test_run import Rig, kinds
@@ -32,36 +29,10 @@ RUNS = {"image": "old", "version": "0.0.9", "boot_id": "b1", "once": "", "state"
 EVIDENCE = {"armed_boot_id": "b1", "old_image": "old", "nonce": "n", "drained": ["50-agave"]}
 
 
-@dataclass
-class Board:
-    """A BMC that notes every call."""
-
-    calls: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def power_state(self) -> PowerState:
-        return PowerState.ON
-
-    def power_on(self) -> None:
-        self.calls.append("on")
-
-    def power_off(self) -> None:
-        self.calls.append("off")
-
-    def power_cycle(self) -> None:
-        self.calls.append("cycle")
-
-
 @pytest.fixture
-def board(monkeypatch) -> Board:
-    made = Board()
+def board(monkeypatch) -> FakeBoard:
+    made = FakeBoard()
     monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: made)
-    assert isinstance(made, PowerControl)
     return made
 
 
