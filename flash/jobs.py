@@ -56,9 +56,12 @@ class JobBuilder:
         source: str,
         report: str,
         bundle: dict[str, Any],
-        reimage: dict[str, Any] | None = None,
+        asked: dict[str, Any] | None = None,
     ) -> SignedJob:
-        """Return the job that makes the OS disk anew and puts `image` on it. `reimage` has the fields of `flash.context.Reimage`."""
+        """Return the job that makes the OS disk anew and puts `image` on it.
+
+        `asked` is what an operator has asked for: `allow_older`, and the fields of `flash.context.Reimage`.
+        """
         host = self._host
         return self._sign(
             "install",
@@ -72,7 +75,7 @@ class JobBuilder:
             cmdline=host.cmdline,
             environment=host.environment,
             bundle=bundle,
-            **(reimage or {}),
+            **(asked or {}),
         )
 
     def errand(self, kind: str, *, report: str) -> SignedJob:

@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, confine, errands, install, kexec, programs, trust
+from . import adopt, boot, confine, errands, install, kexec, predecessor, programs, trust
 from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host, locked
@@ -51,6 +51,7 @@ def run_install() -> int:
         "error": None,
     }
     try:
+        predecessor.require_holder(job, host)
         if job.kind in errands.ERRANDS:
             facts.update(errands.ERRANDS[job.kind](job, current, _now(job, current), reporter))
         else:

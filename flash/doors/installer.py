@@ -26,8 +26,11 @@ from flash.netboot.server import FlashServer
 from flash.progress import FetchProgress
 from flash.ssh import pin_host_key
 from flash.states import State
+from flash.trust import sequence_kept
 from flash.written_data import refuse_far_data
 from qtrade.errors import HostError
+from qtrade.trust.keyring import ensure_keyring
+from qtrade.trust.policy import raise_refused, refuse_older, rules_for
 
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
@@ -102,7 +105,7 @@ def steps(entry: Entry) -> Steps:
     return {
         State.LEASED: shared.enter_leased,
         State.PREFLIGHT: run.preflight,
-        State.DRAINED: drain,
+        State.DRAINED: enter_drained,
         State.STAGING: run.staging,
         State.WRITING: run.writing,
         State.VERIFIED: run.verified,
@@ -131,20 +134,46 @@ def _install_job(context: FlashContext, url: str, generation: int) -> SignedJob:
     bundle = context.bundle.envelope(generation, context.jobs.key)
     report = f"{url}/report"
     # An older image's agent knows nothing of what is not asked for.
-    reimage = {name: value for name, value in asdict(context.reimage).items() if value}
-    return context.jobs.install(context.image, source=url, report=report, bundle=bundle, reimage=reimage)
+    asked = {name: value for name, value in asdict(context.reimage).items() if value}
+    if context.allow_older:
+        asked["allow_older"] = True
+    return context.jobs.install(context.image, source=url, report=report, bundle=bundle, asked=asked)
 
 
-def drain(context: FlashContext, deadline_s: float) -> Evidence:
-    """Stop the services (DRAINED), if the host runs any. A host that answers runs from its disk, whatever was written to that before."""
-    if context.journal.evidence("runs"):
-        return {"drained": f"the host runs {context.journal.evidence('runs')}"}
-    status = context.status_or_none()
-    context.left_boot_id = status["boot_id"] if status else None
+def enter_drained(context: FlashContext, deadline_s: float) -> Evidence:
+    """Refuse an image that must not follow on what the host runs, or ran last; then stop its services (DRAINED)."""
+    return drain(context, deadline_s, admit=_admit)
+
+
+def _admit(context: FlashContext, status: Evidence | None) -> None:
+    image = context.image
     if status is None:
-        return {"drained": "the host runs no agent that answers"}
+        trust, channel = ensure_keyring(context.settings).trust, rules_for(context.environment).channel
+        runs_by = sequence_kept(context.store, context.host.name, trust, channel)
+    else:
+        refuse_far_data(context.settings, context.host, image.image, status)
+        runs_by = status.get("sequence", 0)
+    refusals = refuse_older(image.sequence, runs_by, allow_older=context.allow_older)
+    raise_refused(f"{image.image.version} must not follow on {context.host.name}", refusals)
+
+
+def drain(
+    context: FlashContext,
+    deadline_s: float,
+    *,
+    admit: Callable[[FlashContext, Evidence | None], None] = lambda *_: None,
+) -> Evidence:
+    """Stop the services, if the host runs any. A host that answers runs from its disk, whatever was written to that before.
+
+    `admit` gets the host's status, None for one that does not answer, before anything is stopped.
+    """
+    runs = context.journal.evidence("runs")
+    status = None if runs else context.status_or_none()
+    context.left_boot_id = status["boot_id"] if status else None
+    admit(context, status)
+    if status is None:
+        return {"drained": f"the host runs {runs or 'no agent that answers'}"}
     context.written, context.was_powered_off = None, False
-    refuse_far_data(context.settings, context.host, context.image.image, status)
     drained = context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]
     context.was_drained = bool(drained)
     return {"drained": drained}

@@ -131,8 +131,8 @@ def test_a_promotion_goes_along_with_its_image(jobs, key, image) -> None:
 
 
 def test_an_install_says_what_it_may_give_up(jobs, key, image) -> None:
-    reimage = {"adopt": "0123456789abcdef", "wipe_state": True}
-    made = jobs.install(image, source="http://h/s", report="http://h/s/report", bundle={}, reimage=reimage)
+    asked = {"adopt": "0123456789abcdef", "wipe_state": True}
+    made = jobs.install(image, source="http://h/s", report="http://h/s/report", bundle={}, asked=asked)
     parsed = parse_job(json.dumps(payload_of(made, key)).encode())
     assert (parsed.adopt, parsed.remake_system, parsed.wipe_state) == ("0123456789abcdef", False, True)
 

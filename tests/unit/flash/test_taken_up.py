@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from flash.journal import latest
 from flash.run import flash
 from flash.ssh import pin_host_key
 from flash.states import State
-from qtrade.errors import HostError
+from qtrade.errors import HostError, Refused
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_settings
 from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor
@@ -171,3 +172,28 @@ def test_the_provider_boots_its_rescue_system_twice_but_nobody_enters_one_of_a_p
     assert RescueEntry().can_repeat(context)
     context.host = make_host(driver={"kind": "ssh"}, doors=["rescue"])
     assert not RescueEntry().can_repeat(context)
+
+
+@pytest.mark.parametrize(("status", "kept", "runs_by"), [({**OLD, "sequence": 7}, 0, 7), (None, 9, 9)])
+def test_an_older_image_is_refused_before_the_drain(rig, status, kept, runs_by, monkeypatch) -> None:
+    monkeypatch.setattr(installer, "sequence_kept", lambda *_: kept)
+    rig.link.statuses = [status] if status else []
+    context = rig.context()
+    context.image = replace(context.image, sequence=6)
+    with pytest.raises(Refused, match=f"promoted as number 6, the host runs by number {runs_by}"):
+        installer.enter_drained(context, 1800)
+    assert kinds(rig) == []
+    context.allow_older = True
+    drains(context)
+    installer.enter_drained(context, 1800)
+    assert kinds(rig) == (["drain"] if status else [])
+
+
+@pytest.mark.parametrize("allow_older", [True, False])
+def test_the_installer_is_told_only_what_an_operator_asked_for(rig, allow_older) -> None:
+    """An older image's agent knows no fields that it was not asked for."""
+    context = rig.context()
+    context.allow_older = allow_older
+    add_blobs(context.store, context.image.image, context.settings.state_dir)
+    job = installer._install_job(context, "http://h/s", 1)
+    assert json.loads(base64.b64decode(job.envelope["payload"])).get("allow_older") == (allow_older or None)

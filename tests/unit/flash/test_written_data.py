@@ -109,7 +109,7 @@ def test_only_the_very_version_is_accepted(room, accepted, is_refused) -> None:
 @pytest.mark.parametrize(("door", "state"), [(in_place.steps, State.PREFLIGHT), (lambda: None, State.DRAINED)])
 def test_a_flash_is_refused_before_the_host_is_given_a_job(room, door, state, written, is_refused) -> None:
     flashing = context(room, room.publish(components=agave("4.2.1")), written)
-    step = (door() or {State.DRAINED: installer.drain})[state]
+    step = (door() or {State.DRAINED: installer.enter_drained})[state]
     if is_refused:
         with pytest.raises(Refused, match="more than one minor"):
             step(flashing, 1)
