@@ -24,6 +24,8 @@ def fail(
     """
     end = end or _end_of(context, plan, state)
     evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if plan.door is not Door.IN_PLACE and context.written is not None:
+        evidence["written"] = context.written
     if end is State.FAILED_DIRTY and context.written:
         error.resolution = "; ".join(filter(None, (error.resolution, _HALF_WRITTEN)))
     if plan.door is Door.IN_PLACE and state is State.ARMED:

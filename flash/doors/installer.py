@@ -28,13 +28,15 @@ from flash.ssh import pin_host_key
 from flash.states import State
 from flash.trust import sequence_kept
 from flash.written_data import refuse_far_data
-from qtrade.errors import HostError
+from qtrade.errors import HostError, QtradeError, TrustError
 from qtrade.trust.keyring import ensure_keyring
 from qtrade.trust.policy import raise_refused, refuse_older, rules_for
 
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
 INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
+# What the agent tells before its first write.
+_BEFORE_WRITES = {"begin", "check", "warning"}
 # What a drain may take that nobody has planned for.
 _DRAIN_S = 1800.0
 # How often is looked whether the lease still holds, while the agent says nothing.
@@ -187,6 +189,7 @@ class InstallerRun:
         self._make_job = make_job
         self._events: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._report: Mapping[str, Any] | None = None
+        self._steps: set[str] = set()
         self._nonce = ""
 
     def preflight(self, context: FlashContext, deadline_s: float) -> Evidence:
@@ -269,6 +272,8 @@ class InstallerRun:
                 progress.take(event)
                 if event.get("step") in ("state", "boot"):
                     break
+        if self._report is not None:
+            self._checked_report(context, self._report)
         return {"written_bytes": total, "transfer": progress.summary()}
 
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
@@ -293,9 +298,22 @@ class InstallerRun:
         deadline = time.monotonic() + deadline_s
         while self._report is None:
             self._take(self._next(context, deadline - time.monotonic()))
-        return check_report(dict(self._report), self._nonce, context.host.name)
+        return self._checked_report(context, self._report)
+
+    def _checked_report(self, context: FlashContext, report: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return check_report(dict(report), self._nonce, context.host.name)
+        except TrustError:
+            raise
+        except QtradeError:
+            # An agent that is older than this does not say it, but it tells of its first write.
+            is_unwritten = not report.get("written", not self._steps <= _BEFORE_WRITES)
+            if is_unwritten and context.written is None:
+                context.written = False
+            raise
 
     def _take(self, event: Mapping[str, Any]) -> None:
+        self._steps.add(str(event.get("step", "begin")))
         if event.get("event") == "report":
             self._report = event
         if event.get("event") == "error":

@@ -173,7 +173,7 @@ def test_a_controller_that_was_cut_off_writes_nothing(installed, kind, tmp_path,
     with installed.unwritten():
         assert installed.run(monkeypatch, tmp_path, kind=kind, lease=99) == 1
     report = installed.events[-1]
-    assert (report["ok"], report["error"]["code"]) == (False, "lease-lost")
+    assert (report["ok"], report["written"], report["error"]["code"]) == (False, False, "lease-lost")
     assert "token 100" in report["error"]["message"]
 
 
