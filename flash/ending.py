@@ -1,7 +1,5 @@
 """How a flash ends other than well: it fails, it is given up for another one, or an operator aborts it."""
 
-from contextlib import suppress
-
 from flash.context import Evidence, FlashContext
 from flash.doors import in_place
 from flash.doors.shared import clear_boot_override
@@ -29,8 +27,7 @@ def fail(
     if end is State.FAILED_DIRTY and context.written:
         error.resolution = "; ".join(filter(None, (error.resolution, _HALF_WRITTEN)))
     if plan.door is Door.IN_PLACE and state is State.ARMED:
-        with suppress(QtradeError):
-            in_place.disarm(context)
+        end = _disarm(context, end, error, evidence)
     if end is State.ROLLED_BACK:
         try:
             with context.reporter.step("return to the old version"):
@@ -90,6 +87,19 @@ def abort(context: FlashContext, plan: FlashPlan) -> State:
             end, context.was_powered_off = State.FAILED_DIRTY, True
             error.details = "it does not answer: it is off, or in the installer"
     return fail(context, plan, doing, error, end=end)
+
+
+def _disarm(context: FlashContext, end: State, error: QtradeError, evidence: Evidence) -> State:
+    """Let the old version boot next, and return where that leads: a host that may boot the new one at any power cut is not safe."""
+    try:
+        in_place.disarm_surely(context)
+    except QtradeError as worse:
+        evidence.update(disarmed=False, disarm_error=f"{worse.brief} {worse.details}".strip()[:500])
+        left = f"{context.host.name} may boot the new version, once, at its next start; once it answers, flash it again"
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
+        return State.QUARANTINED
+    evidence["disarmed"] = True
+    return end
 
 
 def _end_of(context: FlashContext, plan: FlashPlan, state: State) -> State:

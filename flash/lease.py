@@ -26,10 +26,14 @@ def _uptime() -> float:
 
 
 class HeldHost:
-    """A lease that is held and renewed. `token` grows with every holder of the host."""
+    """A lease that is held and renewed. `token` grows with every holder of the host.
+
+    `quarantine` is set by who leaves the host to a person, with the reason.
+    """
 
     def __init__(self, leases: Leases, lease: Lease, reporter: Reporter, *, renew_s: float) -> None:
         self._leases, self._lease, self._reporter, self._renew_s = leases, lease, reporter, renew_s
+        self.quarantine = ""
         self._lost: QtradeError | None = None
         # Of this machine's own clock, which cannot be set and which counts its sleep.
         self._ends = _uptime() + lease.expires - time.time()
@@ -64,10 +68,11 @@ class HeldHost:
         self._over.set()
         self._thread.join()
         try:
-            self._leases.release(self._lease)
+            self._leases.release(self._lease, quarantine=self.quarantine)
         except QtradeError as error:
             self._reporter.say(
                 f"warning: the lease of {self._lease.host} was not given back ({error.brief}); it runs out by itself"
+                + (f"; nobody is warned that the host is quarantined: {self.quarantine}" if self.quarantine else "")
             )
 
     def _keep(self) -> None:
@@ -107,21 +112,23 @@ class HeldHost:
 
 @contextmanager
 def lease(
-    settings: Settings, store: Store, host: str, reporter: Reporter, *, renew_s: float = _RENEW_S
+    settings: Settings, store: Store, host: str, reporter: Reporter, *, renew_s: float = _RENEW_S, clears: bool = False
 ) -> Iterator[HeldHost]:
-    """Hold the host: one flash, push or rollback at a time, here and on every machine with this store.
+    """Hold the host: one flash, push or rollback at a time, here and on every machine with this store. `clears` ends a quarantine.
 
-    Raises `ConflictError`, naming who holds it since when.
+    Raises `ConflictError`, naming who holds it since when, or why it is in quarantine.
     """
     leases = Leases(store.objects)
     with _held_here(settings, leases, host):
         who = f"{getpass.getuser()}@{socket.gethostname()}"
         where = f"{socket.gethostname()}:{_own_id(settings)}"
-        taken, before = leases.take(host, holder=who, pid=os.getpid(), where=where)
-        if before is not None:
+        taken, before = leases.take(host, holder=who, pid=os.getpid(), where=where, clears=clears)
+        if before is not None and not before.released:
             reporter.say(
                 f"the lease of {host} is taken over from {before.holder} (process {before.pid}), which did not give it back"
             )
+        if before is not None and before.quarantine:
+            reporter.say(f"{host} is out of quarantine; it was in because: {before.quarantine}")
         held = HeldHost(leases, taken, reporter, renew_s=renew_s)
         try:
             yield held

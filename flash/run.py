@@ -30,7 +30,7 @@ from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
-from qtrade.store.leases import LeaseLost
+from qtrade.store.leases import LeaseLost, Leases
 from qtrade.trust.keyring import ensure_keyring
 from qtrade.trust.policy import rules_for
 
@@ -162,19 +162,34 @@ def flash(
 
 
 def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult:
-    """End the open flash of a host at a safe point. Raises `NotFound` without one, `Refused` where only going on is safe."""
+    """End the open flash of a host at a safe point; for one in quarantine, end that: the operator has looked at it.
+
+    Raises `NotFound` where there is nothing to end, `Refused` where only going on is safe.
+    """
+    before = latest(_folder(settings, host_name))
+    store = open_store(settings)
+    if before is None or not before.is_open:
+        marked = Leases(store.objects).read(host_name)
+        if marked is not None and marked.quarantine:
+            with lease(settings, store, host_name, reporter, clears=True):
+                return FlashResult(host_name, "", "", State.QUARANTINED, str(before.path) if before else "", {})
     context, plan = prepare_open(settings, host_name, reporter)
-    with _held(context):
+    with _held(context, clears=True):
         context.journal.token = context.token
         stop(context, plan)
     return _result(context, plan)
 
 
 @contextmanager
-def _held(context: FlashContext) -> Iterator[None]:
-    with lease(context.settings, context.store, context.host.name, context.reporter) as held:
+def _held(context: FlashContext, *, clears: bool = False) -> Iterator[None]:
+    """Hold the host. Where the flash ends in QUARANTINED, nobody else gets it before a person says so."""
+    with lease(context.settings, context.store, context.host.name, context.reporter, clears=clears) as held:
         context.token, context.check_held = held.token, held.check
-        yield
+        try:
+            yield
+        finally:
+            if context.journal.state is State.QUARANTINED:
+                held.quarantine = f"{context.journal.evidence('failed')}: {context.journal.evidence('error')}"
 
 
 def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
