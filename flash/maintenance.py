@@ -69,7 +69,7 @@ def decommission(context: FlashContext, door: Door) -> Errand:
 def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
     def make_job(context: FlashContext, url: str, generation: int) -> SignedJob:
         del generation
-        return context.jobs.errand(kind, report=f"{url}/report")
+        return context.jobs.errand(kind, image=context.image.image, report=f"{url}/report")
 
     entry = entry_for(door)
     run = InstallerRun(entry, make_job)

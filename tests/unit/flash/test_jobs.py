@@ -106,8 +106,8 @@ def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
         "reboot": lambda: jobs.simple("reboot"),
         "drain": lambda: jobs.simple("drain"),
         "undrain": lambda: jobs.simple("undrain"),
-        "prepare_disks": lambda: jobs.errand("prepare_disks", report="http://h/s/report"),
-        "decommission": lambda: jobs.errand("decommission", report="http://h/s/report"),
+        "prepare_disks": lambda: jobs.errand("prepare_disks", image=make_image(), report="http://h/s/report"),
+        "decommission": lambda: jobs.errand("decommission", image=make_image(), report="http://h/s/report"),
     }[kind]()
     payload = payload_of(made, key)
     assert payload["nonce"] == made.nonce
@@ -138,7 +138,7 @@ def test_an_install_says_what_it_may_give_up(jobs, key, image) -> None:
 
 
 def test_a_decommission_protects_the_data_disks_too(jobs, key) -> None:
-    payload = payload_of(jobs.errand("decommission", report="http://h/s/report"), key)
+    payload = payload_of(jobs.errand("decommission", image=make_image(), report="http://h/s/report"), key)
     assert payload["protected"] == [{"serial": "LEDGER-1"}, {"wwid": "eui.01"}]
     assert "data" not in payload
 
