@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
 from flash.chunks import chunk_lists
 from flash.drivers import PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
+from flash.lease import lease
 from flash.secrets import resolve
 from flash.ssh import known_hosts_path, target_for
 from qtrade.errors import QtradeError, Refused
@@ -99,3 +101,22 @@ class HostAccess:
     def wait_for_status(self, accept: Callable[[Evidence], bool], *, within_s: float, what: str) -> Evidence:
         """As `AgentLink.wait_for_status`."""
         return self.link.wait_for_status(accept, within_s=within_s, what=what)
+
+
+@dataclass
+class HeldAccess(HostAccess):
+    """The ways to a host for as long as a lease of it is held, for what is no flash."""
+
+    settings: Settings
+    host: Host
+    store: Store
+    reporter: Reporter
+    token: int
+    check_held: Callable[[], None]
+
+
+@contextmanager
+def held_access(settings: Settings, store: Store, host: Host, reporter: Reporter) -> Iterator[HeldAccess]:
+    """Hold the host. Raises `ConflictError` as `lease`."""
+    with lease(settings, store, host.name, reporter) as held:
+        yield HeldAccess(settings, host, store, reporter, held.token, held.check)

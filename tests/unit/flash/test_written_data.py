@@ -19,7 +19,7 @@ from qtrade.manifest.image import ImageComponent
 from qtrade.settings import Settings, load_settings
 from qtrade.trust.keyring import ensure_keyring
 from tests.fakes.examples import host_fields, make_environment, make_host, sha
-from tests.fakes.flash import FakeContext, FakeLink
+from tests.fakes.flash import FakeBoard, FakeContext, FakeLink
 from tests.fakes.releases import Room
 from tests.fakes.reporter import RecordingReporter
 
@@ -139,7 +139,8 @@ def link(room, monkeypatch) -> FakeLink:
     (folder / "host.yaml").write_text(yaml.safe_dump(host_fields(name="rpc-1", recipe="demo")))
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
     made = FakeLink(statuses=[status])
-    monkeypatch.setattr(rollback_module, "AgentLink", lambda _: made)
+    monkeypatch.setattr("flash.access.AgentLink", lambda _: made)
+    monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: FakeBoard())
     return made
 
 
