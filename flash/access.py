@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from flash.agent_link import AgentLink
 from flash.chunks import chunk_lists
-from flash.drivers import PowerControl, PowerState, driver_for
+from flash.drivers import HostLock, PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
 from flash.lease import lease
 from flash.secrets import resolve
@@ -27,7 +27,11 @@ _ANSWER_S = 90.0
 
 
 class HostAccess:
-    """What flash, rollback and errands share. `token` is that of the lease; `check_held` raises `LeaseLost` once it is lost."""
+    """What flash, rollback and errands share.
+
+    `token` is that of the lease; `check_held` raises `LeaseLost` once it is lost. With `unlocks`, the provider's lock was on and is
+    taken off before its API is used (`flash.provider_lock`).
+    """
 
     settings: Settings
     host: Host
@@ -35,6 +39,7 @@ class HostAccess:
     reporter: Reporter
     token: int
     check_held: Callable[[], None]
+    unlocks: bool = False
 
     @property
     def jobs(self) -> JobBuilder:
@@ -72,6 +77,8 @@ class HostAccess:
                 resolution="use another door, or switch the host by hand",
             )
         with driver:
+            if self.unlocks and isinstance(driver, HostLock):
+                driver.unlock()
             yield driver
 
     @property
@@ -113,6 +120,7 @@ class HeldAccess(HostAccess):
     reporter: Reporter
     token: int
     check_held: Callable[[], None]
+    unlocks: bool = False
 
 
 @contextmanager

@@ -61,3 +61,4 @@ class FlashContext(HostAccess):
     written: bool | None = None
     token: int = 0
     check_held: Callable[[], None] = lambda: None
+    unlocks: bool = False

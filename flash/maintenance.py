@@ -13,6 +13,7 @@ from flash.doors.installer import InstallerRun, drain
 from flash.doors.table import entry_for
 from flash.jobs import SignedJob
 from flash.lease import lease
+from flash.provider_lock import unlocked
 from flash.ssh import known_hosts_path
 from flash.states import State, rules
 from qtrade.errors import BadInput, QtradeError, Refused
@@ -75,17 +76,18 @@ def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
     run = InstallerRun(entry, make_job)
     with lease(context.settings, context.store, context.host.name, context.reporter) as held:
         context.token, context.check_held = held.token, held.check
-        try:
-            entry.check(context)
-            drain(context, rules(door, State.DRAINED).deadline_s)
-            run.staging(context, rules(door, State.STAGING).deadline_s)
-            with context.reporter.step(kind.replace("_", " ")):
-                report = run.await_report(context, rules(door, State.WRITING).deadline_s)
-            entry.leave(context)
-        finally:
-            for action in reversed(context.clean_up):
-                with suppress(OSError, QtradeError):
-                    action()
+        with unlocked(context):
+            try:
+                entry.check(context)
+                drain(context, rules(door, State.DRAINED).deadline_s)
+                run.staging(context, rules(door, State.STAGING).deadline_s)
+                with context.reporter.step(kind.replace("_", " ")):
+                    report = run.await_report(context, rules(door, State.WRITING).deadline_s)
+                entry.leave(context)
+            finally:
+                for action in reversed(context.clean_up):
+                    with suppress(OSError, QtradeError):
+                        action()
     evidence: Evidence = {
         name: report[name] for name in ("formatted", "wiped_bytes", "protected", "boot_id") if name in report
     }

@@ -6,6 +6,7 @@ from typing import Any
 from flash.access import Evidence, HostAccess, held_access
 from flash.inventory import load_host
 from flash.ladder import climb, reboot_rungs
+from flash.provider_lock import unlocked
 from flash.trust import check_not_revoked, load_installed
 from flash.written_data import find_installed, refuse_far_data
 from qtrade.errors import HostError, Refused
@@ -75,7 +76,7 @@ def _boot(access: HostAccess, boot_id: str) -> tuple[Evidence, Evidence]:
         return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
 
     rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
-    with access.reporter.step(what):
+    with unlocked(access), access.reporter.step(what):
         return climb(access, rungs, booted, what=what)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flash.config import render_bundle
@@ -19,6 +20,7 @@ from flash.journal import Journal, latest
 from flash.lease import lease
 from flash.monitors.mute import muted
 from flash.plan import FlashPlan, config_digest, plan_flash
+from flash.provider_lock import lock_again
 from flash.readiness import ready_within_s
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
@@ -151,6 +153,8 @@ def flash(
     with _held(context):
         begin = _resume(context, plan)
         context.journal.token = context.token
+        if context.unlocks:
+            context.clean_up.insert(0, partial(lock_again, context))
         with muted(context, plan), captured(context):
             try:
                 _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
@@ -176,7 +180,12 @@ def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult
     context, plan = prepare_open(settings, host_name, reporter)
     with _held(context, clears=True):
         context.journal.token = context.token
-        stop(context, plan)
+        context.unlocks = bool(context.journal.evidence("provider_lock"))
+        try:
+            stop(context, plan)
+        finally:
+            if context.unlocks:
+                lock_again(context)
     return _result(context, plan)
 
 
@@ -259,6 +268,7 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     before = latest(context.journal.path.parent)
     if before is None or not before.is_open:
         return State.PLANNED
+    context.unlocks = context.unlocks or bool(before.evidence("provider_lock"))
     if before.evidence("plan") != plan.digest:
         give_up(context, before)
         return State.PLANNED

@@ -8,6 +8,7 @@ import time
 from flash.context import Evidence, FlashContext
 from flash.drivers import BootControl
 from flash.health import check_specs, wait_until_settled
+from flash.provider_lock import is_locked, lock_again
 from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
@@ -19,9 +20,13 @@ _COMMITS = 3
 
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
-    """Say who holds the lease; the loop itself holds it."""
+    """Say who holds the lease, which the loop itself holds; and note the provider's lock, which nothing has taken off yet."""
     del deadline_s
-    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token}
+    if not context.unlocks and is_locked(context):
+        context.unlocks = True
+        context.clean_up.insert(0, lambda: lock_again(context))
+    lock = {"provider_lock": True} if context.unlocks else {}
+    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token, **lock}
 
 
 def verify_image(context: FlashContext) -> Evidence:
