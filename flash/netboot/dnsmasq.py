@@ -19,7 +19,8 @@ from qtrade.manifest.host import Dhcp
 
 _LOADERS = ("undionly.kpxe", "snponly.efi")
 _START_S = 1.0
-_X86_UEFI, _X86_UEFI_HTTP = 7, 16
+# Client architectures (RFC 4578, option 93): UEFI firmware for x86-64 sends 7, some 9.
+_X86_UEFI, _X86_UEFI_TOO, _X86_UEFI_HTTP = 7, 9, 16
 _FOLDER, _OWNER = "qtrade-dhcp-", "owner.json"
 
 
@@ -96,6 +97,7 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
         "--enable-tftp", f"--tftp-root={folder}", "--tftp-no-blocksize",
         "--dhcp-userclass=set:ipxe,iPXE",
         f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI}",
+        f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI_TOO}",
         f"--dhcp-match=set:http,option:client-arch,{_X86_UEFI_HTTP}",
         f"--dhcp-boot=tag:ipxe,{script}",
     ]  # fmt: skip
@@ -105,6 +107,7 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
             f"--dhcp-range={dhcp.subnet},proxy",
             "--pxe-service=tag:!ipxe,x86PC,qtrade,undionly.kpxe",
             "--pxe-service=tag:!ipxe,X86-64_EFI,qtrade,snponly.efi",
+            "--pxe-service=tag:!ipxe,BC_EFI,qtrade,snponly.efi",
         ]
     return [
         *common,

@@ -95,9 +95,7 @@ class Leases:
         found = self._read(host)
         return found[0] if found else None
 
-    def take(
-        self, host: str, *, holder: str, pid: int, where: str, clears: bool = False
-    ) -> tuple[Lease, Lease | None]:
+    def take(self, host: str, *, holder: str, pid: int, where: str, clears: bool = False) -> tuple[Lease, Lease | None]:
         """Take the lease of a host; return it, and the one that it follows if that ran out without an end or in quarantine.
 
         One of the same `where` is taken over at once: its lock there is the caller's, so its holder is gone.
