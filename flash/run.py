@@ -266,9 +266,10 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
 def _resume(context: FlashContext, plan: FlashPlan) -> State:
     """Return the state to begin with: the one after the last of an open flash of the same plan, else the first."""
     before = latest(context.journal.path.parent)
+    # Also of a flash that has ended: it may have been killed before it put the lock on again.
+    context.unlocks = context.unlocks or (before is not None and bool(before.evidence("provider_lock")))
     if before is None or not before.is_open:
         return State.PLANNED
-    context.unlocks = context.unlocks or bool(before.evidence("provider_lock"))
     if before.evidence("plan") != plan.digest:
         give_up(context, before)
         return State.PLANNED

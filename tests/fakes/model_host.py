@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flash.agent.report import sign_report
 from flash.context import Evidence, FlashContext
@@ -19,9 +19,9 @@ from flash.doors.foreign import LinuxFacts
 from flash.doors.installer import Installer, Place
 from flash.doors.pxe import netboot_place
 from flash.doors.tunnel import Tunnel
-from flash.drivers import PowerState, RescueLogin
+from flash.drivers import PowerControl, PowerState, RescueLogin
 from flash.jobs import SignedJob
-from qtrade.errors import HostError
+from qtrade.errors import HostError, Refused
 
 OLD = "0" * 64
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIModel model"
@@ -36,6 +36,7 @@ def new_host() -> dict[str, Any]:
     return {
         "image": OLD, "default": OLD, "previous": "", "once": "", "boot": 1, "installed": [OLD], "services": True, "nonce": "",
         "generations": {OLD: "1"}, "lease": 0, "drains": 0, "installs": 0, "at": DISK, "half": False, "torn": 0, "halves": 0,
+        "locked": True,
     }  # fmt: skip
 
 
@@ -176,7 +177,8 @@ class ModelEntry:
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         assert installer.served.job is not None
-        self.host.leave_disk(INSTALLER)
+        with context.driver(PowerControl) as power:
+            power.power_cycle()
         self.host.begin_install(json.loads(base64.b64decode(json.loads(installer.served.job)["payload"])))
         return {"override": "Once"}
 
@@ -186,19 +188,52 @@ class ModelEntry:
 
 @dataclass
 class ModelProvider:
-    """The provider's API: power is on, and a rescue system can be booted."""
+    """The provider's API, as a driver: power, a rescue system, and a lock that is on before and must be on in the end."""
 
     host: ModelHost
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def power_state(self) -> PowerState:
         return PowerState.ON
 
+    def power_on(self) -> None:
+        """Nothing happens: it is on."""
+
+    def power_off(self) -> None:
+        raise HostError("nobody switches this host off")
+
+    def power_cycle(self) -> None:
+        self._require_unlocked()
+        self.host.leave_disk(INSTALLER)
+
     def enter_rescue(self, public_key: str) -> RescueLogin:
+        self._require_unlocked()
         self.host.leave_disk(RESCUE)
         return RescueLogin("root")
 
     def leave_rescue(self) -> None:
+        self._require_unlocked()
         self.host.tick("leave rescue mode")
+
+    def is_locked(self) -> bool:
+        return bool(self.host.facts["locked"])
+
+    def lock(self) -> None:
+        if not self.is_locked():
+            self.host.change("the provider's lock", locked=True)
+
+    def unlock(self) -> None:
+        if self.is_locked():
+            self.host.change("the end of the provider's lock", locked=False)
+
+    def _require_unlocked(self) -> None:
+        if self.is_locked():
+            raise Refused("the host is locked at its provider")
 
 
 @dataclass

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 import flash.doors.installer as installer_door
 import flash.doors.rescue as rescue_door
+from flash import access
 from flash.context import Evidence
 from flash.doors import Steps, in_place
 from flash.doors.kexec import KexecEntry
@@ -39,15 +38,6 @@ from tests.fakes.reporter import RecordingReporter
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 _MOST_POINTS = 200
-
-
-class ModelContext(FakeContext):
-    """A flash of a `ModelHost`, at a provider with a rescue system."""
-
-    @contextmanager
-    def driver(self, ability: type) -> Iterator[ModelProvider]:
-        self.check_held()
-        yield ModelProvider(self.fake_link)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -86,12 +76,13 @@ class Controller:
 
         Journal.write = note  # type: ignore[method-assign]
         installer_door.FlashServer = _serve_anywhere  # type: ignore[misc,assignment]
+        access.driver_for = lambda *_, **__: ModelProvider(host)  # type: ignore[assignment]
         rescue_door.reach = rescue_door.reach_before = lambda *_: ModelRescue(host)  # type: ignore[assignment]
         rescue_door.read_public_key = lambda _: KEY  # type: ignore[assignment]
         # In place, `prepare` would ask a real host whether it answers.
         door = Door.IN_PLACE if self.is_in_place else None
         made, plan = prepare(self.settings, "rpc-1", "0.1.0", reporter, door=door)
-        context = ModelContext(**{**vars(made), "fake_link": host})  # type: ignore[arg-type]
+        context = FakeContext(**{**vars(made), "fake_link": host})  # type: ignore[arg-type]
         try:
             flash_in_order(context, plan, steps_of=lambda door: self._steps(door, host))
         finally:
@@ -216,6 +207,7 @@ def check_end(project: Settings, controller: Controller, end: State, where: str)
         assert host["image"] == host["default"] == OLD, f"killed {where}: {host}"
         assert host["once"] in ("", OLD)
     assert host["services"], f"killed {where}: the services stay stopped"
+    assert host["locked"], f"killed {where}: the provider's lock stays off"
     assert host["torn"] == 0, f"killed {where}: the power went off while the services ran"
     tokens = [entry.token for entry in journal.entries]
     assert tokens == sorted(tokens)
