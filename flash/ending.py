@@ -54,6 +54,8 @@ def give_up(context: FlashContext, before: Journal) -> None:
     end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
     if end is State.ROLLED_BACK:
         end = State.QUARANTINED
+    if end is State.FAILED_SAFE and context.written:
+        end = State.FAILED_DIRTY
     evidence: Evidence = {"error": "given up for another flash"}
     if door and is_drained(before, Door(door)):
         left = undrain(context, Door(door))

@@ -271,6 +271,8 @@ def _resume(context: FlashContext, plan: FlashPlan) -> State:
     if before is None or not before.is_open:
         return State.PLANNED
     if before.evidence("plan") != plan.digest:
+        if before.evidence("door") != Door.IN_PLACE:
+            _look_at_disk(context, before.state)
         give_up(context, before)
         return State.PLANNED
     context.journal = before
@@ -289,11 +291,18 @@ def _enter_anew(context: FlashContext, current: State) -> State:
 
     Its host may have finished and run the new version, or have gone back to the old one, or have half a system on its disk.
     """
-    with context.reporter.step(f"taken up after {current}: does the host run from its disk?"):
-        runs = context.status_or_none() is not None
-    context.was_drained = runs
-    context.written = None if runs or current is State.PREFLIGHT else True
+    context.was_drained = _look_at_disk(context, current)
     return State.PREFLIGHT
+
+
+def _look_at_disk(context: FlashContext, stopped: State | None) -> bool:
+    """Note whether a flash through the installer that stopped there may have left half a system; return whether the host answers."""
+    if stopped not in _UNSURE:
+        return False
+    with context.reporter.step(f"an earlier try stopped after {stopped}: does the host run from its disk?"):
+        runs = context.status_or_none() is not None
+    context.written = None if runs or stopped is State.PREFLIGHT else True
+    return runs
 
 
 def _choose_door(context: FlashContext) -> Door:

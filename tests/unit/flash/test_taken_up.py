@@ -69,6 +69,16 @@ def test_before_the_drain_nothing_can_have_been_written(rig) -> None:
     assert latest(rig.folder).state is State.FAILED_SAFE
 
 
+@pytest.mark.parametrize(("answers", "end"), [(False, State.FAILED_DIRTY), (True, State.FAILED_SAFE)])
+def test_a_flash_in_the_place_of_another_knows_what_that_may_have_left(rig, answers, end) -> None:
+    rig.link.statuses = [OLD] if answers else []
+    rig.flash(Door.PXE, FakeDoor(evidence=DRAINED), until=State.DRAINED)
+    first = latest(rig.folder)
+    with pytest.raises(HostError, match="it broke"):
+        rig.flash(Door.PXE, FakeDoor({State.STAGING: HostError("it broke")}), cmdline="debug")
+    assert (first.state, latest(rig.folder).state) == (end, end)
+
+
 class Ignored(Entry):
     """A boot-once that the firmware ignores the first time: the old system boots, with its services."""
 
