@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flash.jobs import SignedJob, check_report, failure
+from flash.jobs import SignedJob, check_report, failure, find_unknown
 from qtrade.errors import HostError, QtradeError
 from qtrade.redaction import redact
 from qtrade.ssh import SshTarget
@@ -16,6 +16,17 @@ _POLL_S = 2.0
 _KNOCK_S = 6.5
 _JOB_TIMEOUT_S = 600.0
 _STATUS = "sudo -n /usr/bin/qtrade-agent status"
+
+
+class _Unknown(HostError):
+    """The agent is older than some fields of a job."""
+
+    def __init__(self, host: str, fields: frozenset[str]) -> None:
+        super().__init__(
+            f"{host}: its agent is older than the job's fields {', '.join(sorted(fields))}",
+            resolution="flash the host through a door that needs no running system",
+        )
+        self.fields = fields
 
 
 class AgentLink:
@@ -32,7 +43,25 @@ class AgentLink:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         forward: str | None = None,
     ) -> dict[str, Any]:
-        """Run a job and return its checked report. `forward` is an SSH remote forward. Raises `HostError`, `TrustError`."""
+        """Run a job and return its checked report. `forward` is an SSH remote forward. Raises `HostError`, `TrustError`, `LeaseLost`.
+
+        An agent of an older image refuses fields that it does not know, before it does anything: it gets the job once more without them.
+        """
+        try:
+            return self._run(job, timeout_s=timeout_s, on_event=on_event, forward=forward)
+        except _Unknown as older:
+            if job.without is None:
+                raise
+            return self._run(job.without(older.fields), timeout_s=timeout_s, on_event=on_event, forward=forward)
+
+    def _run(
+        self,
+        job: SignedJob,
+        *,
+        timeout_s: float,
+        on_event: Callable[[dict[str, Any]], None] | None,
+        forward: str | None,
+    ) -> dict[str, Any]:
         events: list[dict[str, Any]] = []
 
         def take(line: str) -> None:
@@ -49,6 +78,8 @@ class AgentLink:
         code, said = self.target.stream(_RUN, stdin=stdin, extra=extra, on_line=take, timeout_s=timeout_s)
         report = next((event for event in reversed(events) if event.get("event") == "report"), None)
         refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
+        if report is None and refusal and (unknown := find_unknown(refusal)):
+            raise _Unknown(self.target.host, unknown)
         if report is None and refusal:
             raise failure(self.target.host, refusal)
         if report is None:

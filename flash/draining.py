@@ -11,8 +11,13 @@ _ANSWER_S = 90.0
 
 
 def is_drained(journal: Journal, door: Door, *, failed: State | None = None) -> bool:
-    """Say whether the old version may run on without its services; `failed` is the state that was not reached."""
-    if _leaves(door) in [entry.state for entry in journal.entries]:
+    """Say whether the old version may run on without its services; `failed` is the state that was not reached.
+
+    A flash that was taken up has drained what ran then, so what counts begins with its last PREFLIGHT.
+    """
+    states = [entry.state for entry in journal.entries]
+    begins = max((number for number, state in enumerate(states) if state is State.PREFLIGHT), default=0)
+    if _leaves(door) in states[begins:]:
         return False
     stopped = journal.evidence("drained")
     return failed is State.DRAINED or (isinstance(stopped, list) and bool(stopped))

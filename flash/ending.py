@@ -1,7 +1,5 @@
 """How a flash ends other than well: it fails, it is given up for another one, or an operator aborts it."""
 
-from contextlib import suppress
-
 from flash.context import Evidence, FlashContext
 from flash.doors import in_place
 from flash.doors.shared import clear_boot_override
@@ -12,6 +10,8 @@ from flash.states import State, rules, sequence
 from qtrade.errors import HostError, QtradeError, Refused
 from qtrade.manifest.driver import Door
 
+_HALF_WRITTEN = "the OS disk may be half written: flash the host again, through a door that needs no running system"
+
 
 def fail(
     context: FlashContext, plan: FlashPlan, state: State, error: QtradeError, *, end: State | None = None
@@ -20,11 +20,14 @@ def fail(
 
     `end` takes the place of what the rules of the state say.
     """
-    end = end or rules(plan.door, state).on_failure
+    end = end or _end_of(context, plan, state)
     evidence: Evidence = {"failed": state, "error": error.brief, "details": error.details[-1000:]}
+    if plan.door is not Door.IN_PLACE and context.written is not None:
+        evidence["written"] = context.written
+    if end is State.FAILED_DIRTY and context.written:
+        error.resolution = "; ".join(filter(None, (error.resolution, _HALF_WRITTEN)))
     if plan.door is Door.IN_PLACE and state is State.ARMED:
-        with suppress(QtradeError):
-            in_place.disarm(context)
+        end = _disarm(context, end, error, evidence)
     if end is State.ROLLED_BACK:
         try:
             with context.reporter.step("return to the old version"):
@@ -32,7 +35,8 @@ def fail(
         except QtradeError as worse:
             end = State.QUARANTINED
             evidence["fallback"] = worse.brief
-    if _runs_on(context, end, evidence) and is_drained(context.journal, plan.door, failed=state):
+    was_drained = context.was_drained or is_drained(context.journal, plan.door, failed=state)
+    if _runs_on(context, end, evidence) and was_drained:
         left = undrain(context, plan.door)
         evidence["undrained"] = not left
         error.resolution = "; ".join(filter(None, (error.resolution, left)))
@@ -50,6 +54,8 @@ def give_up(context: FlashContext, before: Journal) -> None:
     end = rules(Door(door), state).on_failure if state and door else State.FAILED_SAFE
     if end is State.ROLLED_BACK:
         end = State.QUARANTINED
+    if end is State.FAILED_SAFE and context.written:
+        end = State.FAILED_DIRTY
     evidence: Evidence = {"error": "given up for another flash"}
     if door and is_drained(before, Door(door)):
         left = undrain(context, Door(door))
@@ -83,6 +89,27 @@ def abort(context: FlashContext, plan: FlashPlan) -> State:
             end, context.was_powered_off = State.FAILED_DIRTY, True
             error.details = "it does not answer: it is off, or in the installer"
     return fail(context, plan, doing, error, end=end)
+
+
+def _disarm(context: FlashContext, end: State, error: QtradeError, evidence: Evidence) -> State:
+    """Let the old version boot next, and return where that leads: a host that may boot the new one at any power cut is not safe."""
+    try:
+        in_place.disarm_surely(context)
+    except QtradeError as worse:
+        evidence.update(disarmed=False, disarm_error=f"{worse.brief} {worse.details}".strip()[:500])
+        left = f"{context.host.name} may boot the new version, once, at its next start; once it answers, flash it again"
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
+        return State.QUARANTINED
+    evidence["disarmed"] = True
+    return end
+
+
+def _end_of(context: FlashContext, plan: FlashPlan, state: State) -> State:
+    """Return where the failure of `state` leads. What the installer has written, or not, counts for more than the state."""
+    end = rules(plan.door, state).on_failure
+    if plan.door is Door.IN_PLACE or end not in (State.FAILED_SAFE, State.FAILED_DIRTY) or context.written is None:
+        return end
+    return State.FAILED_DIRTY if context.written else State.FAILED_SAFE
 
 
 def _runs_on(context: FlashContext, end: State, evidence: Evidence) -> bool:

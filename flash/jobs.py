@@ -6,25 +6,36 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flash.chunks import ChunkLists
 from flash.trust import VerifiedImage
-from qtrade.errors import HostError, TrustError
-from qtrade.manifest import Host
+from qtrade.errors import HostError, QtradeError, TrustError
+from qtrade.manifest import Host, Image
 from qtrade.manifest.host import DiskIdentity
 from qtrade.signing import JOB_TYPE, SigningKey
+from qtrade.store.leases import LeaseLost
 from qtrade.trust.keyring import Keyring
+
+# The agent's code for a job of a holder whom another one followed.
+_LEASE_LOST = "lease-lost"
+# What agents refuse that are older than these fields, and how they say so. They did the same jobs without what these ask for.
+_LEASE = frozenset({"lease"})
+_NEWER = _LEASE | {"environment", "allow_older"}
+_INVALID, _UNKNOWN = "job-invalid", "the job holds unknown fields: "
+# The component of an image that is its agent, and the version of it from which on its installer heeds the lease.
+_AGENT, _KNOWS_LEASE = "qtrade-agent", 2
 
 
 @dataclass(frozen=True)
 class SignedJob:
-    """A job as it is sent, with the nonce that only its answer knows."""
+    """A job as it is sent, with the nonce that only its answer knows. `without` makes it anew, less some fields."""
 
     envelope: dict[str, Any]
     nonce: str
+    without: Callable[[frozenset[str]], "SignedJob"] | None = field(default=None, compare=False, repr=False)
 
 
 class JobBuilder:
@@ -52,12 +63,16 @@ class JobBuilder:
         source: str,
         report: str,
         bundle: dict[str, Any],
-        reimage: dict[str, Any] | None = None,
+        asked: dict[str, Any] | None = None,
     ) -> SignedJob:
-        """Return the job that makes the OS disk anew and puts `image` on it. `reimage` has the fields of `flash.context.Reimage`."""
+        """Return the job that makes the OS disk anew and puts `image` on it.
+
+        `asked` is what an operator has asked for: `allow_older`, and the fields of `flash.context.Reimage`.
+        """
         host = self._host
         return self._sign(
             "install",
+            _unknown_to(image.image),
             image=self._image(image),
             source=source,
             report=report,
@@ -68,16 +83,17 @@ class JobBuilder:
             cmdline=host.cmdline,
             environment=host.environment,
             bundle=bundle,
-            **(reimage or {}),
+            **(asked or {}),
         )
 
-    def errand(self, kind: str, *, report: str) -> SignedJob:
-        """Return the job of kind `prepare_disks` or `decommission`, which an installer does."""
+    def errand(self, kind: str, *, image: Image, report: str) -> SignedJob:
+        """Return the job of kind `prepare_disks` or `decommission`, which the installer of `image` does."""
         host = self._host
         data = {"data": [_disk(disk) for disk in host.data_disks]} if kind == "prepare_disks" else {}
         protected = host.protected_disks if kind == "prepare_disks" else (*host.protected_disks, *host.data_disks)
         return self._sign(
             kind,
+            _unknown_to(image),
             report=report,
             os_disk=_disk(host.os_disk),
             protected=[_disk(disk) for disk in protected],
@@ -147,7 +163,7 @@ class JobBuilder:
         more = {"promotion": image.promotion} if image.promotion is not None else {}
         return {**fields, **more, **({"chunks": self._chunks(image.image)} if self._chunks else {})}
 
-    def _sign(self, kind: str, **fields: Any) -> SignedJob:
+    def _sign(self, kind: str, leaves_out: frozenset[str] = frozenset(), **fields: Any) -> SignedJob:
         nonce = secrets.token_hex(32)
         payload = {
             "schema_version": 1,
@@ -159,11 +175,29 @@ class JobBuilder:
             **self._lease,
             **fields,
         }
-        return SignedJob(self.key.envelope(JOB_TYPE, payload), nonce)
+        known = {name: value for name, value in payload.items() if name not in leaves_out}
+        return SignedJob(
+            self.key.envelope(JOB_TYPE, known), nonce, lambda more: self._sign(kind, leaves_out | more, **fields)
+        )
+
+
+def _unknown_to(image: Image) -> frozenset[str]:
+    """Return the fields that the agent of an image refuses, as its component's version tells: it cannot be asked before it runs."""
+    version = next((part.version for part in image.components if part.name == _AGENT), "")
+    return frozenset() if version.isdecimal() and int(version) >= _KNOWS_LEASE else _LEASE
+
+
+def find_unknown(error: Mapping[str, str]) -> frozenset[str]:
+    """Return the fields for which an older agent refused a job, if it can do the job without them; else none."""
+    message = str(error.get("message", ""))
+    if error.get("code") != _INVALID or not message.startswith(_UNKNOWN):
+        return frozenset()
+    found = frozenset(message.removeprefix(_UNKNOWN).split(", "))
+    return found if found <= _NEWER else frozenset()
 
 
 def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any]:
-    """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, `HostError` if it failed."""
+    """Return the report of a job. Raises `TrustError` unless it is of the agent that has the job, else as `failure` if it failed."""
     rest = {name: value for name, value in report.items() if name != "hmac"}
     # The agent signs the text as UTF-8, without escapes.
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -177,9 +211,10 @@ def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any
     return report
 
 
-def failure(host: str, error: dict[str, str]) -> HostError:
-    """Return the error that the agent of `host` reported."""
-    return HostError(
+def failure(host: str, error: dict[str, str]) -> QtradeError:
+    """Return the error that the agent of `host` reported: a `LeaseLost` where a later holder of the host was there before."""
+    kind = LeaseLost if error.get("code") == _LEASE_LOST else HostError
+    return kind(
         f"{host}: {error.get('message', 'the agent failed')}",
         details=f"code: {error.get('code', 'unknown')}",
         resolution=error.get("remedy") or "look at the host's console",

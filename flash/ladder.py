@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flash.context import Evidence, FlashContext
+from flash.access import Evidence, HostAccess
 from flash.drivers import PowerControl
 from qtrade.errors import BadInput, HostError, QtradeError, Refused, TrustError
+from qtrade.store.leases import LeaseLost
 
 SOFT, POWER_CYCLE = "soft", "power cycle"
 
@@ -21,19 +22,22 @@ class Rung:
 
 
 def climb(
-    context: FlashContext, rungs: Sequence[Rung], proof: Callable[[float], Evidence], *, what: str
+    context: HostAccess, rungs: Sequence[Rung], proof: Callable[[float], Evidence], *, what: str
 ) -> tuple[Evidence, Evidence]:
     """Try the rungs in their order; return what `proof` gave, and as evidence which rung worked after which others.
 
     `proof` waits for as many seconds and raises `HostError` when nothing showed. Raises `HostError` when no rung worked, and at once what
-    the first rung finds refused or wrong.
+    the first rung finds refused or wrong. Raises `LeaseLost` at once: whoever lost the host must not switch its power.
     """
     tried: list[Evidence] = []
     for rung in rungs:
         start = time.monotonic()
+        context.check_held()
         try:
             rung.act()
             found = proof(rung.within_s)
+        except LeaseLost:
+            raise
         except QtradeError as error:
             # What is refused or wrong stays so on a second try; with one rung there is none.
             if len(rungs) == 1 or (not tried and isinstance(error, (BadInput, Refused, TrustError))):
@@ -52,7 +56,7 @@ def climb(
     )
 
 
-def reboot_rungs(context: FlashContext, deadline_s: float, *, is_due: Callable[[Evidence], bool]) -> list[Rung]:
+def reboot_rungs(context: HostAccess, deadline_s: float, *, is_due: Callable[[Evidence], bool]) -> list[Rung]:
     """Return how a running host is rebooted: by its own agent, then by its driver. They share the deadline.
 
     A host whose status is not due for one has rebooted already, and is only waited for.
@@ -69,7 +73,7 @@ def reboot_rungs(context: FlashContext, deadline_s: float, *, is_due: Callable[[
     return [Rung(SOFT, within_s, ask), power_rung(context, within_s)]
 
 
-def power_rung(context: FlashContext, within_s: float, *, before: Callable[[], object] = lambda: None) -> Rung:
+def power_rung(context: HostAccess, within_s: float, *, before: Callable[[], object] = lambda: None) -> Rung:
     """Return the rung of the hardware; `before` sets up what the boot needs."""
 
     def cycle() -> None:

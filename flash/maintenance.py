@@ -13,6 +13,7 @@ from flash.doors.installer import InstallerRun, drain
 from flash.doors.table import entry_for
 from flash.jobs import SignedJob
 from flash.lease import lease
+from flash.provider_lock import unlocked
 from flash.ssh import known_hosts_path
 from flash.states import State, rules
 from qtrade.errors import BadInput, QtradeError, Refused
@@ -69,23 +70,24 @@ def decommission(context: FlashContext, door: Door) -> Errand:
 def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
     def make_job(context: FlashContext, url: str, generation: int) -> SignedJob:
         del generation
-        return context.jobs.errand(kind, report=f"{url}/report")
+        return context.jobs.errand(kind, image=context.image.image, report=f"{url}/report")
 
     entry = entry_for(door)
     run = InstallerRun(entry, make_job)
     with lease(context.settings, context.store, context.host.name, context.reporter) as held:
-        context.token = held.token
-        try:
-            entry.check(context)
-            drain(context, rules(door, State.DRAINED).deadline_s)
-            run.staging(context, rules(door, State.STAGING).deadline_s)
-            with context.reporter.step(kind.replace("_", " ")):
-                report = run.await_report(context, rules(door, State.WRITING).deadline_s)
-            entry.leave(context)
-        finally:
-            for action in reversed(context.clean_up):
-                with suppress(OSError, QtradeError):
-                    action()
+        context.token, context.check_held = held.token, held.check
+        with unlocked(context):
+            try:
+                entry.check(context)
+                drain(context, rules(door, State.DRAINED).deadline_s)
+                run.staging(context, rules(door, State.STAGING).deadline_s)
+                with context.reporter.step(kind.replace("_", " ")):
+                    report = run.await_report(context, rules(door, State.WRITING).deadline_s)
+                entry.leave(context)
+            finally:
+                for action in reversed(context.clean_up):
+                    with suppress(OSError, QtradeError):
+                        action()
     evidence: Evidence = {
         name: report[name] for name in ("formatted", "wiped_bytes", "protected", "boot_id") if name in report
     }

@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 
-from flash.agent_link import AgentLink
+from flash.access import HostAccess, held_access
 from flash.config import render_bundle
 from flash.generations import next_generation
 from flash.inventory import load_environment, load_host
-from flash.jobs import JobBuilder
-from flash.lease import lease
 from flash.secrets import resolve_secrets
-from flash.ssh import target_for
 from flash.trust import load_installed
 from qtrade.errors import HostError
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import Store, open_store
+from qtrade.store import open_store
 from qtrade.trust.keyring import ensure_keyring
 
 
@@ -30,15 +27,14 @@ class PushResult:
 
 def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
-    store = open_store(settings)
-    with lease(settings, store, host_name, reporter) as held:
-        return _push(settings, store, host_name, reporter, token=held.token)
+    store, host = open_store(settings), load_host(settings, host_name)
+    with held_access(settings, store, host, reporter) as access:
+        return _push(access)
 
 
-def _push(settings: Settings, store: Store, host_name: str, reporter: Reporter, *, token: int) -> PushResult:
-    host = load_host(settings, host_name)
+def _push(access: HostAccess) -> PushResult:
+    settings, host, link = access.settings, access.host, access.link
     environment = load_environment(settings, host)
-    link = AgentLink(target_for(settings, host))
     status = link.status()
     if status["state"] != "persistent":
         raise HostError(
@@ -46,7 +42,7 @@ def _push(settings: Settings, store: Store, host_name: str, reporter: Reporter, 
             resolution="repair the partition, or flash the host, then push",
         )
     keyring = ensure_keyring(settings)
-    image = load_installed(store, host.recipe, status["version"], keyring.trust)
+    image = load_installed(access.store, host.recipe, status["version"], keyring.trust)
     if image.image.id != status["image"]:
         raise HostError(
             f"{host.name} runs image {status['image'][:16]}…, which is not {host.recipe} {status['version']} of this store",
@@ -54,14 +50,13 @@ def _push(settings: Settings, store: Store, host_name: str, reporter: Reporter, 
         )
     bundle = render_bundle(host, environment, image.image)
     secrets = resolve_secrets(settings, host, image.image)
-    jobs = JobBuilder(host, keyring, token=token)
     generation = next_generation(settings, host.name, seen=status["generation"])
-    with reporter.step("push config"):
-        report = link.run(jobs.apply(bundle.envelope(generation, jobs.key)))
+    with access.reporter.step("push config"):
+        report = link.run(access.jobs.apply(bundle.envelope(generation, access.jobs.key)))
     units = list(report["units"])
     if secrets:
-        with reporter.step(f"push {len(secrets)} secrets"):
-            units += link.run(jobs.secrets(secrets))["units"]
+        with access.reporter.step(f"push {len(secrets)} secrets"):
+            units += link.run(access.jobs.secrets(secrets))["units"]
     after = link.status()["generation"]
     if after != str(generation):
         raise HostError(f"{host.name} runs config generation {after}, not {generation}")

@@ -3,46 +3,43 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flash.agent_link import AgentLink
+from flash.access import Evidence, HostAccess, held_access
 from flash.inventory import load_host
-from flash.jobs import JobBuilder
-from flash.lease import lease
-from flash.ssh import target_for
+from flash.ladder import climb, reboot_rungs
+from flash.provider_lock import unlocked
 from flash.trust import check_not_revoked, load_installed
 from flash.written_data import find_installed, refuse_far_data
 from qtrade.errors import HostError, Refused
-from qtrade.manifest import Host
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import Store, open_store
+from qtrade.store import open_store
 from qtrade.trust.keyring import ensure_keyring
 
-_BOOT_DEADLINE_S = 900
+# As a flash gives its reboots: half of it to each rung.
+_BOOT_DEADLINE_S = 1800.0
 
 
 @dataclass(frozen=True)
 class RollbackResult:
-    """How a rollback ended; `bytes_fetched` is what the host downloaded for it."""
+    """How a rollback ended; `bytes_fetched` is what the host downloaded for it, `boot` which rung of the ladder booted it."""
 
     host: str
     version: str
     image: str
     bytes_fetched: int
+    boot: Evidence
 
 
 def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None = None) -> RollbackResult:
     """Boot the previous version, or version `to`, which must be installed. Raises `Refused`, `HostError`."""
     store, host = open_store(settings), load_host(settings, host_name)
-    with lease(settings, store, host_name, reporter) as held:
-        jobs = JobBuilder(host, ensure_keyring(settings), token=held.token)
-        return _roll_back(settings, store, host, jobs, reporter, to=to)
+    with held_access(settings, store, host, reporter) as access:
+        return _roll_back(access, to=to)
 
 
-def _roll_back(
-    settings: Settings, store: Store, host: Host, jobs: JobBuilder, reporter: Reporter, *, to: str | None
-) -> RollbackResult:
-    link = AgentLink(target_for(settings, host))
-    status = link.status()
+def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
+    settings, store, host = access.settings, access.store, access.host
+    status = access.link.status()
     keyring = ensure_keyring(settings)
     # An image that was never committed is left for the default, not for the one before it.
     committed = status["image"] in (status["default"], status["previous"])
@@ -62,20 +59,25 @@ def _roll_back(
     image = find_installed(store, host.recipe, wanted)
     if image is not None:
         refuse_far_data(settings, host, image, status)
-    report = link.run(jobs.commit(wanted, require_running=False))
-    link.run(jobs.simple("reboot"))
-    link.disconnect()
-    with reporter.step("boot of the earlier version"):
-        after = link.wait_for_status(
-            lambda now: now["boot_id"] != status["boot_id"],
-            within_s=_BOOT_DEADLINE_S,
-            what="the boot of the earlier version",
-        )
+    report = access.link.run(access.jobs.commit(wanted, require_running=False))
+    after, how = _boot(access, status["boot_id"])
     if after["image"] != wanted:
         raise HostError(
             f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console"
         )
-    return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"])
+    return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"], how)
+
+
+def _boot(access: HostAccess, boot_id: str) -> tuple[Evidence, Evidence]:
+    """Have the host boot its new default: by its own agent, then by its power. Return its status, and which rung did it."""
+    what = "the boot of the earlier version"
+
+    def booted(within_s: float) -> Evidence:
+        return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
+
+    rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
+    with unlocked(access), access.reporter.step(what):
+        return climb(access, rungs, booted, what=what)
 
 
 def _require_config(status: dict[str, Any], host: str, wanted: str) -> None:

@@ -1,9 +1,10 @@
 """The one loop that runs a flash: it numbers, times, journals, resumes and falls back. Steps never print or journal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flash.config import render_bundle
@@ -16,9 +17,10 @@ from flash.ending import abort as stop
 from flash.ending import fail, give_up
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
-from flash.lease import HeldHost, lease
+from flash.lease import lease
 from flash.monitors.mute import muted
 from flash.plan import FlashPlan, config_digest, plan_flash
+from flash.provider_lock import lock_again
 from flash.readiness import ready_within_s
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
@@ -30,11 +32,14 @@ from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
+from qtrade.store.leases import LeaseLost, Leases
 from qtrade.trust.keyring import ensure_keyring
 from qtrade.trust.policy import rules_for
 
-# A flash that stops here is taken up at STAGING: what the agent was told died with the controller.
+# A flash that stops here is taken up earlier: what the agent was told died with the controller.
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
+# Through the installer also here: whether it has begun, and what it has written since, is not in the journal.
+_UNSURE = (State.PREFLIGHT, State.DRAINED, *_AGENT_STATES)
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,19 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
     if host.data_policy == "disposable":
         reimage = replace(reimage, adopt=ADOPT_ANY)
     context = FlashContext(settings, host, environment, image, store, bundle, reporter, journal, allow_older, reimage)
-    plan = plan_flash(
+    return context, _plan(context, door or _choose_door(context))
+
+
+def _plan(context: FlashContext, door: Door) -> FlashPlan:
+    host, image = context.host, context.image.image
+    return plan_flash(
         host,
-        image.image,
-        door or _choose_door(context),
-        config=config_digest(host, bundle, reimage),
-        reimage=reimage,
-        ready_within_s=ready_within_s(host, environment, image.image),
+        image,
+        door,
+        config=config_digest(host, context.bundle, context.reimage),
+        reimage=context.reimage,
+        ready_within_s=ready_within_s(host, context.environment, image),
     )
-    return context, plan
 
 
 def prepare_open(settings: Settings, host_name: str, reporter: Reporter) -> tuple[FlashContext, FlashPlan]:
@@ -141,12 +150,14 @@ def flash(
 
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
-    with _held(context) as held:
+    with _held(context):
         begin = _resume(context, plan)
-        context.journal.token = held.token
+        context.journal.token = context.token
+        if context.unlocks:
+            context.clean_up.insert(0, partial(lock_again, context))
         with muted(context, plan), captured(context):
             try:
-                _run(context, plan, steps or steps_for(plan.door), held, begin=begin, until=until)
+                _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
             finally:
                 for action in reversed(context.clean_up):
                     with suppress(OSError, QtradeError):
@@ -155,19 +166,39 @@ def flash(
 
 
 def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult:
-    """End the open flash of a host at a safe point. Raises `NotFound` without one, `Refused` where only going on is safe."""
+    """End the open flash of a host at a safe point; for one in quarantine, end that: the operator has looked at it.
+
+    Raises `NotFound` where there is nothing to end, `Refused` where only going on is safe.
+    """
+    before = latest(_folder(settings, host_name))
+    store = open_store(settings)
+    if before is None or not before.is_open:
+        marked = Leases(store.objects).read(host_name)
+        if marked is not None and marked.quarantine:
+            with lease(settings, store, host_name, reporter, clears=True):
+                return FlashResult(host_name, "", "", State.QUARANTINED, str(before.path) if before else "", {})
     context, plan = prepare_open(settings, host_name, reporter)
-    with _held(context) as held:
-        context.journal.token = held.token
-        stop(context, plan)
+    with _held(context, clears=True):
+        context.journal.token = context.token
+        context.unlocks = bool(context.journal.evidence("provider_lock"))
+        try:
+            stop(context, plan)
+        finally:
+            if context.unlocks:
+                lock_again(context)
     return _result(context, plan)
 
 
 @contextmanager
-def _held(context: FlashContext) -> Iterator[HeldHost]:
-    with lease(context.settings, context.store, context.host.name, context.reporter) as held:
-        context.token = held.token
-        yield held
+def _held(context: FlashContext, *, clears: bool = False) -> Iterator[None]:
+    """Hold the host. Where the flash ends in QUARANTINED, nobody else gets it before a person says so."""
+    with lease(context.settings, context.store, context.host.name, context.reporter, clears=clears) as held:
+        context.token, context.check_held = held.token, held.check
+        try:
+            yield
+        finally:
+            if context.journal.state is State.QUARANTINED:
+                held.quarantine = f"{context.journal.evidence('failed')}: {context.journal.evidence('error')}"
 
 
 def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
@@ -179,12 +210,17 @@ def _result(context: FlashContext, plan: FlashPlan) -> FlashResult:
 
 
 def flash_in_order(
-    context: FlashContext, plan: FlashPlan, *, until: State = State.COMMITTED, may_wipe: bool = False
+    context: FlashContext,
+    plan: FlashPlan,
+    *,
+    until: State = State.COMMITTED,
+    may_wipe: bool = False,
+    steps_of: Callable[[Door], Steps] = steps_for,
 ) -> FlashResult:
     """As `flash`; where a door fails before anything was written, go on through the host's next one."""
     while True:
         try:
-            return flash(context, plan, until=until)
+            return flash(context, plan, until=until, steps=steps_of(plan.door))
         except QtradeError as error:
             failed = context.journal.evidence("failed")
             door = next_door(context.host, plan.door, State(failed), error, may_wipe=may_wipe) if failed else None
@@ -192,18 +228,17 @@ def flash_in_order(
                 raise
             context.reporter.say(f"door {plan.door} is closed: {error.brief}; going on through {door}")
             journal = _new_journal(context.settings, context.host)
-            context = replace(context, journal=journal, clean_up=[], was_powered_off=False)
-            plan = plan_flash(context.host, context.image.image, door, config=plan.config, reimage=context.reimage)
+            context = replace(context, journal=journal, clean_up=[], was_powered_off=False, was_drained=False)
+            plan = _plan(context, door)
 
 
-def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *, begin: State, until: State) -> None:
+def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, until: State) -> None:
     order = sequence(plan.door)
     last = order.index(until) + 1
     for number, state in enumerate(order[order.index(begin) : last], start=order.index(begin) + 1):
         context.reporter.say(f"[{number}/{len(order)}] {state}")
         start = time.monotonic()
-        # Whoever lost the host touches it no more, not even to bring an old version back.
-        held.check()
+        context.check_held()
         try:
             if state is State.PLANNED:
                 evidence: Evidence = {
@@ -216,30 +251,58 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, held: HeldHost, *
                 }
             else:
                 evidence = steps[state](context, plan.deadline_s(state))
+        except LeaseLost:
+            # Whoever lost the host touches it no more, not even to bring an old version back. The flash stays open.
+            raise
         except QtradeError as error:
+            context.check_held()
             fail(context, plan, state, error)
             raise
-        current = context.journal.state
-        if not (current in _AGENT_STATES and state is State.STAGING):
-            check_move(plan.door, current, state)
+        if state is not begin:
+            check_move(plan.door, context.journal.state, state)
         context.journal.write(state, {**evidence, "seconds": round(time.monotonic() - start, 1)})
 
 
 def _resume(context: FlashContext, plan: FlashPlan) -> State:
     """Return the state to begin with: the one after the last of an open flash of the same plan, else the first."""
     before = latest(context.journal.path.parent)
+    # Also of a flash that has ended: it may have been killed before it put the lock on again.
+    context.unlocks = context.unlocks or (before is not None and bool(before.evidence("provider_lock")))
     if before is None or not before.is_open:
         return State.PLANNED
     if before.evidence("plan") != plan.digest:
+        if before.evidence("door") != Door.IN_PLACE:
+            _look_at_disk(context, before.state)
         give_up(context, before)
         return State.PLANNED
     context.journal = before
     current = before.state
+    if plan.door is not Door.IN_PLACE and current is not None and current in _UNSURE:
+        return _enter_anew(context, current)
     if current in _AGENT_STATES:
         return State.STAGING
     order = sequence(plan.door)
     context.reporter.say(f"taken up after {current}")
     return order[order.index(current) + 1] if current else State.PLANNED
+
+
+def _enter_anew(context: FlashContext, current: State) -> State:
+    """Return where a flash whose installer may be at work begins: the door is looked at again, and what runs now is drained.
+
+    Its host may have finished and run the new version, or have gone back to the old one, or have half a system on its disk.
+    """
+    context.was_drained = _look_at_disk(context, current)
+    return State.PREFLIGHT
+
+
+def _look_at_disk(context: FlashContext, stopped: State | None) -> bool:
+    """Note whether a flash through the installer that stopped there may have left half a system; return whether the host answers."""
+    if stopped not in _UNSURE:
+        return False
+    with context.reporter.step(f"an earlier try stopped after {stopped}: does the host run from its disk?"):
+        runs = context.status_or_none() is not None
+    context.written = None if runs or stopped is State.PREFLIGHT else True
+    return runs
 
 
 def _choose_door(context: FlashContext) -> Door:
@@ -282,8 +345,10 @@ def _choose_version(store: Store, host: Host, environment: Environment) -> str:
 
 
 def _new_journal(settings: Settings, host: Host) -> Journal:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return Journal(_folder(settings, host.name) / f"{stamp}-{time.time_ns() % 10**6:06}.jsonl")
+    # The newest is found by its name, also of two in one second.
+    now = time.time_ns()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now // 10**9))
+    return Journal(_folder(settings, host.name) / f"{stamp}-{now % 10**9 // 1000:06}.jsonl")
 
 
 def _folder(settings: Settings, host_name: str) -> Path:

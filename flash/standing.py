@@ -47,6 +47,7 @@ def _lease(settings: Settings, host_name: str) -> dict[str, Any] | None:
         "expires": _clock(lease.expires),
         "released": lease.released,
         "token": lease.token,
+        "quarantine": lease.quarantine,
     }
 
 

@@ -6,11 +6,19 @@ from dataclasses import replace
 from qtrade.manifest import Environment
 from qtrade.store import Store
 from qtrade.trust.images import VerifiedImage, load_image, load_trusted, signers_of, verify_blobs
-from qtrade.trust.policy import Candidate, raise_refused, refuse_install, refuse_revoked, rules_for
+from qtrade.trust.policy import Candidate, Channel, raise_refused, refuse_install, refuse_revoked, rules_for
 from qtrade.trust.statements import verify_statements
 from qtrade.trust.trust_set import TrustSet
 
-__all__ = ["VerifiedImage", "check_not_revoked", "load_allowed", "load_image", "load_installed", "verify_blobs"]
+__all__ = [
+    "VerifiedImage",
+    "check_not_revoked",
+    "load_allowed",
+    "load_image",
+    "load_installed",
+    "sequence_kept",
+    "verify_blobs",
+]
 
 
 def load_allowed(
@@ -50,3 +58,10 @@ def check_not_revoked(store: Store, image_id: str, trust: TrustSet) -> None:
     """Raise `Refused` when the image was revoked."""
     statements = verify_statements(image_id, store.attestations(image_id), trust)
     raise_refused(f"image {image_id[:16]} must not be used", refuse_revoked(statements))
+
+
+def sequence_kept(store: Store, host_name: str, trust: TrustSet, channel: Channel) -> int:
+    """Return the highest sequence of the images that a host kept when it was flashed last, 0 for none: for a host that does not answer."""
+    found = (verify_statements(one, store.attestations(one), trust) for one in store.host_images(host_name))
+    promotions = (statements.promotion_for(channel) for statements in found)
+    return max((one[0].sequence for one in promotions if one is not None), default=0)

@@ -20,7 +20,8 @@ _running: set[subprocess.Popen[bytes]] = set()
 _LINE_CHARACTERS = 1500
 # Before a command: it has mounts, processes, host name and shared memory of its own, and the kernel ends all of it when this process dies.
 _OWN = ("--mount", "--pid", "--uts", "--ipc")
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", *_OWN, "--fork", "--kill-child", "--")
+_DIES = ("setpriv", "--pdeathsig", "KILL", "--")
+DIES_WITH_US = (*_DIES[:-1], "unshare", *_OWN, "--fork", "--kill-child", "--")
 
 
 class TookTooLong(ToolError):
@@ -132,12 +133,16 @@ def spawn(
     log: Path,
     env: Mapping[str, str] | None = None,
     new_session: bool = True,
+    dies_with_us: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a long-lived program whose output goes to `log`. The caller ends it."""
+    """Start a long-lived program whose output goes to `log`. The caller ends it; with `dies_with_us` the kernel does if the caller cannot.
+
+    That holds as long as the program keeps its user and group.
+    """
     with log.open("ab") as sink:
         try:
             return subprocess.Popen(
-                [str(arg) for arg in argv],
+                [*(_DIES if dies_with_us else ()), *(str(arg) for arg in argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, confine, errands, install, kexec, programs, trust
+from . import adopt, boot, confine, errands, install, kexec, predecessor, programs, trust
 from .actions import ACTIONS, Task
 from .errors import AgentError
 from .host import Host, locked
@@ -48,15 +48,18 @@ def run_install() -> int:
         "nonce": job.nonce,
         "boot_id": host.boot_id,
         "image": job.image_id,
+        "written": False,
         "error": None,
     }
     try:
+        predecessor.require_holder(job, host)
         if job.kind in errands.ERRANDS:
+            facts["written"] = True
             facts.update(errands.ERRANDS[job.kind](job, current, _now(job, current), reporter))
         else:
-            facts.update(
-                install.install(install.check(job, current, _now(job, current), host, reporter), host, reporter)
-            )
+            plan = install.check(job, current, _now(job, current), host, reporter)
+            facts["written"] = True
+            facts.update(install.install(plan, host, reporter))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     reporter.report(facts, job.nonce)

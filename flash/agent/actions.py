@@ -66,7 +66,8 @@ def stage(task: Task) -> Dict[str, Any]:
     before = _identities(job, host, disk)
     with host.esp() as esp:
         state = boot.read_state(esp)
-    _require_newer(task, sequence, state.default)
+    runs_by = admission.sequence_of(host.system, state.default, task.trust)
+    admission.require_newer(sequence, runs_by, allow_older=job.allow_older)
     keep = {host.image_id, state.default, state.previous, image.image_id} - {""}
     fetcher = Fetcher(job.source, host.system, chunks=image.chunks, progress=tell_fetch(reporter, image.contents.blobs))
     reporter.progress("probe")
@@ -260,16 +261,6 @@ def _require_admitted(task: Task) -> None:
     """Raise `AgentError` unless the installed image may boot. Its expiry does not count: it was let in before."""
     image = images.read_installed(task.host.system, task.job.image_id)
     admission.require_admitted(image, task.trust, task.environment)
-
-
-def _require_newer(task: Task, sequence: int, default: str) -> None:
-    runs_by = admission.sequence_of(task.host.system, default, task.trust)
-    if 0 < sequence < runs_by and not task.job.allow_older:
-        raise AgentError(
-            "image-older",
-            f"the image was promoted as number {sequence}, this host runs by number {runs_by}",
-            "flash a newer one; to go back, run `qtrade rollback`, or flash with --allow-older",
-        )
 
 
 def _stage_bundle(task: Task, image: Image) -> None:

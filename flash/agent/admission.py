@@ -85,6 +85,16 @@ def require_admitted(image: Image, trust: TrustSet, environment: str, now: Optio
     return _require_promoted(image, trust, now)
 
 
+def require_newer(sequence: int, runs_by: int, *, allow_older: bool) -> None:
+    """Raise `AgentError` for an image that was promoted before what the host runs by. Zero stands for no promotion."""
+    if 0 < sequence < runs_by and not allow_older:
+        raise AgentError(
+            "image-older",
+            f"the image was promoted as number {sequence}, this host runs by number {runs_by}",
+            "flash a newer one; to go back, run `qtrade rollback`, or flash with --allow-older",
+        )
+
+
 def sequence_of(system: Path, image_id: str, trust: TrustSet) -> int:
     """Return the sequence of the promotion of an installed image, 0 when it has none that counts."""
     try:

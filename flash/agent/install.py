@@ -21,6 +21,7 @@ from . import (
     layers,
     mounts,
     partition,
+    predecessor,
     protect,
     survey,
 )
@@ -28,6 +29,7 @@ from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
 from .job import DiskId, Image, Job, Layout
+from .journal import Journal
 from .programs import run
 from .report import Reporter, tell_fetch
 from .trust import TrustSet, write_held
@@ -92,7 +94,7 @@ def check(job: Job, trust: TrustSet, now: float, host: Host, reporter: Reporter)
         raise AgentError("job-invalid", f"the installer got a job of kind {job.kind}", "start the flash again")
     reporter.progress("check")
     trust.require_fresh(now)
-    admission.require_admitted(job.image, trust, job.environment, now)
+    sequence = admission.require_admitted(job.image, trust, job.environment, now)
     bundle = config.open_bundle(job.bundle, trust.job, job.host) if job.bundle is not None else None
     if bundle is not None and bundle.image_id != job.image.image_id:
         raise AgentError(
@@ -109,6 +111,7 @@ def check(job: Job, trust: TrustSet, now: float, host: Host, reporter: Reporter)
     data = disks.bind_guarded(everything, job.data, disk, "data")
     survey.require_accepted(disk, everything, job.adopt)
     keeps_layout = partition.check_layout(disk, job.layout, job.image.contents.size_bytes, wipes_state=job.wipe_state)
+    predecessor.require_newer(job, sequence, disk, host, trust)
     Fetcher(job.source, Path("/nonexistent")).probe(job.image.contents.blobs)
     # From here on the kernel itself refuses a write to any other disk.
     protect.set_read_only([other for other in everything if other.name != disk.name])
@@ -265,4 +268,5 @@ def _write_state(plan: Plan, host: Host) -> None:
         config.write_generation(state / "config", plan.bundle, names)
         config.assign(state / "config", plan.bundle)
         config.switch(state / "config", plan.bundle.generation)
+    Journal(state / "agent").use_lease(job)
     durable.write_file(folder / "nonce", f"{job.nonce}\n".encode())

@@ -31,7 +31,13 @@ class Journal:
         self.note("begin", job)
 
     def use_lease(self, job: Job) -> None:
-        """Keep the token of the job's lease. Raises `AgentError` when a later holder of this host gave a job already."""
+        """Keep the token of the job's lease. Raises as `require_holder`."""
+        self.require_holder(job)
+        if job.lease > self._read_lease():
+            durable.write_file(self._lease, f"{job.lease}\n".encode(), 0o600)
+
+    def require_holder(self, job: Job) -> None:
+        """Raise `AgentError` when a later holder of this host gave a job already."""
         seen = self._read_lease()
         if job.lease and job.lease < seen:
             raise AgentError(
@@ -39,8 +45,6 @@ class Journal:
                 f"the job comes from a holder of this host (token {job.lease}) who was followed by another (token {seen})",
                 "look who holds the host, `qtrade hosts show`, before anything else is done to it",
             )
-        if job.lease > seen:
-            durable.write_file(self._lease, f"{job.lease}\n".encode(), 0o600)
 
     def _read_lease(self) -> int:
         try:

@@ -100,10 +100,18 @@ class ForeignLinux:
                 resolution="use the in_place or kexec door with the host's pinned key, or a rescue system",
             )
 
-    def wait_until(self, accept: Callable[[LinuxFacts], bool], *, within_s: float, what: str) -> LinuxFacts:
-        """Ask again and again until the answer fits. Raises `HostError` when it does not in time."""
+    def wait_until(
+        self,
+        accept: Callable[[LinuxFacts], bool],
+        *,
+        within_s: float,
+        what: str,
+        look: Callable[[], object] = lambda: None,
+    ) -> LinuxFacts:
+        """Ask again and again until the answer fits. Raises `HostError` when it does not in time, and what `look` does meanwhile."""
         deadline, last = time.monotonic() + within_s, "no answer yet"
         while time.monotonic() < deadline:
+            look()
             # What answers first may still be the system that goes down, with keys of its own.
             self._is_ready = False
             try:
@@ -233,7 +241,7 @@ def read_public_key(context: FlashContext) -> str:
     return path.read_text().strip()
 
 
-def _failed(host: str, events: list[dict[str, Any]], code: int, said: str) -> HostError:
+def _failed(host: str, events: list[dict[str, Any]], code: int, said: str) -> QtradeError:
     refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
     if refusal:
         return failure(host, refusal)

@@ -18,6 +18,7 @@ from qtrade.trust.policy import raise_refused, refuse_older
 _PORTS = range(42000, 43000)
 # After as many, GRUB boots the previous image in place of the default.
 _FAILED_BOOTS = 3
+_ANSWER_S = 90.0
 
 
 def steps() -> Steps:
@@ -159,6 +160,17 @@ def confirm_fallback(context: FlashContext, deadline_s: float) -> Evidence:
     if status["once"]:
         disarm(context)
     return {"running": status["image"], "version": status["version"], "boot_id": status["boot_id"], **how}
+
+
+def disarm_surely(context: FlashContext) -> None:
+    """See that the next boot is of the old version, whether the new one was armed or not. Raises `HostError`.
+
+    A lost answer is why arming failed, most of the time, so the host gets a while to give another.
+    """
+    context.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer before it is disarmed")
+    disarm(context)
+    armed = context.image.image.id
+    context.wait_for_status(lambda now: now["once"] != armed, within_s=_ANSWER_S, what="the disarming")
 
 
 def disarm(context: FlashContext) -> None:

@@ -7,13 +7,14 @@ import json
 import queue
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from flash.context import Evidence, FlashContext
-from flash.doors import Steps, shared
+from flash.doors import Steps, boot_watch, shared
+from flash.doors.boot_watch import BootWatch
 from flash.doors.in_place import prove_boot
 from flash.drivers import PowerControl
 from flash.generations import next_generation
@@ -25,15 +26,23 @@ from flash.netboot.server import FlashServer
 from flash.progress import FetchProgress
 from flash.ssh import pin_host_key
 from flash.states import State
+from flash.trust import sequence_kept
 from flash.written_data import refuse_far_data
-from qtrade.errors import HostError
-from qtrade.manifest.driver import Door
+from qtrade.errors import HostError, QtradeError, TrustError
+from qtrade.trust.keyring import ensure_keyring
+from qtrade.trust.policy import raise_refused, refuse_older, rules_for
 
 # Given the delivery's URL and a config generation.
 JobMaker = Callable[[FlashContext, str, int], SignedJob]
 INSTALLER_ARGUMENTS = "boot=installer console=tty0 console=ttyS0,115200n8 panic=10"
-# Where the way in can be taken once more without more harm; a provider's reinstall is not asked for twice.
-_AGAIN = (Door.PXE, Door.UEFI_HTTP, Door.VIRTUAL_MEDIA)
+# What the agent tells before its first write.
+_BEFORE_WRITES = {"begin", "check", "warning"}
+# What a drain may take that nobody has planned for.
+_DRAIN_S = 1800.0
+# How often is looked whether the lease still holds, while the agent says nothing.
+_LOOK_S = 5.0
+# What kept the agent from its first word, and may not do so the next time.
+_AGAIN = (boot_watch.CODE, "agent-lost")
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,10 @@ class Entry(Protocol):
         """Check what needs no change of the host (PREFLIGHT). Raises `Refused`, `HostError`."""
         ...
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Say whether `enter` can be called once more without more harm, for a host that did not come to the installer."""
+        ...
+
     def place(self, context: FlashContext) -> Place:
         """Return where the flash serves, and how the host reaches it."""
         ...
@@ -94,7 +107,7 @@ def steps(entry: Entry) -> Steps:
     return {
         State.LEASED: shared.enter_leased,
         State.PREFLIGHT: run.preflight,
-        State.DRAINED: drain,
+        State.DRAINED: enter_drained,
         State.STAGING: run.staging,
         State.WRITING: run.writing,
         State.VERIFIED: run.verified,
@@ -123,19 +136,49 @@ def _install_job(context: FlashContext, url: str, generation: int) -> SignedJob:
     bundle = context.bundle.envelope(generation, context.jobs.key)
     report = f"{url}/report"
     # An older image's agent knows nothing of what is not asked for.
-    reimage = {name: value for name, value in asdict(context.reimage).items() if value}
-    return context.jobs.install(context.image, source=url, report=report, bundle=bundle, reimage=reimage)
+    asked = {name: value for name, value in asdict(context.reimage).items() if value}
+    if context.allow_older:
+        asked["allow_older"] = True
+    return context.jobs.install(context.image, source=url, report=report, bundle=bundle, asked=asked)
 
 
-def drain(context: FlashContext, deadline_s: float) -> Evidence:
-    """Stop the services (DRAINED), if the host runs any."""
-    if context.journal.evidence("runs"):
-        return {"drained": f"the host runs {context.journal.evidence('runs')}"}
-    status = context.status_or_none()
+def enter_drained(context: FlashContext, deadline_s: float) -> Evidence:
+    """Refuse an image that must not follow on what the host runs, or ran last; then stop its services (DRAINED)."""
+    return drain(context, deadline_s, admit=_admit)
+
+
+def _admit(context: FlashContext, status: Evidence | None) -> None:
+    image = context.image
     if status is None:
-        return {"drained": "the host runs no agent that answers"}
-    refuse_far_data(context.settings, context.host, context.image.image, status)
-    return {"drained": context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]}
+        trust, channel = ensure_keyring(context.settings).trust, rules_for(context.environment).channel
+        runs_by = sequence_kept(context.store, context.host.name, trust, channel)
+    else:
+        refuse_far_data(context.settings, context.host, image.image, status)
+        runs_by = status.get("sequence", 0)
+    refusals = refuse_older(image.sequence, runs_by, allow_older=context.allow_older)
+    raise_refused(f"{image.image.version} must not follow on {context.host.name}", refusals)
+
+
+def drain(
+    context: FlashContext,
+    deadline_s: float,
+    *,
+    admit: Callable[[FlashContext, Evidence | None], None] = lambda *_: None,
+) -> Evidence:
+    """Stop the services, if the host runs any. A host that answers runs from its disk, whatever was written to that before.
+
+    `admit` gets the host's status, None for one that does not answer, before anything is stopped.
+    """
+    runs = context.journal.evidence("runs")
+    status = None if runs else context.status_or_none()
+    context.left_boot_id = status["boot_id"] if status else None
+    admit(context, status)
+    if status is None:
+        return {"drained": f"the host runs {runs or 'no agent that answers'}"}
+    context.written, context.was_powered_off = None, False
+    drained = context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]
+    context.was_drained = bool(drained)
+    return {"drained": drained}
 
 
 class InstallerRun:
@@ -146,6 +189,7 @@ class InstallerRun:
         self._make_job = make_job
         self._events: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._report: Mapping[str, Any] | None = None
+        self._steps: set[str] = set()
         self._nonce = ""
 
     def preflight(self, context: FlashContext, deadline_s: float) -> Evidence:
@@ -155,8 +199,45 @@ class InstallerRun:
 
     def staging(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Serve image and job, make the agent run, and wait for its first word."""
-        place = self._entry.place(context)
         generation = next_generation(context.settings, context.host.name)
+        installer = self._serve(context, generation)
+        tries = 2 if self._entry.can_repeat(context) else 1
+        entered: Evidence = {}
+
+        def enter() -> None:
+            installer.server.deliveries.rearm(installer.served.token)
+            entered.update(self._entry.enter(context, installer))
+            context.was_powered_off = True
+            context.link.disconnect()
+
+        def enter_again() -> None:
+            # The old system may have booted instead, and its services with it.
+            entered["drained_again"] = drain(context, _DRAIN_S)["drained"]
+            enter()
+
+        def first_word(within_s: float) -> Evidence:
+            with BootWatch(context, context.left_boot_id, self._events.put):
+                event = dict(self._next(context, within_s))
+            if event.get("event") == "error" and event["error"].get("code") in _AGAIN:
+                self._take(event)
+            return event
+
+        # Each time anew: the boot override and the boot script work once.
+        rungs = [Rung("first entry", deadline_s / tries, enter), Rung("second entry", deadline_s / tries, enter_again)]
+        with context.reporter.step("boot of the installer"):
+            first, how = climb(context, rungs[:tries], first_word, what="the installer")
+        self._take(first)
+        return {
+            **entered,
+            **how,
+            "nonce": self._nonce,
+            "generation": generation,
+            "first_event": first.get("step", "report"),
+        }
+
+    def _serve(self, context: FlashContext, generation: int) -> Installer:
+        """Open the server of the flash, until it ends, and sign the job."""
+        place = self._entry.place(context)
         stack = ExitStack()
         context.clean_up.append(stack.close)
         server = stack.enter_context(
@@ -177,27 +258,7 @@ class InstallerRun:
         self._nonce = job.nonce
         if place.shows_job:
             served.job = json.dumps(job.envelope).encode()
-        installer = Installer(server, served, boot, job, self._events.put)
-        entered: Evidence = {}
-
-        def enter() -> None:
-            server.deliveries.rearm(served.token)
-            entered.update(self._entry.enter(context, installer))
-            context.was_powered_off = True
-
-        # Each time anew: the boot override and the boot script work once.
-        tries = 2 if context.journal.evidence("door") in _AGAIN else 1
-        rungs = [Rung(name, deadline_s / tries, enter) for name in ("first entry", "second entry")[:tries]]
-        with context.reporter.step("boot of the installer"):
-            first, how = climb(context, rungs, lambda within_s: dict(self._next(within_s)), what="the installer")
-        self._take(first)
-        return {
-            **entered,
-            **how,
-            "nonce": self._nonce,
-            "generation": generation,
-            "first_event": first.get("step", "report"),
-        }
+        return Installer(server, served, boot, job, self._events.put)
 
     def writing(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Follow the agent until all bytes are written."""
@@ -206,11 +267,13 @@ class InstallerRun:
         with context.reporter.transfer("write the OS disk", total) as advance:
             progress = FetchProgress(context.reporter, advance)
             while self._report is None:
-                event = self._next(deadline - time.monotonic())
+                event = self._next(context, deadline - time.monotonic())
                 self._take(event)
                 progress.take(event)
                 if event.get("step") in ("state", "boot"):
                     break
+        if self._report is not None:
+            self._checked_report(context, self._report)
         return {"written_bytes": total, "transfer": progress.summary()}
 
     def verified(self, context: FlashContext, deadline_s: float) -> Evidence:
@@ -234,24 +297,41 @@ class InstallerRun:
         """Wait for the report and return it once its signature is checked. Raises `HostError` for a failed job."""
         deadline = time.monotonic() + deadline_s
         while self._report is None:
-            self._take(self._next(deadline - time.monotonic()))
-        return check_report(dict(self._report), self._nonce, context.host.name)
+            self._take(self._next(context, deadline - time.monotonic()))
+        return self._checked_report(context, self._report)
+
+    def _checked_report(self, context: FlashContext, report: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return check_report(dict(report), self._nonce, context.host.name)
+        except TrustError:
+            raise
+        except QtradeError:
+            # An agent that is older than this does not say it, but it tells of its first write.
+            is_unwritten = not report.get("written", not self._steps <= _BEFORE_WRITES)
+            if is_unwritten and context.written is None:
+                context.written = False
+            raise
 
     def _take(self, event: Mapping[str, Any]) -> None:
+        self._steps.add(str(event.get("step", "begin")))
         if event.get("event") == "report":
             self._report = event
         if event.get("event") == "error":
             error = event.get("error")
             raise failure("the agent", error if isinstance(error, dict) else {})
 
-    def _next(self, within_s: float) -> Mapping[str, Any]:
-        try:
-            return self._events.get(timeout=max(within_s, 0.01))
-        except queue.Empty as error:
-            raise HostError(
-                f"the agent said nothing for {within_s:.0f} s",
-                resolution="look at the host's console: did it boot the installer?",
-            ) from error
+    def _next(self, context: FlashContext, within_s: float) -> Mapping[str, Any]:
+        deadline = time.monotonic() + within_s
+        while True:
+            # Whoever lost the host must not go on to serve the installer.
+            context.check_held()
+            with suppress(queue.Empty):
+                return self._events.get(timeout=max(min(deadline - time.monotonic(), _LOOK_S), 0.01))
+            if time.monotonic() >= deadline:
+                raise HostError(
+                    f"the agent said nothing for {within_s:.0f} s",
+                    resolution="look at the host's console: did it boot the installer?",
+                )
 
     def rebooting(self, context: FlashContext, deadline_s: float) -> Evidence:
         """Wait until the new version answers; the installer reboots by itself, else the driver does it."""

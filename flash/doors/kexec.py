@@ -42,7 +42,12 @@ class KexecEntry:
                 f"{context.host.name} cannot start the installer by kexec: {reason}",
                 resolution="use another door; nothing was stopped",
             )
-        return {"old_boot_id": status["boot_id"], "way": "agent"}
+        return {"runs": "", "old_boot_id": status["boot_id"], "way": "agent"}
+
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Once only: the system that starts the installer is gone then."""
+        del context
+        return False
 
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say, but not the job."""
@@ -52,16 +57,14 @@ class KexecEntry:
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         """Load the installer, and let the running system go down."""
-        # A flash that was taken up again has it in its journal only.
-        before = self._checked or {name: context.journal.evidence(name) for name in ("way", "old_boot_id")}
-        if before["way"] == "ssh":
+        if self._checked["way"] == "ssh":
             foreign = self._foreign or reach_before(context)
             return start_from(foreign, context, installer)
         tunnel = tunnel_to(installer.server)
         job = make_kexec_job(context, installer, f"{tunnel.url}/{installer.served.token}")
         with context.reporter.step("load the installer"):
             report = context.link.run(job, timeout_s=_TIMEOUT_S, forward=tunnel.forward)
-        if report["boot_id"] != before["old_boot_id"]:
+        if report["boot_id"] != self._checked["old_boot_id"]:
             raise HostError(f"{context.host.name} was rebooted since it was asked whether it can start the installer")
         return {"loaded": report["loaded"]}
 

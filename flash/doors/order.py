@@ -6,7 +6,8 @@ from qtrade.errors import HostError, QtradeError
 from qtrade.manifest import Host
 from qtrade.manifest.driver import Door, wipes
 
-# Nothing is on the OS disk that was not there before, and the next door begins with what the host then says of itself.
+# This door has written nothing, and the next one begins with what the host then says of itself. What a killed controller has left half
+# written, the next door writes anew.
 _NOTHING_WRITTEN = (State.PREFLIGHT, State.STAGING)
 
 

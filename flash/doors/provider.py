@@ -22,6 +22,10 @@ class ProviderIpxeEntry:
         with context.driver(IpxeBoot):
             return {}
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Once more where the provider only reboots; a reinstall is not asked for twice."""
+        return not wipes(context.host.driver.kind, Door.PROVIDER_IPXE)
+
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say; the provider is told the path."""
         return netboot_place(trusted_netboot(context))
@@ -46,6 +50,11 @@ class ProviderReinstallEntry:
         read_public_key(context)
         with context.driver(Reinstall):
             return {}
+
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Once only: it erases all disks."""
+        del context
+        return False
 
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say, but not the job, which goes over SSH."""

@@ -16,6 +16,11 @@ class PxeEntry:
         trusted_netboot(context)
         return read_power(context)
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Boot once more: nothing else happens."""
+        del context
+        return True
+
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say; the card's firmware knows nothing but its MAC."""
         return netboot_place(trusted_netboot(context), asks_by_mac=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flash.context import Evidence, FlashContext
 from flash.doors import DoorClosed
+from flash.doors.boot_watch import BootWatch
 from flash.doors.foreign import ForeignLinux, LinuxFacts, reach, reach_before, read_public_key
 from flash.doors.installer import Installer, Place
 from flash.doors.tunnel import Tunnel, pick_port, tunnel_to
@@ -34,6 +35,10 @@ class RescueEntry:
                 return {"old_boot_id": status["boot_id"]} if status else {}
         facts = prove_rescue(reach_before(context).read_facts(), context, None)
         return {"runs": "a rescue system", "rescue_boot_id": facts.boot_id, "rescue_root": facts.root}
+
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Say whether the provider boots it anew: without one, the agent may be at work in the system that somebody booted."""
+        return context.host.driver.kind != "ssh"
 
     def place(self, context: FlashContext) -> Place:
         """Serve on this machine only: the host reaches it through the SSH connection."""
@@ -65,13 +70,17 @@ class RescueEntry:
             return system, prove_rescue(system.read_facts(), context, None)
         context.clean_up.append(lambda: leave_rescue(context))
         public_key = read_public_key(context)
+        watch = BootWatch(context, context.left_boot_id)
         with context.reporter.step("boot of the rescue system"):
             with context.driver(RescueMode) as driver:
                 login = driver.enter_rescue(public_key)
             system = reach(context, login)
             old = context.journal.evidence("old_boot_id")
             facts = system.wait_until(
-                lambda now: now.boot_id != old and _is_rescue(now), within_s=_BOOT_S, what="the rescue system"
+                lambda now: now.boot_id != old and _is_rescue(now),
+                within_s=_BOOT_S,
+                what="the rescue system",
+                look=watch.look,
             )
         return system, prove_rescue(facts, context, old)
 

@@ -8,19 +8,25 @@ import time
 from flash.context import Evidence, FlashContext
 from flash.drivers import BootControl
 from flash.health import check_specs, wait_until_settled
+from flash.provider_lock import is_locked, lock_again
 from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
 from flash.trust import verify_blobs
-from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.errors import HostError, QtradeError, Refused, ToolError
 from qtrade.manifest import Environment, Host, Image
 
 _SETTLED_S = 60.0
+_COMMITS = 3
 
 
 def enter_leased(context: FlashContext, deadline_s: float) -> Evidence:
-    """Say who holds the lease; the loop itself holds it."""
+    """Say who holds the lease, which the loop itself holds; and note the provider's lock, which nothing has taken off yet."""
     del deadline_s
-    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token}
+    if not context.unlocks and is_locked(context):
+        context.unlocks = True
+        context.clean_up.insert(0, lambda: lock_again(context))
+    lock = {"provider_lock": True} if context.unlocks else {}
+    return {"holder": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "token": context.token, **lock}
 
 
 def verify_image(context: FlashContext) -> Evidence:
@@ -103,13 +109,34 @@ def enter_soaking(context: FlashContext, deadline_s: float) -> Evidence:
 
 def enter_committed(context: FlashContext, deadline_s: float) -> Evidence:
     """Make the version the default, and read it back."""
-    del deadline_s
     image_id = context.image.image.id
-    context.link.run(context.jobs.commit(image_id))
-    status = context.link.status()
-    if status["default"] != image_id or status["once"]:
-        raise HostError(f"{context.host.name} did not keep {image_id[:16]}… as its default", details=str(status)[:500])
-    return {"default": image_id, "previous": status["previous"], **_record_installed(context, status)}
+    status, tries = _commit(context, image_id, time.monotonic() + deadline_s)
+    again = {"commits": tries} if tries > 1 else {}
+    return {"default": image_id, "previous": status["previous"], **again, **_record_installed(context, status)}
+
+
+def _commit(context: FlashContext, image_id: str, deadline: float) -> tuple[Evidence, int]:
+    """Return the host's status with the image as its default, and how often that was asked for.
+
+    Of an answer that got lost nobody knows whether the commit did: the status tells, and a commit can be repeated.
+    """
+    failed: QtradeError | None = None
+    status: Evidence = {}
+    for number in range(1, _COMMITS + 1):
+        try:
+            context.link.run(context.jobs.commit(image_id), timeout_s=max(deadline - time.monotonic(), 1))
+        except (HostError, ToolError) as error:
+            failed = error
+        left_s = max(deadline - time.monotonic(), 1)
+        status = context.wait_for_status(lambda _: True, within_s=left_s, what="an answer after the commit")
+        if status["default"] == image_id and not status["once"]:
+            return status, number
+        context.reporter.say(f"{context.host.name} has another default than {image_id[:16]}…")
+    raise failed or HostError(
+        f"{context.host.name} did not keep {image_id[:16]}… as its default",
+        details=str(status)[:500],
+        resolution="read the agent's journal on the host; `qtrade hosts show` says what it would boot",
+    )
 
 
 def _record_installed(context: FlashContext, status: Evidence) -> Evidence:

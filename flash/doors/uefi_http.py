@@ -17,6 +17,11 @@ class UefiHttpEntry:
             raise Refused("there is no iPXE for UEFI on this machine", resolution="run `qtrade tools`")
         return read_power(context)
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Boot once more: nothing else happens."""
+        del context
+        return True
+
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say; the BMC is told the path."""
         return netboot_place(trusted_netboot(context))

@@ -23,6 +23,11 @@ class VirtualMediaEntry:
         open_tools(context.settings)
         return read_power(context)
 
+    def can_repeat(self, context: FlashContext) -> bool:
+        """Boot once more: nothing else happens."""
+        del context
+        return True
+
     def place(self, context: FlashContext) -> Place:
         """Serve as the host's netboot settings say; the disc names the path."""
         return netboot_place(trusted_netboot(context))

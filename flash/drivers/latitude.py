@@ -1,7 +1,8 @@
 """Latitude.sh. Shapes and words are those of its SDK (latitudesh-python-sdk 3.4.6) and of facts: flashing, 5.
 
 Not verified live: what the rescue system lets log in, and that it leaves the disks alone; that an iPXE reinstall erases them
-(the reinstall says so: "disk_erasing"). A locked server refuses actions, ours too, so a flash takes the lock away first.
+(the reinstall says so: "disk_erasing"). A locked server refuses actions, ours too: a flash takes
+the lock off, and puts it on again (flash/provider_lock.py).
 """
 
 from collections.abc import Callable

@@ -30,6 +30,8 @@ from qtrade.machine.console import Console
 from qtrade.machine.machine import read_pid, remove_stale_machine
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
+from qtrade.store import open_store
+from qtrade.store.leases import Leases
 from qtrade.toolsroot import ToolsRoot
 
 _MODULE = "flash.lab.bmc"
@@ -126,6 +128,16 @@ def down(settings: Settings, name: str = "lab-1", *, wipe: bool = False) -> None
     _end_processes(paths)
     if wipe and paths.folder.exists():
         shutil.rmtree(paths.folder)
+    if wipe:
+        _end_quarantine(settings, name)
+
+
+def _end_quarantine(settings: Settings, name: str) -> None:
+    """Let the next host of this name be flashed: the one that was in quarantine is gone."""
+    leases = Leases(open_store(settings).objects)
+    left = leases.read(name)
+    if left is not None and left.quarantine:
+        leases.release(leases.take(name, holder=left.holder, pid=os.getpid(), where=left.where, clears=True)[0])
 
 
 def status(settings: Settings, name: str = "lab-1") -> LabStatus:

@@ -4,9 +4,13 @@ The card's own PXE gets iPXE over TFTP (BIOS undionly.kpxe, UEFI snponly.efi), U
 script. Option shapes: dnsmasq(8); each was seen to work with QEMU's cards and OVMF.
 """
 
+import json
+import os
 import shutil
+import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from qtrade import process
@@ -15,7 +19,9 @@ from qtrade.manifest.host import Dhcp
 
 _LOADERS = ("undionly.kpxe", "snponly.efi")
 _START_S = 1.0
-_X86_UEFI, _X86_UEFI_HTTP = 7, 16
+# Client architectures (RFC 4578, option 93): UEFI firmware for x86-64 sends 7, some 9.
+_X86_UEFI, _X86_UEFI_TOO, _X86_UEFI_HTTP = 7, 9, 16
+_FOLDER, _OWNER = "qtrade-dhcp-", "owner.json"
 
 
 class Dnsmasq:
@@ -26,16 +32,17 @@ class Dnsmasq:
         missing = [name for name in _LOADERS if not (loaders / name).is_file()]
         if missing:
             raise ToolError(f"iPXE's {', '.join(missing)} are missing in {loaders}", resolution="run `qtrade tools`")
-        self._folder = Path(tempfile.mkdtemp(prefix="qtrade-dhcp-"))
-        # The server drops its privileges, and its user has to read what it serves.
-        self._folder.chmod(0o755)
+        end_stale()
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         for name in _LOADERS:
             shutil.copyfile(loaders / name, self._folder / name)
         self.log = self._folder / "log"
         program = shutil.which("dnsmasq", path=process.CLEAN_PATH) or "dnsmasq"
         self._child = process.spawn(
-            [program, *render_arguments(dhcp, mac=mac, url=url, folder=self._folder)], log=self.log
+            [program, *render_arguments(dhcp, mac=mac, url=url, folder=self._folder)], log=self.log, dies_with_us=True
         )
+        owner = {"owner": os.getpid(), "began": _began(os.getpid()), "child": self._child.pid}
+        (self._folder / _OWNER).write_text(json.dumps(owner))
         time.sleep(_START_S)
         if self._child.poll() is not None:
             said = self.log.read_text()[-500:]
@@ -52,16 +59,45 @@ class Dnsmasq:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def end_stale() -> None:
+    """End every dnsmasq of a controller that is gone: it would go on to lead its host into an installer that nobody serves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        try:
+            owner = json.loads((folder / _OWNER).read_text())
+            if _began(owner["owner"]) == owner["began"]:
+                continue
+            # Its number may be another program's by now.
+            if str(folder) in Path(f"/proc/{owner['child']}/cmdline").read_text(errors="replace"):
+                os.kill(owner["child"], signal.SIGKILL)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError):
+            continue
+        if (folder / _OWNER).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, in ticks since the boot; empty when it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
 def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[str]:
-    """Return dnsmasq's options: no DNS, this MAC only, the leases forgotten in the end."""
+    """Return dnsmasq's options: no DNS, this MAC only, the leases forgotten in the end.
+
+    It stays root: a change of user or group would also end its dying with us (prctl(2), PR_SET_PDEATHSIG).
+    """
     script = f"{url}/boot.ipxe"
     common = [
-        "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root",
+        "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root", "--group=root",
         f"--interface={dhcp.interface}", "--bind-interfaces", "--no-ping", f"--dhcp-leasefile={folder}/leases",
         f"--dhcp-host={mac}", "--dhcp-ignore=tag:!known",
         "--enable-tftp", f"--tftp-root={folder}", "--tftp-no-blocksize",
         "--dhcp-userclass=set:ipxe,iPXE",
         f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI}",
+        f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI_TOO}",
         f"--dhcp-match=set:http,option:client-arch,{_X86_UEFI_HTTP}",
         f"--dhcp-boot=tag:ipxe,{script}",
     ]  # fmt: skip
@@ -71,6 +107,7 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
             f"--dhcp-range={dhcp.subnet},proxy",
             "--pxe-service=tag:!ipxe,x86PC,qtrade,undionly.kpxe",
             "--pxe-service=tag:!ipxe,X86-64_EFI,qtrade,snponly.efi",
+            "--pxe-service=tag:!ipxe,BC_EFI,qtrade,snponly.efi",
         ]
     return [
         *common,

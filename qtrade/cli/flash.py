@@ -60,7 +60,9 @@ def flash(  # noqa: PLR0913 - one parameter per option
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the host's open flash, with its own version and door.")
     ] = False,
-    abort: Annotated[bool, typer.Option("--abort", help="End the host's open flash at a safe point.")] = False,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="End the host's open flash at a safe point, or its quarantine.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,

@@ -83,8 +83,8 @@ def _firmware(spec: MachineSpec, share: Path) -> list[str]:
             return [
                 *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"),
                 *("-drive", f"if=pflash,unit=1,format=raw,file={_escape(spec.uefi_vars)}"),
-                # PXE would be tried before HTTP, and DHCP names no TFTP server: minutes for nothing.
-                *("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"),
+                # PXE would be tried before HTTP, and where DHCP names no TFTP server that is minutes for nothing.
+                *("-fw_cfg", f"name=opt/org.tianocore/IPv4PXESupport,string={'y' if spec.has_uefi_pxe else 'n'}"),
                 *("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"),
             ]
         case _:

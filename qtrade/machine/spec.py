@@ -100,7 +100,10 @@ class DirectBoot:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """A machine. The serial console is appended to `console`; `uefi_vars` is a writable copy, needed by UEFI only."""
+    """A machine. The serial console is appended to `console`; `uefi_vars` is a writable copy, needed by UEFI only.
+
+    With `has_uefi_pxe`, UEFI tries PXE before it boots over HTTP.
+    """
 
     name: str
     console: Path
@@ -115,4 +118,5 @@ class MachineSpec:
     cdrom: Cdrom | None = None
     direct_boot: DirectBoot | None = None
     has_watchdog: bool = True
+    has_uefi_pxe: bool = False
     on_reset: OnReset = OnReset.RESET

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from flash.journal import latest
 from flash.lab import host as lab
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
@@ -32,6 +33,10 @@ def test_identifiers_that_match_no_disk_are_refused_before_any_write(blank: LabR
     assert "disk-not-found" in done.stderr
     assert "NOSUCHDISK" in done.stderr
     assert "Traceback" not in done.stderr
+    journal = latest(blank.settings.state_dir / "flashes" / blank.name)
+    assert journal is not None
+    assert (journal.state, journal.evidence("failed"), journal.evidence("written")) == ("FAILED_SAFE", "WRITING", False)
+    assert journal.evidence("written_bytes") is None
     assert blank.ledger_sha256() == ledger
     with blank.host.paths.os_disk.open("rb") as disk:
         assert not any(disk.read(1 << 20)), "something was written to a disk that was not named"

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps
+from flash.drivers import PowerState
 from flash.jobs import SignedJob
 from flash.states import State, sequence
 from qtrade.errors import HostError
@@ -49,6 +50,31 @@ class FakeContext(FlashContext):
     @property
     def link(self) -> FakeLink:  # type: ignore[override]
         return self.fake_link
+
+
+@dataclass
+class FakeBoard:
+    """A BMC that notes every call."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def power_state(self) -> PowerState:
+        return PowerState.ON
+
+    def power_on(self) -> None:
+        self.calls.append("on")
+
+    def power_off(self) -> None:
+        self.calls.append("off")
+
+    def power_cycle(self) -> None:
+        self.calls.append("cycle")
 
 
 class FakeDoor:

@@ -47,6 +47,38 @@ def test_a_host_that_did_not_keep_its_default_is_not_recorded(context) -> None:
     assert context.store.host_images("rpc-1") == ()
 
 
+class Dropping(FakeLink):
+    """A host whose connection drops in the middle of the first `drops` commits; `does` says whether they were done."""
+
+    def __init__(self, *, drops: int, does: bool) -> None:
+        super().__init__(statuses=[{**STATUS, "default": sha("old")}])
+        self.drops, self.does = drops, does
+
+    def run(self, job, **options):
+        super().run(job, **options)
+        if self.does or len(self.jobs) > self.drops:
+            self.statuses = [STATUS]
+        if len(self.jobs) <= self.drops:
+            raise HostError("rpc-1 cannot be reached", details="Connection reset by peer")
+        return {}
+
+
+@pytest.mark.parametrize(("does", "commits"), [(True, 1), (False, 2)])
+def test_a_connection_that_drops_while_it_commits_loses_nothing(context, does, commits) -> None:
+    context.fake_link = Dropping(drops=1, does=does)
+    evidence = shared.enter_committed(context, 120)
+    assert evidence["default"] == IMAGE.id
+    assert len(context.fake_link.jobs) == commits
+    assert evidence.get("commits", 1) == commits
+
+
+def test_a_host_that_never_takes_the_commit_says_why(context) -> None:
+    context.fake_link = Dropping(drops=9, does=False)
+    with pytest.raises(HostError, match="cannot be reached"):
+        shared.enter_committed(context, 120)
+    assert len(context.fake_link.jobs) == 3
+
+
 class DeafStore:
     """A store that takes nothing."""
 

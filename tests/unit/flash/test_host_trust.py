@@ -5,14 +5,13 @@ import time
 
 import pytest
 
-from flash.agent import actions, admission, images, trust
+from flash.agent import admission, images, trust
 from flash.agent.errors import AgentError
 from flash.agent.host import Host
 from flash.agent.job import open_job
-from flash.agent.report import Reporter
 from flash.jobs import JobBuilder
 from flash.run import _choose_version
-from flash.trust import load_allowed
+from flash.trust import load_allowed, sequence_kept
 from qtrade.errors import Refused
 from qtrade.signing import JOB_TYPE
 from qtrade.trust.keyring import init_keys, revoke_key, rotate_key, rotate_root
@@ -112,13 +111,24 @@ def test_an_image_promoted_before_the_one_that_runs_needs_a_word(room, stage, tm
     host = Host(run=tmp_path / "run")
     (host.system / "images").mkdir(parents=True)
     images.write_image(host.system, newer.image)
-    task = actions.Task(older, host, Reporter(), found, "production", NOW)
     sequence = admission.require_admitted(older.image, found, "production", NOW)
+    runs_by = admission.sequence_of(host.system, newer.image.image_id, found)
     if not refused:
-        actions._require_newer(task, sequence, newer.image.image_id)
+        admission.require_newer(sequence, runs_by, allow_older=older.allow_older)
         return
     with pytest.raises(AgentError, match="promoted as number 1, this host runs by number 2"):
-        actions._require_newer(task, sequence, newer.image.image_id)
+        admission.require_newer(sequence, runs_by, allow_older=older.allow_older)
+
+
+def test_the_store_tells_by_what_a_host_runs_that_does_not_answer(room) -> None:
+    image = room.publish()
+    room.store.set_host_images("rpc-1", [image.id])
+    trust_set = room.keyring.trust
+    assert sequence_kept(room.store, "rpc-1", trust_set, "production") == 0
+    for _ in range(2):
+        raise_version(room)
+    assert sequence_kept(room.store, "rpc-1", trust_set, "production") == 2
+    assert sequence_kept(room.store, "rpc-2", trust_set, "production") == 0
 
 
 def test_a_job_says_what_the_host_must_keep(room, stage) -> None:

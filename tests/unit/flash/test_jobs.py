@@ -106,8 +106,8 @@ def test_the_agent_takes_every_kind_of_job(jobs, key, image, kind) -> None:
         "reboot": lambda: jobs.simple("reboot"),
         "drain": lambda: jobs.simple("drain"),
         "undrain": lambda: jobs.simple("undrain"),
-        "prepare_disks": lambda: jobs.errand("prepare_disks", report="http://h/s/report"),
-        "decommission": lambda: jobs.errand("decommission", report="http://h/s/report"),
+        "prepare_disks": lambda: jobs.errand("prepare_disks", image=make_image(), report="http://h/s/report"),
+        "decommission": lambda: jobs.errand("decommission", image=make_image(), report="http://h/s/report"),
     }[kind]()
     payload = payload_of(made, key)
     assert payload["nonce"] == made.nonce
@@ -131,14 +131,14 @@ def test_a_promotion_goes_along_with_its_image(jobs, key, image) -> None:
 
 
 def test_an_install_says_what_it_may_give_up(jobs, key, image) -> None:
-    reimage = {"adopt": "0123456789abcdef", "wipe_state": True}
-    made = jobs.install(image, source="http://h/s", report="http://h/s/report", bundle={}, reimage=reimage)
+    asked = {"adopt": "0123456789abcdef", "wipe_state": True}
+    made = jobs.install(image, source="http://h/s", report="http://h/s/report", bundle={}, asked=asked)
     parsed = parse_job(json.dumps(payload_of(made, key)).encode())
     assert (parsed.adopt, parsed.remake_system, parsed.wipe_state) == ("0123456789abcdef", False, True)
 
 
 def test_a_decommission_protects_the_data_disks_too(jobs, key) -> None:
-    payload = payload_of(jobs.errand("decommission", report="http://h/s/report"), key)
+    payload = payload_of(jobs.errand("decommission", image=make_image(), report="http://h/s/report"), key)
     assert payload["protected"] == [{"serial": "LEDGER-1"}, {"wwid": "eui.01"}]
     assert "data" not in payload
 

@@ -106,7 +106,7 @@ def test_the_old_version_is_brought_back_by_power_where_the_new_one_hangs(contex
     assert (evidence["running"], evidence["rung"], board.cycles) == ("old", "power cycle", 1)
 
 
-def test_an_error_that_stays_is_not_tried_again() -> None:
+def test_an_error_that_stays_is_not_tried_again(context) -> None:
     acted = []
 
     def refuse() -> None:
@@ -115,7 +115,7 @@ def test_an_error_that_stays_is_not_tried_again() -> None:
 
     rungs = [Rung("a", 1, refuse), Rung("b", 1, refuse)]
     with pytest.raises(Refused, match="not this host"):
-        climb(None, rungs, lambda _: {}, what="it")
+        climb(context, rungs, lambda _: {}, what="it")
     assert acted == [1]
 
 
@@ -128,6 +128,9 @@ class Entry:
 
     def check(self, context):
         return {}
+
+    def can_repeat(self, context):
+        return True
 
     def place(self, context):
         return Place("127.0.0.1", 0, asks_by_mac=True)

@@ -15,6 +15,7 @@ from flash.context import FlashContext
 from flash.doors.installer import Installer, Place
 from flash.journal import Journal
 from flash.ssh import known_hosts_path, pin_host_key
+from flash.states import Rules, State
 from flash.trust import VerifiedImage
 from qtrade.errors import BadInput, HostError, Refused
 from qtrade.manifest.driver import Door
@@ -39,6 +40,9 @@ class FakeEntry:
 
     def check(self, context: FlashContext) -> dict:
         return {}
+
+    def can_repeat(self, context: FlashContext) -> bool:
+        return True
 
     def place(self, context: FlashContext) -> Place:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -133,3 +137,20 @@ def test_the_way_in_is_one_that_boots_the_installer(tmp_path) -> None:
     assert maintenance.choose_door(context, None) is Door.PXE
     with pytest.raises(Refused, match="no door that boots the installer called in_place"):
         maintenance.choose_door(context, Door.IN_PLACE)
+
+
+class Deaf(FakeEntry):
+    """A way in that does not work the first time."""
+
+    entered = 0
+
+    def enter(self, context: FlashContext, installer: Installer) -> dict:
+        self.entered += 1
+        return super().enter(context, installer) if self.entered > 1 else {}
+
+
+def test_a_boot_that_did_not_reach_the_installer_is_tried_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(maintenance, "rules", lambda *_: Rules(4.0, "", State.FAILED_SAFE))
+    entry = use(monkeypatch, Deaf({"wiped_bytes": 5, "protected": []}))
+    maintenance.decommission(make_context(tmp_path), Door.PXE)
+    assert (entry.entered, len(entry.jobs)) == (2, 1)

@@ -1,9 +1,14 @@
-"""Which rollbacks are refused, before the host is told anything."""
+"""Which rollbacks are refused before the host is told anything, and how the others get their boot."""
 
 import pytest
 
-from flash.rollback import _require_config
-from qtrade.errors import Refused
+from flash.rollback import _require_config, rollback
+from qtrade.errors import HostError, Refused
+from qtrade.settings import Settings
+from tests.fakes.examples import make_settings
+from tests.fakes.flash import FakeBoard, FakeLink
+from tests.fakes.projects import publish_image, write_project
+from tests.fakes.reporter import RecordingReporter
 
 pytestmark = pytest.mark.unit
 
@@ -19,3 +24,49 @@ def test_an_image_without_config_is_refused() -> None:
 @pytest.mark.parametrize("status", [{"generations": {IMAGE: "7"}}, {}], ids=["it has one", "an older agent"])
 def test_an_image_with_config_goes_on(status) -> None:
     _require_config(status, "rpc-1", IMAGE)
+
+
+class Hung(FakeLink):
+    """A host that takes every job, and boots only when its power is cycled: then the image `boots`."""
+
+    board: FakeBoard
+    boots: str
+
+    def status(self, *, timeout_s: float = 60):
+        if self.board.calls:
+            self.statuses = [{**self.statuses[0], "image": self.boots, "version": "0.1.0", "boot_id": "2"}]
+        return super().status(timeout_s=timeout_s)
+
+    def run(self, job, **options):
+        super().run(job, **options)
+        return {"bytes_fetched": 0}
+
+
+@pytest.fixture
+def hung(tmp_path, monkeypatch) -> tuple[Hung, Settings]:
+    """A host that runs 0.2.0, holds 0.1.0, and hangs on its way down."""
+    settings = make_settings(tmp_path)
+    write_project(settings)
+    old, new = publish_image(settings, cmdline="old"), publish_image(settings, version="0.2.0", cmdline="new")
+    status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
+    link = Hung(statuses=[status])
+    link.boots, link.board = old.id, FakeBoard()
+    monkeypatch.setattr("flash.access.AgentLink", lambda _: link)
+    monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: link.board)
+    return link, settings
+
+
+def test_a_host_that_hangs_on_its_way_down_is_power_cycled(hung) -> None:
+    link, settings = hung
+    result = rollback(settings, "rpc-1", RecordingReporter())
+    assert (result.version, result.image) == ("0.1.0", link.boots)
+    assert result.boot["rung"] == "power cycle"
+    assert "did not happen" in result.boot["tried"][0]["error"]
+    assert (link.board.calls, link.disconnected) == (["cycle"], 1)
+
+
+def test_a_host_that_boots_another_version_fails_the_rollback(hung) -> None:
+    link, settings = hung
+    link.boots = link.statuses[0]["image"]
+    with pytest.raises(HostError, match=r"rpc-1 runs .*, not "):
+        rollback(settings, "rpc-1", RecordingReporter())

@@ -114,6 +114,9 @@ def test_a_flash_that_stopped_after_any_state_goes_on_there(rig, door, stop) -> 
     again = (State.STAGING, State.WRITING, State.VERIFIED)
     if stop is State.COMMITTED:
         expected = order[1:]
+    elif door is Door.PXE and stop in (State.PREFLIGHT, State.DRAINED, *again):
+        # What runs there now may not be what was drained, and the door may be closed.
+        expected = order[order.index(State.PREFLIGHT) :]
     elif stop in again:
         expected = order[order.index(State.STAGING) :]
     else:
@@ -260,6 +263,29 @@ def test_where_nothing_was_drained_nothing_is_started(rig, drained) -> None:
     evidence = {**DRAINED, State.DRAINED: {"drained": drained}}
     fail_at(rig, Door.PXE, FakeDoor({State.STAGING: HostError("it broke")}, evidence))
     assert kinds(rig) == []
+
+
+class Stubborn(FakeLink):
+    """A host that answers, and takes no job to arm anything."""
+
+    def run(self, job, **options):
+        super().run(job, **options)
+        raise HostError("rpc-1 cannot be reached")
+
+
+def test_a_host_that_cannot_be_disarmed_is_not_called_safe(rig) -> None:
+    rig.link = Stubborn([{**OLD, "once": "new"}])
+    error = fail_at(rig, Door.IN_PLACE, FakeDoor({State.ARMED: HostError("it broke")}, DRAINED))
+    last = latest(rig.folder).entries[-1]
+    assert (last.state, last.evidence["disarmed"]) == (State.QUARANTINED, False)
+    assert "cannot be reached" in last.evidence["disarm_error"]
+    assert "may boot the new version, once, at its next start" in error.resolution
+
+
+def test_a_host_that_was_disarmed_says_so(rig) -> None:
+    rig.link.statuses = [OLD]
+    fail_at(rig, Door.IN_PLACE, FakeDoor({State.ARMED: HostError("it broke")}, DRAINED))
+    assert (rig.states()[-1], latest(rig.folder).evidence("disarmed")) == (State.FAILED_SAFE, True)
 
 
 def test_an_undrain_that_fails_is_told(rig) -> None:

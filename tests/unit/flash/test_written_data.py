@@ -19,7 +19,7 @@ from qtrade.manifest.image import ImageComponent
 from qtrade.settings import Settings, load_settings
 from qtrade.trust.keyring import ensure_keyring
 from tests.fakes.examples import host_fields, make_environment, make_host, sha
-from tests.fakes.flash import FakeContext, FakeLink
+from tests.fakes.flash import FakeBoard, FakeContext, FakeLink
 from tests.fakes.releases import Room
 from tests.fakes.reporter import RecordingReporter
 
@@ -109,7 +109,7 @@ def test_only_the_very_version_is_accepted(room, accepted, is_refused) -> None:
 @pytest.mark.parametrize(("door", "state"), [(in_place.steps, State.PREFLIGHT), (lambda: None, State.DRAINED)])
 def test_a_flash_is_refused_before_the_host_is_given_a_job(room, door, state, written, is_refused) -> None:
     flashing = context(room, room.publish(components=agave("4.2.1")), written)
-    step = (door() or {State.DRAINED: installer.drain})[state]
+    step = (door() or {State.DRAINED: installer.enter_drained})[state]
     if is_refused:
         with pytest.raises(Refused, match="more than one minor"):
             step(flashing, 1)
@@ -139,7 +139,8 @@ def link(room, monkeypatch) -> FakeLink:
     (folder / "host.yaml").write_text(yaml.safe_dump(host_fields(name="rpc-1", recipe="demo")))
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
     made = FakeLink(statuses=[status])
-    monkeypatch.setattr(rollback_module, "AgentLink", lambda _: made)
+    monkeypatch.setattr("flash.access.AgentLink", lambda _: made)
+    monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: FakeBoard())
     return made
 
 
