@@ -50,6 +50,21 @@ SSHD = {
 }
 
 
+def read_fstab(text: str) -> list[list[str]]:
+    """Return the fields of each line: what, where, type, options and two numbers."""
+    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def mount_points(text: str) -> list[str]:
+    """Return where an fstab mounts something; swap is nowhere in the tree."""
+    return [fields[1] for fields in read_fstab(text) if fields[2] != "swap"]
+
+
+def count_swaps(text: str) -> int:
+    """Return how many swap areas an fstab names."""
+    return sum(fields[2] == "swap" for fields in read_fstab(text))
+
+
 def baked(host: Host, name: str) -> Any:
     """Return an argument of the role as the layer was baked with it."""
     return json.loads(host.file("/usr/share/qtrade/arguments.d/bare_metal.json").content_string)["arguments"][name]
@@ -105,6 +120,16 @@ def test_sshd_accepts_the_config_and_is_strict(host: Host) -> None:
     assert "sha1" not in found["macs"] + found["kexalgorithms"]
 
 
+@pytest.mark.layer
+@pytest.mark.parametrize("line", ["PermitRotLogin no", "Ciphers aes129-ctr", "MaxAuthTries three"])
+def test_the_check_at_bake_refuses_what_sshd_would_not_start_with(host: Host, line: str) -> None:
+    check = "/usr/sbin/sshd -G -f"
+    assert host.run(f"{check} /etc/ssh/sshd_config.d/10-qtrade.conf").succeeded
+    assert host.run(
+        f"cd /tmp && echo '{line}' > spec-sshd && {check} spec-sshd; code=$?; rm spec-sshd; exit $code"
+    ).failed
+
+
 @pytest.mark.booted
 def test_sshd_runs_with_the_config(host: Host) -> None:
     found = read_sshd(host.check_output("sudo -n /usr/sbin/sshd -T"))
@@ -145,6 +170,15 @@ def test_accounts_have_the_agent_only(host: Host, account: str, verbs: list[str]
 )
 def test_operator_may_not(host: Host, command: str) -> None:
     assert host.run(f"sudo -n -l {command}").failed
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("unit", ["agave-validator", "qtrade-client", "postgresql@17-main", "otelcol-contrib"])
+def test_operator_may_start_what_systemd_gave_up(host: Host, unit: str) -> None:
+    for verb in ("reset-failed", "start"):
+        assert host.run(f"sudo -l -U operator /usr/bin/systemctl {verb} {unit}.service").succeeded
+    for wrong in (f"reset-failed {unit}.service ssh.service", "reset-failed", f"edit {unit}.service"):
+        assert host.run(f"sudo -l -U operator /usr/bin/systemctl {wrong}").failed
 
 
 @pytest.mark.layer
@@ -228,6 +262,14 @@ def test_programs_accept_their_config(host: Host, check: str) -> None:
 
 
 @pytest.mark.layer
+def test_the_firmware_of_nics_is_where_the_kernel_looks(host: Host) -> None:
+    """Intel's E810: the driver asks for this name (kernel's ice.rst, "Dynamic Device Personalization")."""
+    if not host.package("firmware-intel-misc").is_installed:
+        pytest.skip("the recipe's packages have no firmware-intel-misc: an Intel E810 would run in safe mode")
+    assert int(host.check_output("stat -Lc %s /lib/firmware/intel/ice/ddp/ice.pkg")) > 1 << 19
+
+
+@pytest.mark.layer
 def test_a_package_that_brings_needrestart_or_docker_finds_its_limits(host: Host) -> None:
     assert "$nrconf{restart} = 'l';" in host.file("/etc/needrestart/conf.d/10-qtrade.conf").content_string
     daemon = json.loads(host.file("/etc/docker/daemon.json").content_string)
@@ -294,8 +336,8 @@ def test_tuning_holds_at_run_time(host: Host) -> None:
 @pytest.mark.booted
 def test_no_swap_is_on_but_what_the_hosts_fstab_names(host: Host) -> None:
     used = {line.split()[0] for line in host.file("/proc/swaps").content_string.splitlines()[1:]}
-    named = host.check_output("awk '$3 == \"swap\"' /etc/fstab 2>/dev/null || true").splitlines()
-    assert len(used) <= len(named), f"{used} are on, /etc/fstab names {named}"
+    named = count_swaps(host.run("cat /etc/fstab").stdout)
+    assert len(used) <= named, f"{used} are on, /etc/fstab names {named}"
 
 
 @pytest.mark.booted
@@ -380,7 +422,6 @@ def test_chrony_offers_nothing_to_the_network(host: Host) -> None:
 def test_root_is_layered_and_mounts_are_there(host: Host) -> None:
     root = host.mount_point("/")
     assert (root.exists, root.filesystem) == (True, "overlay")
-    wanted = [
-        line.split()[1] for line in host.file("/etc/fstab").content_string.splitlines() if not line.startswith("#")
-    ]
-    assert [path for path in wanted if not host.mount_point(path).exists] == []
+    fstab = host.file("/etc/fstab").content_string
+    assert [path for path in mount_points(fstab) if not host.mount_point(path).exists] == []
+    assert len(host.file("/proc/swaps").content_string.splitlines()) - 1 == count_swaps(fstab)
