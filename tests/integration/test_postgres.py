@@ -25,6 +25,6 @@ def layers(settings: Settings) -> tuple[Path, ...]:
     return bake_role(settings, "postgres")
 
 
-@pytest.mark.parametrize("case", ["cluster", "schema", "plans", "backup"])
+@pytest.mark.parametrize("case", ["cluster", "schema", "plans", "backup", "repositories"])
 def test_in_the_layers(case: str, layers: tuple[Path, ...], settings: Settings) -> None:
     run_case(settings, layers, CASES / f"case_{case}.py")
