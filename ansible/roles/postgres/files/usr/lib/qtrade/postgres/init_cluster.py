@@ -23,14 +23,13 @@ INITDB_OPTIONS = (
     "--auth-host=scram-sha-256",
     "--encoding=UTF8",
     # Sorts by code point without asking any library, whose next version would sort otherwise and break the indexes.
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
     "--locale=C.UTF-8",
     "--data-checksums",
     "--no-instructions",
-    # One flush of the filesystem in place of one for each of a thousand files.
-    "--sync-method=syncfs",
 )
+# A sort order of the server's own, and one flush of the filesystem in place of one for each of a thousand files.
+_SINCE_17 = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--sync-method=syncfs")
+_BEFORE_17 = ("--locale-provider=libc", "--lc-collate=C")
 
 
 class RefusedError(Exception):
@@ -149,6 +148,11 @@ then under this one:
 docs/runbooks/postgres.md has all of it, and how to check the result before the old cluster is removed."""
 
 
+def initdb_options(major: str) -> tuple[str, ...]:
+    """Return how a cluster of a major version is made: the same encoding and order of sorting in all."""
+    return (*INITDB_OPTIONS, *(_SINCE_17 if int(major) >= 17 else _BEFORE_17))
+
+
 def make_cluster(server: Server) -> None:
     """Make the cluster beside its place and move it there whole: a power cut leaves none, never half a one."""
     data = server.data
@@ -156,7 +160,7 @@ def make_cluster(server: Server) -> None:
     shutil.rmtree(new, ignore_errors=True)
     # With TZ, initdb need not compare the machine's zone with all that there are.
     subprocess.run(
-        [server.program("initdb"), f"--pgdata={new}", *INITDB_OPTIONS],
+        [server.program("initdb"), f"--pgdata={new}", *initdb_options(server.major)],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TZ": "UTC"},
