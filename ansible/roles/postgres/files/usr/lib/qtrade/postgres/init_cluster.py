@@ -135,7 +135,9 @@ With pg_upgrade, under an image that has both servers (`packages: [postgresql-{s
   sudo -u postgres qtrade-postgres make-empty
   sudo -u postgres qtrade-postgres upgrade --check {old}
   sudo -u postgres qtrade-postgres upgrade {old}
-which run
+  sudo systemctl start qtrade-postgres-migrate.service
+  sudo systemctl start qtrade-postgres-maintain.service
+of which the first three run
   {server.program("initdb")} --pgdata={new} …
   {server.program("pg_upgrade")} --old-bindir=/usr/lib/postgresql/{major}/bin --new-bindir=/usr/lib/postgresql/{server.major}/bin \
 --old-datadir={old} --new-datadir={new} --socketdir=/tmp [--check]
@@ -145,6 +147,8 @@ then under this one:
   sudo -u postgres qtrade-postgres make-empty
   sudo systemctl start qtrade-postgres-migrate.service
   sudo -u postgres qtrade-postgres load {server.mount}/postgresql/dump
+  sudo systemctl restart qtrade-postgres-migrate.service
+  sudo systemctl start qtrade-postgres-maintain.service
 docs/runbooks/postgres.md has all of it, and how to check the result before the old cluster is removed."""
 
 
