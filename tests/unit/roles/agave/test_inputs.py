@@ -30,5 +30,5 @@ def test_json_rpc_binds_to_an_ipv4_address(bind: str) -> None:
 
 @pytest.mark.parametrize("bind", ["::", "[::]", "::1", "2001:db8::7", "rpc.example.org", ""])
 def test_what_the_validator_would_not_start_with_is_refused(bind: str) -> None:
-    with pytest.raises(BadInput, match="config.agave_rpc_bind"):
+    with pytest.raises(BadInput, match=r"config\.agave_rpc_bind"):
         render(agave_rpc_bind=bind)
