@@ -30,10 +30,10 @@ def kept(bare: Host) -> Iterator[Host]:
     """A host with config and secrets of a repository, its server running."""
     bare.mount()
     own_folder(bare, REPOSITORY)
-    configure(bare, {"type": "sftp", "path": REPOSITORY}, {})
+    configure(bare, {"type": "s3", "path": REPOSITORY}, {})
     config = bare.path(f"{BUNDLE}/pgbackrest.conf")
     # A folder, which no host may name, so that it can vanish and hang; case_repositories has the real ones.
-    config.write_text(config.read_text().replace("repo1-type=sftp", "repo1-type=posix"))
+    config.write_text(config.read_text().replace("repo1-type=s3", "repo1-type=posix"))
     bare.python("init_cluster")
     bare.start()
     bare.python("migrate")

@@ -445,6 +445,15 @@ def test_secrets_and_slips_in_a_repository_are_refused_by_name(option: str) -> N
     assert f"postgres_backup_repository.{option}" in str(caught.value.details)
 
 
+def test_an_sftp_server_is_known_by_its_fingerprint() -> None:
+    repository = {"type": "sftp", "path": "/b", "sftp-host": "b.example.org", "sftp-host-user": "q"}
+    with pytest.raises(BadInput) as caught:
+        render({"postgres_backup_repository": repository})
+    assert "postgres_backup_repository.sftp-host-fingerprint" in str(caught.value.details)
+    files = render({"postgres_backup_repository": {**repository, "sftp-host-fingerprint": "ab"}})
+    assert "repo1-sftp-host-key-check-type=fingerprint" in files["postgres/pgbackrest.conf"].splitlines()
+
+
 @pytest.mark.parametrize("repository", [{"type": "posix", "path": "/mnt/data/backups"}, {"path": "/backups"}])
 def test_a_folder_of_the_host_is_no_repository(repository: dict[str, str]) -> None:
     with pytest.raises(BadInput) as caught:
