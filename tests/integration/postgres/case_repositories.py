@@ -27,7 +27,8 @@ from tests.integration.postgres.conftest import Host
 
 pytestmark = pytest.mark.integration
 
-SFTP_PORT, S3_PORT = 2222, 8443
+PROJECT = Path(__file__).resolve().parents[3]
+SFTP_PORT, S3_PORT, MOTO_PORT = 2222, 8443, 8080
 BACKUPS, BUCKET = "/srv/backups", "qtrade-backups"
 SFTP_UID = 1500
 S3_KEY, S3_SECRET = "AKIDOFTHISTEST", "secret-of-the-bucket/0123456789"
@@ -141,8 +142,7 @@ def s3(host: Host) -> Iterator[Repository]:
     shutil.copyfile(folder / "ca.pem", host.path(CA))
     hosts = host.path("/etc/hosts")
     hosts.write_text(f"127.0.0.1 localhost\n{hosts.read_text() if hosts.exists() else ''}")
-    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(S3_PORT)]
-    argv += ["-c", str(folder / "s3.pem"), "-k", str(folder / "s3.key")]
+    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(MOTO_PORT)]
     options = {
         "type": "s3",
         "path": "/rpc-1",
@@ -150,9 +150,11 @@ def s3(host: Host) -> Iterator[Repository]:
         "s3-endpoint": "localhost",
         "s3-region": "us-east-1",
     }
-    options |= {"s3-uri-style": "path", "storage-port": S3_PORT, "storage-ca-file": CA}
+    options |= {"bundle": "y", "s3-uri-style": "path", "storage-port": S3_PORT, "storage-ca-file": CA}
     secrets = {"postgres_backup_s3_key": S3_KEY, "postgres_backup_s3_secret": S3_SECRET}
-    with running(argv, folder / "log", S3_PORT):
+    proxy = [sys.executable, "-m", "tests.fakes.tls_proxy", str(S3_PORT), str(MOTO_PORT)]
+    proxy += [str(folder / "s3.pem"), str(folder / "s3.key")]
+    with running(argv, folder / "log", MOTO_PORT), running(proxy, folder / "proxy.log", S3_PORT, cwd=PROJECT):
         client = boto3.client(
             "s3",
             endpoint_url=f"https://localhost:{S3_PORT}",
@@ -178,7 +180,7 @@ def watched_processes(words: list[str]) -> Iterator[None]:
     is_over = threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(0.005):
+        while not is_over.wait(0.05):
             for folder in Path("/proc").glob("[0-9]*"):
                 try:
                     line = (folder / "cmdline").read_text()
