@@ -20,6 +20,7 @@ pytestmark = pytest.mark.integration
 
 OLD = "15"
 OLD_DATA = f"{MOUNT}/postgresql/{OLD}/main"
+DUMP = f"{MOUNT}/postgresql/dump"
 ROLE = Path(__file__).resolve().parents[3] / "ansible/roles/postgres"
 # What Debian 12's server needs under names that the layers do not have.
 LIBRARIES = ("libicui18n.so.72", "libicuuc.so.72", "libicudata.so.72", "libldap-2.5.so.0", "liblber-2.5.so.0")
@@ -92,6 +93,7 @@ def old_rows(bare: Host) -> Iterator[dict[str, list[str]]]:
     assert collation == "C|C.UTF-8"
     found = rows(bare)
     assert {table: len(lines) for table, lines in found.items()} == dict(zip(TABLES, (1, 500, 50, 50), strict=True))
+    bare.run("/usr/bin/qtrade-postgres", "dump", DUMP)
     bare.stop()
     become(bare, new)
     yield found
@@ -144,3 +146,19 @@ def test_the_printed_commands_bring_all_rows_over(bare: Host, old_rows: dict[str
     assert bare.path(f"{OLD_DATA}/PG_VERSION").read_text() == f"{OLD}\n", (
         "the older cluster stays until somebody removes it"
     )
+
+
+def test_a_dump_of_the_older_server_is_loaded_by_the_printed_commands(
+    bare: Host, old_rows: dict[str, list[str]]
+) -> None:
+    bare.stop()
+    bare.run("/usr/bin/qtrade-postgres", "move", bare.data, bare.data.replace("/main", "/upgraded"))
+    commands = printed_commands(bare.python("init_cluster", check=False).stderr)
+    dump, empty, load = commands[-3:]
+    assert [dump[1:], empty[1:], load[1:]] == [["dump", DUMP], ["make-empty"], ["load", DUMP]]
+    bare.run(*empty)
+    bare.start()
+    bare.python("migrate")
+    bare.run(*load)
+    assert "applied" not in bare.python("migrate").stdout
+    assert rows(bare) == old_rows

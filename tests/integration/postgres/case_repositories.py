@@ -222,5 +222,6 @@ def test_a_backup_is_restored_and_no_secret_is_seen(
         assert repository.used in repository.read_log()
         assert len(repository.words) > 3
         seen = "".join([bare.log, repository.read_log(), *repository.words])
+        assert "deprecated" not in bare.log
         for secret in (PASS_PHRASE, *repository.secrets.values()):
             assert secret not in seen
