@@ -35,7 +35,9 @@ S3_KEY, S3_SECRET = "AKIDOFTHISTEST", "secret-of-the-bucket/0123456789"
 CA = "/etc/ssl/test-ca.pem"
 SSHD = f"""Port {SFTP_PORT}
 ListenAddress 127.0.0.1
-HostKey /etc/ssh/test_host_key
+HostKey /etc/ssh/test_rsa
+HostKey /etc/ssh/test_ecdsa
+HostKey /etc/ssh/test_ed25519
 AuthorizedKeysFile /etc/ssh/test_user_key.pub
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -93,7 +95,8 @@ def sftp(host: Host) -> Iterator[Repository]:
         host.path(folder).mkdir(parents=True, mode=0o700, exist_ok=True)
         os.chown(host.path(folder), owner, owner)
     host.run("useradd", f"--uid={SFTP_UID}", "--no-create-home", "--password=*", "vault", account="0:0")
-    public = make_key(host.path("/etc/ssh/test_host_key"), "-t", "ed25519")
+    # As Debian's server has them; of which one the fingerprint is, libssh2 decides (docs/runbooks/postgres.md).
+    public = [make_key(host.path(f"/etc/ssh/test_{kind}"), "-t", kind) for kind in ("rsa", "ed25519", "ecdsa")][-1]
     make_key(host.path("/etc/ssh/test_user_key"), "-t", "rsa", "-m", "PEM")
     key = host.path("/etc/ssh/test_user_key")
     host.path("/etc/ssh/test_sshd_config").write_text(SSHD)
