@@ -255,7 +255,7 @@ def test_a_pushed_allow_list_opens_its_services_without_a_reboot(neighbour: Neig
         assert neighbour.answers(address, 8899, 8900, 10000) == nothing
     done = neighbour.push(
         agave_rpc_bind="0.0.0.0",
-        geyser_listen=["0.0.0.0:10000", "[::]:10000"],
+        geyser_listen=["[::]:10000"],
         ufw_solana_rpc_sources=NETWORKS,
         ufw_solana_grpc_sources=NETWORKS,
     )
