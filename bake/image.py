@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+from jinja2 import Environment, StrictUndefined, TemplateError
 from pydantic import ValidationError
 
 from bake.components import Fetched
@@ -71,7 +73,10 @@ def assemble(  # noqa: PLR0913 - an image has this many parts
             for name, item in sorted(components.items())
             if name in used
         ),
-        inputs={layer.role: read_role_inputs(settings, layer.role) for layer in recipe.layers},
+        inputs={
+            layer.role: read_role_inputs(settings, layer.role, {**layer.vars, **layer.toggles})
+            for layer in recipe.layers
+        },
     )
 
 
@@ -90,18 +95,23 @@ def sign(image: Image, key: SigningKey) -> PublishedImage:
     return PublishedImage(image_text, list_text, key.sign(list_text.encode()), key.envelope(STATEMENT_TYPE, statement))
 
 
-def read_role_inputs(settings: Settings, role: str) -> RoleInputs:
-    """Return what a role lets a host set. Raises `BadInput`."""
-    path = settings.project / "ansible/roles" / role / "config/inputs.yml"
+def read_role_inputs(settings: Settings, role: str, variables: Mapping[str, Any]) -> RoleInputs:
+    """Return what a role lets a host set, under the arguments that its layer is baked with. Raises `BadInput`."""
+    folder = settings.project / "ansible/roles" / role
+    path = folder / "config/inputs.yml"
     if not path.is_file():
         return RoleInputs()
-    return _parse_inputs(path)
+    defaults = folder / "defaults/main.yml"
+    known = yaml.load(defaults.read_text(), Loader=LOADER) if defaults.is_file() else {}  # noqa: S506 - a safe one
+    return _parse_inputs(path, {**(known or {}), **variables})
 
 
-def _parse_inputs(path: Path) -> RoleInputs:
+def _parse_inputs(path: Path, variables: Mapping[str, Any]) -> RoleInputs:
     try:
-        declared = RoleInputs.model_validate(yaml.load(path.read_text(), Loader=LOADER) or {})  # noqa: S506 - a safe one
-    except (yaml.YAMLError, ValidationError) as error:
+        # A unit may have an argument in its name, as postgresql@<major>-main.service; qtrade.image.tree renders the host's copy alike.
+        text = Environment(undefined=StrictUndefined, autoescape=False).from_string(path.read_text()).render(variables)  # noqa: S701 - no HTML
+        declared = RoleInputs.model_validate(yaml.load(text, Loader=LOADER) or {})  # noqa: S506 - a safe one
+    except (yaml.YAMLError, TemplateError, ValidationError) as error:
         raise BadInput(
             f"{path} is not valid", details=str(error), resolution="correct the fields named above"
         ) from error

@@ -56,8 +56,11 @@ class LabRig:
 
     def rows(self) -> list[str]:
         """Return the rows that the first boot wrote into PostgreSQL, with their times."""
-        sql = "select name, applied_at from schema_migrations order by 1"
-        return self.sh(f"psql -U qtrade_readonly -d qtrade -Atc '{sql}'").splitlines()
+        return self.query("select name, applied_at from schema_migrations order by 1")
+
+    def query(self, sql: str) -> list[str]:
+        """Return the lines of an answer, as operators ask."""
+        return self.sh(f'psql -U qtrade_readonly -d qtrade -Atc "{sql}"').splitlines()
 
     def ledger_sha256(self) -> str:
         with self.host.paths.ledger.open("rb") as disk:
@@ -152,8 +155,10 @@ def bios(settings: Settings, image_010: str) -> Iterator[LabRig]:
 
 @pytest.fixture(scope="session")
 def uefi(settings: Settings, image_010: str) -> Iterator[LabRig]:
-    """A blank UEFI host, flashed with 0.1.0 through its BMC."""
+    """A blank UEFI host that was given no secrets, flashed with 0.1.0 through its BMC."""
     rig = make_rig(settings, "e2e-2", Firmware.UEFI)
+    manifest = rig.host.paths.manifest
+    manifest.write_text(yaml.safe_dump({**yaml.safe_load(manifest.read_text()), "secrets": {}}, sort_keys=False))
     result = qtrade_json("flash", "--host", rig.name, "--version", "0.1.0", "--yes")
     assert (result["state"], result["image"]) == ("COMMITTED", image_010)
     yield rig

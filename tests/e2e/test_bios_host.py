@@ -5,6 +5,7 @@ One file, because one process has to own the host.
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import yaml
 from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
 from flash.lab.tap import attach_tap, make_tap, remove_tap
+from flash.secrets import resolve
 from qtrade import process
 from qtrade.errors import HostError
 from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
@@ -31,6 +33,25 @@ pytestmark = pytest.mark.e2e
 OPEN = {GUEST_ADDRESS: {22, 8001}, GUEST_ADDRESS_V6: {22}}
 ALLOWED = {22} | set(range(8000, 8031))
 SCANNER = Path(__file__).with_name("scan_ports.py")
+PASSWORD = "of-the-client-in-e2e"
+TRADES = """
+    with pool as (insert into pools (address, program, base_mint, quote_mint, fee_bps, first_seen_slot)
+        values ('e2e-pool', 'e2e', 'base', 'quote', 25, 7) returning id),
+    quote as (insert into quotes (pool, slot, base_amount, quote_amount)
+        select id, 8, 1234567890123456789012345678901234567890, 42 from pool),
+    seen as (insert into opportunities (slot, path, expected_profit_lamports, state, reason)
+        values (9, '{e2e,b}', 1000, 'taken', null), (10, '{e2e,c}', -5, 'skipped', 'fee eats it') returning id, slot)
+    insert into trades (opportunity, signature, slot, state, profit_lamports, fee_lamports, settled_at)
+        select id, 'e2e-landed', slot, 'landed', 995, 5, now() from seen where slot = 9
+        union all select null, 'e2e-failed', null, 'failed', null, 5, null
+"""
+# Whole rows as text, with their times and generated keys; the client stand-in adds rows of its own all the time.
+TRADED = """
+    select 'opportunity', o::text from opportunities o where path[1] = 'e2e'
+    union all select 'pool', p::text from pools p where address = 'e2e-pool'
+    union all select 'quote', q::text from quotes q join pools p on p.id = q.pool where address = 'e2e-pool'
+    union all select 'trade', t::text from trades t where signature like 'e2e-%' order by 1, 2
+"""
 
 
 def test_flashed_host_runs_the_image_from_layers(bios: LabRig, image_010: str) -> None:
@@ -122,12 +143,27 @@ def test_an_exit_that_hangs_is_ended_and_the_next_start_is_good(bios: LabRig) ->
     assert bios.sh(f"sudo -n systemctl reset-failed {unit}") == ""
 
 
+@pytest.fixture(scope="module")
+def traded(bios: LabRig) -> list[str]:
+    """Rows of each kind as the client writes them, with its password over TCP, through the role's schema."""
+    manifest = bios.host.paths.manifest
+    document = yaml.safe_load(manifest.read_text())
+    document["secrets"]["postgres_client_password"] = "env:E2E_CLIENT_PASSWORD"
+    manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+    os.environ["E2E_CLIENT_PASSWORD"] = PASSWORD  # of later flashes too
+    qtrade("push", "--host", bios.name)
+    psql = f"PGPASSWORD={PASSWORD} psql -X -h 127.0.0.1 -U qtrade_client -d qtrade -v ON_ERROR_STOP=1 -Atc"
+    bios.sh(f'{psql} "{TRADES}"')
+    return bios.query(TRADED)
+
+
 def test_in_place_flash_sends_the_changed_layer_only(
-    bios: LabRig, settings: Settings, image_010: str, tmp_path: Path
+    bios: LabRig, settings: Settings, image_010: str, traded: list[str], tmp_path: Path
 ) -> None:
     def change(project: Path) -> None:
+        # Of this run alone: layers are kept from run to run.
         template = next((project / "ansible/roles/qtrade_client").rglob("*.service*"))
-        template.write_text(template.read_text().replace("[Unit]", "[Unit]\n# another byte or two", 1))
+        template.write_text(template.read_text().replace("[Unit]", f"[Unit]\n# {secrets.token_hex(8)}", 1))
 
     project = changed_project(settings, tmp_path, change)
     baked = bake("0.1.1", env={"QTRADE_PROJECT": str(project)})
@@ -141,6 +177,7 @@ def test_in_place_flash_sends_the_changed_layer_only(
     assert before, "the first boot wrote no rows"
     result = qtrade_json("flash", "--host", bios.name, "--version", "0.1.1", "--yes")
     assert bios.rows() == before
+    assert bios.query(TRADED) == traded
     evidence = result["evidence"]
     assert isinstance(evidence, dict)
     assert evidence["door"] == "in_place"
@@ -150,7 +187,7 @@ def test_in_place_flash_sends_the_changed_layer_only(
     assert (status["image"], status["previous"], status["once"]) == (new["id"], image_010, "")
 
 
-def test_rollback_downloads_nothing(bios: LabRig, image_010: str) -> None:
+def test_rollback_downloads_nothing(bios: LabRig, image_010: str, traded: list[str]) -> None:
     before = bios.rows()
     result = qtrade_json("rollback", "--host", bios.name, "--yes")
     assert (result["version"], result["bytes_fetched"]) == ("0.1.0", 0)
@@ -158,6 +195,8 @@ def test_rollback_downloads_nothing(bios: LabRig, image_010: str) -> None:
     assert (status["image"], status["default"]) == (image_010, image_010)
     assert before
     assert bios.rows() == before
+    assert [row.split("|")[0] for row in traded] == ["opportunity", "opportunity", "pool", "quote", "trade", "trade"]
+    assert bios.query(TRADED) == traded
 
 
 def remove_stale_namespaces() -> None:
@@ -223,6 +262,11 @@ class Neighbour:
         argv = ["ip", "netns", "exec", self.netns, *self.rig.operator.argv(command)]
         return process.run(argv, timeout_s=120).stdout.strip()
 
+    def scan(self, address: str, *expected: int) -> dict[str, list[int]]:
+        """Scan all ports once the expected ones answer."""
+        argv = ["ip", "netns", "exec", self.netns, sys.executable, str(SCANNER), address, *map(str, expected)]
+        return json.loads(process.run(argv, timeout_s=400).stdout)
+
 
 @pytest.fixture(scope="module")
 def neighbour(bios: LabRig, namespace: str) -> Iterator[Neighbour]:
@@ -237,27 +281,80 @@ def neighbour(bios: LabRig, namespace: str) -> Iterator[Neighbour]:
     manifest.write_text(before)
 
 
-def test_a_pushed_allow_list_opens_its_ports_at_once(neighbour: Neighbour) -> None:
-    """What is let through and has no listener refuses; what the firewall swallows says nothing. RPC listens on loopback."""
+SERVED = {GUEST_ADDRESS: {22, 8001, 8899, 8900, 10000}, GUEST_ADDRESS_V6: {22, 10000}}
+NETWORKS = ["10.0.2.0/24", "fd42:716c:6162::/64"]
+
+
+def test_a_pushed_allow_list_opens_its_services_without_a_reboot(neighbour: Neighbour, tmp_path: Path) -> None:
+    """What the firewall swallows says nothing; what is let through answers. Agave binds JSON-RPC to an IPv4 address only."""
     boot_id = neighbour.sh("cat /proc/sys/kernel/random/boot_id")
     nothing: dict[str, list[int]] = {"open": [], "refused": []}
-    assert neighbour.answers(GUEST_ADDRESS, 8899, 8900, 10000) == nothing
-    done = neighbour.push(ufw_solana_rpc_sources=["10.0.2.0/24"])
+    for address in SERVED:
+        assert neighbour.answers(address, 8899, 8900, 10000) == nothing
+    done = neighbour.push(
+        agave_rpc_bind="0.0.0.0",
+        geyser_listen=["[::]:10000"],
+        ufw_solana_rpc_sources=NETWORKS,
+        ufw_solana_grpc_sources=NETWORKS,
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["units"] == ["qtrade-firewall.service"]
-    assert neighbour.answers(GUEST_ADDRESS, 8899, 8900, 10000) == {"open": [], "refused": [8899, 8900]}
-    assert neighbour.answers(GUEST_ADDRESS_V6, 8899, 8900, 10000) == nothing
+    assert set(json.loads(done.stdout)["units"]) == {"agave-validator.service", "qtrade-firewall.service"}
+    for address, ports in SERVED.items():
+        found = neighbour.scan(address, *ports)
+        assert set(found["open"]) == ports
+        assert set(found["open"]) | set(found["refused"]) == ALLOWED | {8899, 8900, 10000}
+        assert ask_slots(neighbour, address, tmp_path)["slots"]
+        assert ask_slots(neighbour, address, tmp_path, "--without-token")["refused"]
+    assert ask_health(neighbour, GUEST_ADDRESS) == {"jsonrpc": "2.0", "id": 1, "result": "ok"}
     assert neighbour.sh("cat /proc/sys/kernel/random/boot_id") == boot_id
+
+
+def ask_health(neighbour: Neighbour, address: str) -> dict[str, object]:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getHealth"})
+    curl = ["curl", "-sS", "--max-time", "20", "-H", "Content-Type: application/json", "-d", body]
+    argv = ["ip", "netns", "exec", neighbour.netns, *curl, f"http://{address}:8899"]
+    return json.loads(process.run(argv, timeout_s=60).stdout)
+
+
+def ask_slots(neighbour: Neighbour, address: str, folder: Path, *options: str) -> dict[str, object]:
+    """Subscribe from outside with the host's token, by the role's own program; return what it says."""
+    settings = neighbour.rig.settings
+    reference = load_host(settings, neighbour.rig.name).secrets["geyser_x_token"]
+    shown = f"[{address}]" if ":" in address else address
+    listen = [{"address": f"{shown}:10000"}]
+    config = folder / "stream.json"
+    config.write_text(json.dumps({"grpc": {"listen": listen, "x_token": resolve(settings, "e2e", reference).decode()}}))
+    program = settings.project / "ansible/roles/geyser/files/usr/lib/qtrade/geyser/stream.py"
+    argv = [
+        "ip",
+        "netns",
+        "exec",
+        neighbour.netns,
+        sys.executable,
+        "-B",
+        str(program),
+        "--config",
+        str(config),
+        *options,
+    ]
+    done = process.run(argv, timeout_s=60, check=False)
+    told: dict[str, object] = json.loads(done.stdout)
+    assert told["ok"] or told["refused"], told
+    return told
 
 
 def test_a_broken_allow_list_is_refused_and_changes_nothing(neighbour: Neighbour) -> None:
     generation = neighbour.sh("readlink /run/qtrade/state/config/current")
-    rules = neighbour.sh("sudo -n /usr/sbin/iptables-save -t filter | grep ^-A")
-    done = neighbour.push(ufw_solana_rpc_sources=["10.0.2.0/24", "everybody"])
+    saved = "for save in iptables-save ip6tables-save; do sudo -n /usr/sbin/$save -t filter | grep ^-A; done"
+    rules = neighbour.sh(saved)
+    done = neighbour.push(ufw_solana_rpc_sources=[*NETWORKS, "everybody"])
     assert done.returncode == HostError.exit_code
     assert "was not taken" in done.stderr
     assert neighbour.sh("readlink /run/qtrade/state/config/current") == generation
     assert "the last good list stays" in neighbour.sh("journalctl --no-pager -q -b -u qtrade-firewall.service")
     assert neighbour.sh("systemctl is-active qtrade-firewall.service ufw.service").split() == ["active", "active"]
-    assert neighbour.sh("sudo -n /usr/sbin/iptables-save -t filter | grep ^-A") == rules
-    assert neighbour.answers(GUEST_ADDRESS, 22, 8899, 10000) == {"open": [22], "refused": [8899]}
+    assert neighbour.sh(saved) == rules
+    for address, ports in SERVED.items():
+        found = neighbour.answers(address, 22, 8899, 8900, 10000, 10001)
+        assert found == {"open": sorted(ports - {8001}), "refused": sorted({8899, 8900} - ports)}
+    assert ask_health(neighbour, GUEST_ADDRESS)["result"] == "ok"

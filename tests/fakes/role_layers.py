@@ -36,7 +36,7 @@ def bake_role(settings: Settings, role: str) -> tuple[Path, ...]:
     return tuple(store.open_blob(digest) for digest in digests)
 
 
-def run_case(settings: Settings, layers: tuple[Path, ...], case: Path) -> None:
+def run_case(settings: Settings, layers: tuple[Path, ...], case: Path, *, env: dict[str, str] | None = None) -> None:
     """Run a file of tests in a chamber of `layers`, whose root QTRADE_TEST_ROOT names; fails as it does, and when one is skipped."""
     work = settings.state_dir / "test-roles" / case.stem
     shutil.rmtree(work, ignore_errors=True)
@@ -46,7 +46,8 @@ def run_case(settings: Settings, layers: tuple[Path, ...], case: Path) -> None:
     chamber = Chamber(work, layers, (Command(inner),))
     lines: list[str] = []
     try:
-        run_in_chamber(chamber, env={"QTRADE_TEST_ROOT": str(chamber.root)}, timeout_s=600, on_line=lines.append)
+        whole = {"QTRADE_TEST_ROOT": str(chamber.root), **(env or {})}
+        run_in_chamber(chamber, env=whole, timeout_s=600, on_line=lines.append)
     except ToolError:
         pytest.fail("\n".join(lines[-80:]))
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qtrade.settings import Settings, load_settings
+from tests.fakes.other_postgres import locate
 from tests.fakes.role_layers import bake_role, run_case
 
 pytestmark = pytest.mark.integration
@@ -25,6 +26,10 @@ def layers(settings: Settings) -> tuple[Path, ...]:
     return bake_role(settings, "postgres")
 
 
-@pytest.mark.parametrize("case", ["cluster", "schema", "plans", "backup"])
+@pytest.mark.parametrize("case", ["cluster", "schema", "plans", "backup", "repositories"])
 def test_in_the_layers(case: str, layers: tuple[Path, ...], settings: Settings) -> None:
     run_case(settings, layers, CASES / f"case_{case}.py")
+
+
+def test_another_major_version_in_the_layers(layers: tuple[Path, ...], settings: Settings) -> None:
+    run_case(settings, layers, CASES / "case_major.py", env={"QTRADE_TEST_OTHER_POSTGRES": str(locate(settings))})

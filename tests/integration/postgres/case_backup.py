@@ -1,55 +1,39 @@
 """Backups with the real pgBackRest: to an encrypted repository, back to a point in time, and what a dead repository does."""
 
 import json
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jinja2 import Environment, StrictUndefined
 
+from tests.integration.postgres.backups import (
+    BUNDLE,
+    PASS_PHRASE,
+    admin,
+    back_up,
+    configure,
+    own_folder,
+    restore,
+    signatures,
+    trade,
+    wait_for,
+)
 from tests.integration.postgres.conftest import ACCOUNT, SHARE, Host
 
 pytestmark = pytest.mark.integration
 
-TEMPLATES = Path(__file__).resolve().parents[3] / "ansible/roles/postgres/config/templates/postgres"
-BUNDLE = "/run/qtrade/state/config/current/postgres"
-CREDENTIALS = "/run/credentials-of-the-test"
 REPOSITORY = "/mnt/repository"
-PASS_PHRASE = "correct-horse-battery-staple"
-VALUES = {
-    "postgres_shared_buffers": "",
-    "postgres_effective_cache_size": "",
-    "postgres_work_mem": "8MB",
-    "postgres_max_connections": 40,
-    "postgres_synchronous_commit": True,
-    "postgres_backup_repository": {"type": "sftp", "path": REPOSITORY},
-    "postgres_backup_keep_full": 2,
-}
-
-
-def own_folder(host: Host, inside: str) -> Path:
-    folder = host.path(inside)
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chown(folder, 402, 402)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def kept(bare: Host) -> Iterator[Host]:
     """A host with config and secrets of a repository, its server running."""
     bare.mount()
-    bundle = own_folder(bare, BUNDLE)
-    jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
-    for template in TEMPLATES.iterdir():
-        text = jinja.from_string(template.read_text()).render(VALUES)
-        (bundle / template.stem).write_text(text.replace("repo1-type=sftp", "repo1-type=posix"))  # which no host may
     own_folder(bare, REPOSITORY)
-    (own_folder(bare, CREDENTIALS) / "postgres_backup_cipher").write_text(PASS_PHRASE + "\n")
-    bare.python("backup_setup", env={"CREDENTIALS_DIRECTORY": CREDENTIALS})
+    configure(bare, {"type": "s3", "path": REPOSITORY}, {})
+    config = bare.path(f"{BUNDLE}/pgbackrest.conf")
+    # A folder, which no host may name, so that it can vanish and hang; case_repositories has the real ones.
+    config.write_text(config.read_text().replace("repo1-type=s3", "repo1-type=posix"))
     bare.python("init_cluster")
     bare.start()
     bare.python("migrate")
@@ -57,32 +41,6 @@ def kept(bare: Host) -> Iterator[Host]:
     if bare.server:
         bare.kill()
     bare.unmount()
-
-
-def admin(host: Host, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return host.run("/usr/bin/qtrade-postgres", *arguments, check=check)
-
-
-def trade(host: Host, signature: str) -> None:
-    host.psql(f"INSERT INTO trades (signature, state) VALUES ('{signature}', 'sent')", role="qtrade_client")
-
-
-def signatures(host: Host) -> set[str]:
-    return set(host.psql("SELECT signature FROM trades").split())
-
-
-def wait_for(host: Host, sql: str, wanted: str, *, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while (found := host.psql(sql)) != wanted:
-        assert time.monotonic() < deadline, f"{sql}: {found}\n{host.log[-3000:]}"
-        time.sleep(0.3)
-
-
-def hold_up(host: Host, pause_s: int) -> None:
-    """Make what follows consistency take a while: from there on the server is ready, and reads only."""
-    settings = host.path(f"{host.data}/postgresql.auto.conf")
-    text = settings.read_text()
-    settings.write_text(f"{text}\nrecovery_end_command = 'sleep {pause_s}'\n")
 
 
 def test_secrets_are_the_servers_own_and_in_ram(kept: Host) -> None:
@@ -98,42 +56,12 @@ def test_the_host_turned_archiving_on(kept: Host) -> None:
 
 
 def test_restore_to_a_point_in_time(kept: Host) -> None:
-    trade(kept, "before-the-backup")
-    record = kept.path("/var/lib/qtrade-postgres/backups.json")
-    assert not record.exists()
-    begun = int(time.time())
-    admin(kept, "backup", "full")
-    (backup,) = json.loads(record.read_text())[0]["backup"]
-    assert backup["timestamp"]["stop"] >= begun
-    assert not backup["error"]
-    assert PASS_PHRASE not in record.read_text()
-    admin(kept, "check")
-    time.sleep(1.5)  # pgBackRest takes a backup's end to the second
-    trade(kept, "after-the-backup")
-    moment = kept.psql("SELECT clock_timestamp()")
-    time.sleep(1)
-    trade(kept, "too-late")
-    kept.psql("DELETE FROM trades WHERE signature = 'before-the-backup'")
-    kept.psql("SELECT pg_switch_wal()")
-    wait_for(
-        kept,
-        "SELECT count(*) FROM pg_stat_archiver WHERE last_archived_wal >= (SELECT pg_walfile_name(pg_current_wal_lsn() - 1))",
-        "1",
-    )
+    moment = back_up(kept)
     refused = admin(kept, "restore", check=False)
     assert refused.returncode == 1
     assert "a server runs on" in refused.stderr
-    kept.kill()
-    shutil.rmtree(kept.path(kept.data))
     assert "no time like" in admin(kept, "restore", "--time", "yesterday", check=False).stderr
-    admin(kept, "restore", "--time", moment)
-    hold_up(kept, 3)
-    kept.start()
-    migrated = kept.python("migrate")
-    assert migrated.stdout == ""
-    assert "waiting for the end of recovery" in migrated.stderr
-    assert signatures(kept) == {"before-the-backup", "after-the-backup"}
-    assert "adopted" in kept.python("init_cluster").stdout
+    restore(kept, moment)
 
 
 def test_backups_go_on_after_a_restore_and_the_old_cluster_is_kept(kept: Host) -> None:

@@ -83,20 +83,33 @@ def declare(settings: Settings, document: object, **templates: str) -> None:
 
 
 def test_a_role_without_inputs_declares_nothing(settings) -> None:
-    inputs = read_role_inputs(settings, "app")
+    inputs = read_role_inputs(settings, "app", {})
     assert (inputs.files, inputs.values, inputs.secrets) == ((), {}, ())
 
 
 def test_templates_travel_with_the_declaration(settings) -> None:
     declare(settings, {"files": [{"path": "app.env"}], "values": {"port": {"type": "int"}}}, app="PORT={{ port }}\n")
-    inputs = read_role_inputs(settings, "app")
+    inputs = read_role_inputs(settings, "app", {})
     assert inputs.files[0].template == "PORT={{ port }}\n"
+
+
+def test_a_unit_may_have_an_argument_of_the_role_in_its_name(settings) -> None:
+    unit = {"name": "app@{{ app_major }}.service"}
+    declare(settings, {"files": [{"path": "app.env", "units": [unit]}]}, app="")
+    with pytest.raises(BadInput, match=r"inputs\.yml is not valid") as caught:
+        read_role_inputs(settings, "app", {})
+    assert "app_major" in caught.value.details
+    defaults = settings.project / "ansible/roles/app/defaults/main.yml"
+    defaults.parent.mkdir()
+    defaults.write_text('app_major: "7"\n')
+    for given, wanted in (({}, "app@7.service"), ({"app_major": "8"}, "app@8.service")):
+        assert read_role_inputs(settings, "app", given).files[0].units[0].name == wanted
 
 
 def test_a_declared_file_needs_its_template(settings) -> None:
     declare(settings, {"files": [{"path": "app.env"}]})
     with pytest.raises(BadInput, match=r"app\.env has no template") as caught:
-        read_role_inputs(settings, "app")
+        read_role_inputs(settings, "app", {})
     assert caught.value.resolution.endswith("config/templates/app.env.j2")
 
 
@@ -104,4 +117,4 @@ def test_a_declared_file_needs_its_template(settings) -> None:
 def test_a_wrong_declaration_is_refused(settings, document) -> None:
     declare(settings, document)
     with pytest.raises(BadInput, match=r"inputs\.yml is not valid"):
-        read_role_inputs(settings, "app")
+        read_role_inputs(settings, "app", {})

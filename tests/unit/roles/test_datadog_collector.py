@@ -1,15 +1,18 @@
 """The Collector's config, rendered as the bake does, judged by the stand-in that is as strict as the original."""
 
+import copy
 import importlib.machinery
 import importlib.util
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +73,8 @@ def credentials(tmp_path, monkeypatch) -> Path:
 
 
 def check(text: str, version: str) -> dict[str, Any]:
-    config = COLLECTOR.parse_yaml(COLLECTOR.expand(text))
+    there = text.replace("/var/lib/otelcol-contrib", os.environ["CREDENTIALS_DIRECTORY"])
+    config = COLLECTOR.parse_yaml(COLLECTOR.expand(there))
     COLLECTOR.check_config(config, version)
     return config
 
@@ -82,7 +86,8 @@ def test_every_version_and_toggle_gives_a_config_that_the_collector_takes(creden
     text = render(datadog_collector_version=version, **toggles)
     config = check(text, version)
     # The stand-in's YAML reader is our own: PyYAML has to read the same.
-    assert config == yaml.safe_load(COLLECTOR.expand(text))
+    there = text.replace("/var/lib/otelcol-contrib", os.environ["CREDENTIALS_DIRECTORY"])
+    assert config == yaml.safe_load(COLLECTOR.expand(there))
     addresses = COLLECTOR.find_listeners(config)
     assert len(addresses) == 4
     assert all(address.startswith("127.0.0.1:") for address in addresses)
@@ -209,7 +214,7 @@ def test_without_its_queue_the_collector_ends(credentials, tmp_path_factory) -> 
         [sys.executable, STANDIN, f"--config={config}"], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == 1
-    assert "must exist and be writable" in ended.stderr
+    assert "directory must exist: stat /nonexistent" in ended.stderr
 
 
 def test_without_its_key_a_config_is_refused(credentials) -> None:
@@ -239,6 +244,46 @@ def test_the_standin_refuses_what_the_collector_refuses(credentials, change, sai
     with pytest.raises(COLLECTOR.ConfigError) as caught:
         check(text.replace(*change), "0.121.0")
     assert said in str(caught.value)
+
+
+def mappings(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every mapping of a config."""
+    if isinstance(node, dict):
+        yield path
+    steps = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for step, inner in steps:
+        yield from mappings(inner, (*path, step))
+
+
+@pytest.mark.parametrize("version", ["0.121.0", "0.159.0"])
+def test_a_key_that_the_collector_does_not_know_is_refused_wherever_it_stands(credentials, version) -> None:
+    text = render(datadog_collector_version=version, datadog_collector_hostmetrics_enabled=True)
+    whole = check(text, version)
+    places = list(mappings(whole))
+    assert len(places) > 40
+    for path in places:
+        changed = copy.deepcopy(whole)
+        node = changed
+        for step in path:
+            node = node[step]
+        node["qtrade_unknown"] = {}
+        with pytest.raises(COLLECTOR.ConfigError, match="qtrade_unknown"):
+            COLLECTOR.check_config(changed, version)
+
+
+def test_the_check_at_bake_stands_in_for_what_only_the_unit_has(credentials, tmp_path, capfd) -> None:
+    """Neither the key nor the state directory is there: the Collector itself refuses, the check says what the config is worth."""
+    module = runpy.run_path(str(ROLE / "files/usr/lib/qtrade/datadog/check_collector.py"))
+    config = tmp_path / "config.yaml"
+    config.write_text(render().replace("/var/lib/otelcol-contrib", "/nonexistent"))
+    argv = [sys.executable, str(STANDIN), "validate", f"--config={config}"]
+    refused = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "directory must exist: stat /nonexistent" in refused.stderr
+    (credentials / "datadog_api_key").unlink()
+    assert module["check"](config, str(STANDIN)) == 0
+    config.write_text(config.read_text().replace("check_interval", "check_interwall"))
+    assert module["check"](config, str(STANDIN)) == 1
+    assert "check_interwall" in capfd.readouterr().err
 
 
 def test_defaults_bind_no_port_of_the_agent(credentials) -> None:

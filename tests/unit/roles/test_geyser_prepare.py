@@ -50,9 +50,31 @@ def test_a_host_that_says_nothing_serves_loopback_without_a_token() -> None:
 
 
 def test_with_the_token_the_host_listens_where_its_config_says() -> None:
-    wanted = ["0.0.0.0:10000", "[::]:10000", "unix:///run/yellowstone/grpc"]
+    wanted = ["[::]:10000", "unix:///run/yellowstone/grpc"]
     config, notes = make({"geyser_x_token": TOKEN}, listen=wanted)
     assert (addresses(config), config["grpc"]["x_token"], notes) == (wanted, TOKEN, [])
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        ["0.0.0.0:10000", "[::]:10000"],
+        ["[::]:10000", "192.0.2.1:10000"],
+        ["[::1]:10000", "[::]:10000"],
+        ["0.0.0.0:10000", "127.0.0.1:10000"],
+    ],
+)
+def test_two_listeners_of_which_one_takes_the_others_port_are_refused(taken: list[str]) -> None:
+    with pytest.raises(prepare.Refused, match="which that has taken: leave one"):
+        make({"geyser_x_token": TOKEN}, listen=taken)
+    # Without the token both are on loopback: one listener, or two that do not meet.
+    make(listen=[item for item in taken if item.startswith(("0.", "[::]"))])
+
+
+def test_listeners_that_do_not_meet_are_served() -> None:
+    wanted = ["0.0.0.0:10000", "[2001:db8::1]:10000", "127.0.0.1:10001"]
+    config, _ = make({"geyser_x_token": TOKEN}, listen=wanted)
+    assert addresses(config) == wanted
 
 
 def test_without_a_token_nothing_beyond_loopback_is_served() -> None:

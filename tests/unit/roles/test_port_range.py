@@ -63,13 +63,7 @@ def test_the_allow_list_names_interfaces_and_no_port() -> None:
 
 @pytest.mark.parametrize(
     ("bind", "asked"),
-    [
-        ("127.0.0.1", "127.0.0.1"),
-        ("0.0.0.0", "127.0.0.1"),
-        ("192.0.2.7", "192.0.2.7"),
-        ("::", "[::1]"),
-        ("2001:db8::7", "[2001:db8::7]"),
-    ],
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("192.0.2.7", "192.0.2.7")],
 )
 def test_the_validators_health_is_asked_where_the_host_binds_it(bind: str, asked: str) -> None:
     lines = render("datadog", agave_rpc_bind=bind)["datadog/agent.env"].splitlines()

@@ -25,11 +25,6 @@ ROLE = Path(__file__).resolve().parents[3] / "ansible/roles/postgres"
 LIBRARY = ROLE / "files/usr/lib/qtrade/postgres"
 MIGRATIONS = ROLE / "files/usr/share/qtrade/postgres/migrations"
 MIB = 1024 * 1024
-# What an older image does not survive, at the beginning of a statement.
-BREAKING = re.compile(
-    r"^\s*(DROP|TRUNCATE|DELETE)\b|\b(RENAME|DROP COLUMN|SET NOT NULL|ALTER COLUMN \w+ (SET DATA )?TYPE)\b",
-    re.MULTILINE | re.IGNORECASE,
-)
 
 
 class Module:
@@ -50,50 +45,7 @@ init, migrate, passwords, backup = (load(name) for name in ("init_cluster", "mig
 admin = Module(ROLE / "files/usr/bin/qtrade-postgres")
 
 
-# Migrations
-
-
-def test_the_images_own_migrations_follow_the_rules() -> None:
-    found = migrate.read_migrations(MIGRATIONS)
-    assert [one.number for one in found] == list(range(1, len(found) + 1))
-    breaking = {one.label for one in found if one.kind == "expand" and BREAKING.search(one.sql)}
-    assert breaking == set(), "a migration that takes something away is a contract, of a later image"
-
-
-@pytest.mark.parametrize(
-    "sql", ["DROP TABLE x;", "ALTER TABLE x RENAME TO y;", "ALTER TABLE x ALTER COLUMN y TYPE bigint;"]
-)
-def test_what_breaks_an_older_image_is_seen(sql: str) -> None:
-    assert BREAKING.search(f"-- expand: x\n{sql}\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "sql", "words"),
-    [
-        ("1_x.sql", "-- expand: x\n", "is not NNNN_name.sql"),
-        ("0001_x.sql", "CREATE TABLE x ();\n", "does not begin with"),
-        ("0001_x.sql", "-- expand: \n", "does not begin with"),
-        ("0001_x.sql", "-- expand: x\nBEGIN;\nCOMMIT;\n", "transaction"),
-        ("0001_x.sql", "-- expand: x\n\\! true\n", "command of psql"),
-    ],
-)
-def test_a_migration_outside_the_rules_is_refused(name: str, sql: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(sql)
-    with pytest.raises(ValueError, match=words):
-        migrate.read_migrations(tmp_path)
-
-
-def test_a_number_used_twice_is_refused(tmp_path: Path) -> None:
-    for name in ("0001_a.sql", "0001_b.sql"):
-        (tmp_path / name).write_text("-- expand: x\n")
-    with pytest.raises(ValueError, match="used twice"):
-        migrate.read_migrations(tmp_path)
-
-
-def test_a_function_may_have_its_begin(tmp_path: Path) -> None:
-    (tmp_path / "0001_f.sql").write_text("-- contract: old f\nCREATE FUNCTION f() AS $$\nBEGIN\n RETURN 1;\nEND\n$$;\n")
-    (found,) = migrate.read_migrations(tmp_path)
-    assert (found.number, found.name, found.kind) == (1, "f", "contract")
+# Migrations; their rules are in test_postgres_migrations.py
 
 
 def test_the_script_checks_all_before_it_applies_any() -> None:
@@ -434,6 +386,27 @@ def test_partitions_wait_a_second_for_a_lock_and_try_again() -> None:
     assert (unit["StartLimitBurst"], unit["StartLimitIntervalSec"]) == (["30"], ["1h"]), "it has to end at some time"
 
 
+# The major version
+
+
+def test_the_major_version_stands_in_the_defaults_alone() -> None:
+    """Everything else follows from postgres_major: units, paths, config, specs, and what other roles say of the server."""
+    named = re.compile(r"postgresql[@/-]?1\d\b|\b1\d/main\b|pg_?1\d\b")
+    for path in sorted(ROLE.parent.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc" and path.name != "README.md":
+            assert not named.search(path.read_text()), path
+
+
+def test_every_major_version_that_may_be_asked_for_is_honoured() -> None:
+    option = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert option["postgres_major"]["choices"] == ["15", "16", "17"]
+    assert {name: "--sync-method=syncfs" in init.initdb_options(name) for name in ("15", "16", "17")} == {
+        "15": False,
+        "16": False,
+        "17": True,
+    }
+
+
 # What a host may set
 
 
@@ -470,6 +443,15 @@ def test_secrets_and_slips_in_a_repository_are_refused_by_name(option: str) -> N
     with pytest.raises(BadInput) as caught:
         render({"postgres_backup_repository": {"type": "s3", option: "x"}})
     assert f"postgres_backup_repository.{option}" in str(caught.value.details)
+
+
+def test_an_sftp_server_is_known_by_its_fingerprint() -> None:
+    repository = {"type": "sftp", "path": "/b", "sftp-host": "b.example.org", "sftp-host-user": "q"}
+    with pytest.raises(BadInput) as caught:
+        render({"postgres_backup_repository": repository})
+    assert "postgres_backup_repository.sftp-host-fingerprint" in str(caught.value.details)
+    files = render({"postgres_backup_repository": {**repository, "sftp-host-fingerprint": "ab"}})
+    assert "repo1-sftp-host-key-check-type=fingerprint" in files["postgres/pgbackrest.conf"].splitlines()
 
 
 @pytest.mark.parametrize("repository", [{"type": "posix", "path": "/mnt/data/backups"}, {"path": "/backups"}])

@@ -89,6 +89,16 @@ def test_config_is_local_and_strict(host: Host) -> None:
 
 
 @pytest.mark.layer
+def test_migrations_follow_their_rules(host: Host) -> None:
+    """What an older image would not survive is refused here, and not first at the boot that would apply it."""
+    read = "runpy.run_path('/usr/lib/qtrade/postgres/migrate.py')['read_migrations']"
+    folder = "pathlib.Path('/usr/share/qtrade/postgres/migrations')"
+    done = host.run(f'python3 -IBc "import pathlib, runpy; print(len({read}({folder})))"')
+    assert done.succeeded, done.stderr
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.layer
 def test_units_are_enabled(host: Host) -> None:
     for unit in [*WANTED, *(WANTED_FOR_BACKUPS if has_backups(host) else [])]:
         assert host.check_output(f"systemctl is-enabled {unit}") == "enabled", unit

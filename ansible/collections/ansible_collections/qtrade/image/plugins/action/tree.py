@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         files = (
             read_files(root / "files")
             + self._render_templates(root / "templates", variables)
-            + read_inputs(root / "config" / "inputs.yml", role.get_name())
+            + self._render_inputs(root / "config" / "inputs.yml", role.get_name(), variables)
             + self._render_arguments(root / "meta/argument_specs.yml", role.get_name(), variables)
         )
         _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
@@ -81,6 +81,16 @@ class ActionModule(ActionBase):
             rendered.append(entry(target, str(text).encode(), source))
         return rendered
 
+    def _render_inputs(self, declaration: Path, role: str, variables: dict[str, Any]) -> list[dict[str, str]]:
+        """Return the config inputs that the role declares as the JSON file that hosts and `push` read."""
+        if not declaration.is_file():
+            return []
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        declared = templar.template(trust_as_template(declaration.read_text()), escape_backslashes=False)
+        inputs = yaml.safe_load(str(declared))
+        text = json.dumps({"schema_version": 1, "role": role, **inputs}, indent=1, sort_keys=True) + "\n"
+        return [entry(f"usr/lib/qtrade/inputs.d/{role}.json", text.encode(), declaration)]
+
     def _render_arguments(self, declaration: Path, role: str, variables: dict[str, Any]) -> list[dict[str, str]]:
         """Return the file that says what the layer was baked with: specs and people read it there, not in defaults."""
         names = read_arguments(declaration)
@@ -110,15 +120,6 @@ def list_files(folder: Path) -> list[Path]:
 def read_files(folder: Path) -> list[dict[str, str]]:
     """Return the files below a folder as arguments of the module."""
     return [entry(str(path.relative_to(folder)), path.read_bytes(), path) for path in list_files(folder)]
-
-
-def read_inputs(declaration: Path, role: str) -> list[dict[str, str]]:
-    """Return the config inputs that the role declares as the JSON file that hosts and `push` read."""
-    if not declaration.is_file():
-        return []
-    inputs = yaml.safe_load(declaration.read_text())
-    text = json.dumps({"schema_version": 1, "role": role, **inputs}, indent=1, sort_keys=True) + "\n"
-    return [entry(f"usr/lib/qtrade/inputs.d/{role}.json", text.encode(), declaration)]
 
 
 def entry(target: str, content: bytes, source: Path) -> dict[str, str]:

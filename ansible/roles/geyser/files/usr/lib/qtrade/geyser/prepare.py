@@ -126,6 +126,19 @@ def check_ports(addresses: list[str], baked: list[str]) -> None:
             )
 
 
+def check_overlap(addresses: list[str]) -> None:
+    """Raise `Refused` for two listeners of which the second cannot be bound: one of all addresses leaves its port to no other.
+
+    [::] takes IPv4 too, as Rust's TcpListener leaves IPV6_V6ONLY to the kernel, whose default is 0.
+    """
+    parts = [item.rpartition(":") for item in addresses if not item.startswith("unix:")]
+    for host, _, port in parts:
+        others = [other for other, _, same in parts if same == port and other != host]
+        taken = others if host == "[::]" else [other for other in others if not other.startswith("[")]
+        if host in ("[::]", "0.0.0.0") and taken:  # noqa: S104 - read, not bound
+            raise Refused(f"geyser_listen names {host}:{port} and {taken[0]}:{port}, which that has taken: leave one")
+
+
 def is_loopback(address: str) -> bool:
     """Return whether nobody but this host reaches the address."""
     return address.startswith(LOOPBACK)
@@ -175,6 +188,7 @@ def make_config(
     if reason:
         notes.append(f"{reason}: gRPC is served on loopback only")
         addresses = [item if is_loopback(item) else f"127.0.0.1:{item.rpartition(':')[2]}" for item in addresses]
+    check_overlap(addresses)
     grpc["listen"] = [{"address": item, **({"tls": tls} if tls else {})} for item in dict.fromkeys(addresses)]
     if host.get("tokio_affinity"):
         above = max(parse_cores(host["tokio_affinity"]))

@@ -23,14 +23,13 @@ INITDB_OPTIONS = (
     "--auth-host=scram-sha-256",
     "--encoding=UTF8",
     # Sorts by code point without asking any library, whose next version would sort otherwise and break the indexes.
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
     "--locale=C.UTF-8",
     "--data-checksums",
     "--no-instructions",
-    # One flush of the filesystem in place of one for each of a thousand files.
-    "--sync-method=syncfs",
 )
+# A sort order of the server's own, and one flush of the filesystem in place of one for each of a thousand files.
+_SINCE_17 = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--sync-method=syncfs")
+_BEFORE_17 = ("--locale-provider=libc", "--lc-collate=C")
 
 
 class RefusedError(Exception):
@@ -136,7 +135,9 @@ With pg_upgrade, under an image that has both servers (`packages: [postgresql-{s
   sudo -u postgres qtrade-postgres make-empty
   sudo -u postgres qtrade-postgres upgrade --check {old}
   sudo -u postgres qtrade-postgres upgrade {old}
-which run
+  sudo systemctl start qtrade-postgres-migrate.service
+  sudo systemctl start qtrade-postgres-maintain.service
+of which the first three run
   {server.program("initdb")} --pgdata={new} …
   {server.program("pg_upgrade")} --old-bindir=/usr/lib/postgresql/{major}/bin --new-bindir=/usr/lib/postgresql/{server.major}/bin \
 --old-datadir={old} --new-datadir={new} --socketdir=/tmp [--check]
@@ -146,7 +147,14 @@ then under this one:
   sudo -u postgres qtrade-postgres make-empty
   sudo systemctl start qtrade-postgres-migrate.service
   sudo -u postgres qtrade-postgres load {server.mount}/postgresql/dump
+  sudo systemctl restart qtrade-postgres-migrate.service
+  sudo systemctl start qtrade-postgres-maintain.service
 docs/runbooks/postgres.md has all of it, and how to check the result before the old cluster is removed."""
+
+
+def initdb_options(major: str) -> tuple[str, ...]:
+    """Return how a cluster of a major version is made: the same encoding and order of sorting in all."""
+    return (*INITDB_OPTIONS, *(_SINCE_17 if int(major) >= 17 else _BEFORE_17))
 
 
 def make_cluster(server: Server) -> None:
@@ -156,7 +164,7 @@ def make_cluster(server: Server) -> None:
     shutil.rmtree(new, ignore_errors=True)
     # With TZ, initdb need not compare the machine's zone with all that there are.
     subprocess.run(
-        [server.program("initdb"), f"--pgdata={new}", *INITDB_OPTIONS],
+        [server.program("initdb"), f"--pgdata={new}", *initdb_options(server.major)],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TZ": "UTC"},

@@ -1,7 +1,8 @@
 """Bring roles and schema up to date: one psql session, under a lock, each migration in a transaction of its own.
 
 A migration that was applied is never edited: its digest is compared. Migrations that a newer image applied stay as they are; they only
-add (`-- expand:`), so that an older image goes on with them. What nothing reads any more is removed by a later `-- contract:`.
+add (`-- expand: why`), so that an older image goes on with them. What no image reads any more that a host may go back to is removed by
+`-- contract after VERSION: why`, VERSION being the last that read it.
 """
 
 import hashlib
@@ -25,16 +26,25 @@ RECOVERY_LIMIT_S = 2 * 60 * 60
 # What would end the transaction that a migration runs in, or leave SQL for psql.
 _OWN_TRANSACTION = re.compile(r"^\s*(BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\s*;", re.IGNORECASE | re.MULTILINE)
 _OF_PSQL = re.compile(r"^\s*\\", re.MULTILINE)
-_PURPOSE = re.compile(r"-- (expand|contract): \S.*\n")
+_PURPOSE = re.compile(r"-- (?:(expand)|(contract) after (\d+\.\d+\.\d+)): \S.*\n")
+# What an older image does not survive: at the beginning of a statement, or within one.
+_BREAKING = re.compile(
+    r"^\s*(DROP|TRUNCATE|DELETE)\b|\b(RENAME|DROP COLUMN|SET NOT NULL|ALTER COLUMN \w+ (SET DATA )?TYPE)\b",
+    re.MULTILINE | re.IGNORECASE,
+)
+_NEW_COLUMN = re.compile(r"\bADD COLUMN\b(?:\([^()]*\)|[^;,()])*", re.IGNORECASE)
+_DEMANDED = re.compile(r"\bNOT NULL\b", re.IGNORECASE)
+_GIVEN = re.compile(r"\b(DEFAULT|GENERATED)\b", re.IGNORECASE)
 
 
 class Migration(NamedTuple):
-    """A numbered change of the schema. `kind` is `expand` or `contract`."""
+    """A numbered change of the schema. `kind` is `expand` or `contract`, which comes after the version that last read what it takes."""
 
     number: int
     name: str
     kind: str
     sql: str
+    after: str = ""
 
     @property
     def label(self) -> str:
@@ -57,13 +67,28 @@ def read_migrations(folder: Path) -> list[Migration]:
         sql = path.read_text()
         purpose = _PURPOSE.match(sql)
         if not purpose:
-            raise ValueError(f"{path.name} does not begin with `-- expand: why` or `-- contract: why`")
+            raise ValueError(f"{path.name} does not begin with `-- expand: why` or `-- contract after 1.2.3: why`")
         if _OWN_TRANSACTION.search(sql) or _OF_PSQL.search(sql):
             raise ValueError(f"{path.name} has a transaction or a command of psql's of its own: it runs in one already")
+        breaking = find_breaking(sql)
+        if purpose[1] and breaking:
+            raise ValueError(
+                f"{path.name} expands, but has `{breaking}`, which an image that a host may go back to does not survive: "
+                "leave it to a `-- contract after 1.2.3:`, two versions later"
+            )
         if int(match[1]) in found:
             raise ValueError(f"number {match[1]} is used twice")
-        found[int(match[1])] = Migration(int(match[1]), match[2], purpose[1], sql)
+        found[int(match[1])] = Migration(int(match[1]), match[2], purpose[1] or purpose[2], sql, purpose[3] or "")
     return [found[number] for number in sorted(found)]
+
+
+def find_breaking(sql: str) -> str:
+    """Return the first words that take something from older images, or nothing."""
+    for match in _NEW_COLUMN.finditer(sql):
+        if _DEMANDED.search(match[0]) and not _GIVEN.search(match[0]):
+            return " ".join(match[0].split())
+    found = _BREAKING.search(sql)
+    return " ".join(found[0].split()) if found else ""
 
 
 def render_script(migrations: list[Migration], *, roles: str, settings: dict[str, int]) -> str:
