@@ -225,3 +225,27 @@ def test_a_core_that_does_not_fit_twice_is_refused(bios_disk):
     disk, where = bios_disk
     with pytest.raises(AgentError, match="half of bios_boot"):
         bios.install_bios(disk, where, b"b" * 512, bytes(where.size // 2 + 1))
+
+
+def test_a_file_that_is_replaced_lives_until_the_folder_is_flushed(tmp_path, monkeypatch):
+    """On FAT its clusters are free from then on, and the folder on the disk must not lead to free ones."""
+    path = tmp_path / "grub.cfg"
+    path.write_bytes(b"old")
+    seen = []
+
+    inode = path.stat().st_ino
+
+    def flush(folder):
+        open_ones = [fd for fd in range(256) if is_open(fd, inode)]
+        seen.append((folder, path.read_bytes(), len(open_ones)))
+
+    monkeypatch.setattr(durable, "sync_folder", flush)
+    durable.write_file(path, b"new")
+    assert seen == [(tmp_path, b"new", 1)]
+
+
+def is_open(descriptor, inode):
+    try:
+        return os.fstat(descriptor).st_ino == inode
+    except OSError:
+        return False
