@@ -216,6 +216,14 @@ def _judge_state(found: dict[str, str], choice: boot.BootState) -> list[str]:
     return faults
 
 
+def read_partitions(disk: Path) -> tuple[ondisk.Partition, ...]:
+    """Return the partitions of a disk that has a table."""
+    with disk.open("rb") as device:
+        gpt = ondisk.read_gpt(device)
+    assert gpt is not None
+    return gpt.partitions
+
+
 def copy_range(source: Path, target: Path, start: int, size: int) -> None:
     """Copy a part of a sparse file as a sparse file."""
     with source.open("rb") as reader, target.open("wb") as writer:

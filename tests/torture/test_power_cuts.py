@@ -79,11 +79,13 @@ def kill_everywhere(guest: TinyGuest, rng: random.Random, log: Log, each: int) -
     timing.learn()
     running = "B"
     for number in range(each * len(STATES)):
+        start = time.monotonic()
         killed = kill_in(guest, timing, running, STATES[number % len(STATES)], rng)
         booted, status = come_back(guest, killed)
         assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
-        log.add(**asdict(killed), booted=booted, default=guest.images.name_of(status["default"]))
+        default = guest.images.name_of(status["default"])
         running = settle(guest, status)
+        log.add(**asdict(killed), booted=booted, default=default, seconds=round(time.monotonic() - start, 1))
     done = Counter(row["state"] for row in log.rows)
     came = Counter("new" if row["booted"] == row["new"] else "old" for row in log.rows)
     seconds = round(time.monotonic() - begin)

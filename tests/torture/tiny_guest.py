@@ -28,7 +28,7 @@ from tests.torture.tiny_image import HOST, TinyImages
 
 MIB = 1 << 20
 OS_DISK, LEDGER = "TINYOS", "TINYLEDGER"
-_SIZE_BYTES = 840 * MIB
+SIZE_BYTES = 840 * MIB
 _LEDGER_BYTES = 16 * MIB
 _MAC = "52:54:00:71:74:74"
 _BOOT_S = 240.0
@@ -144,7 +144,9 @@ class TinyGuest:
         self.machine: Machine | None = None
         self.reports: list[dict[str, Any]] = []
         self.source = ""
-        self.jobs = JobBuilder(_manifest(port), load_keyring(settings))
+        self.initrd: Path | None = None
+        self._settings, self._port = settings, port
+        self.describe()
         self._store = LocalStore(settings.store)
         self._qemu: Qemu = find_qemu(settings, open_tools(settings))
         self._generation = 0
@@ -152,8 +154,12 @@ class TinyGuest:
         self._console_start = 0
         shutil.copyfile(self._qemu.share / "OVMF/OVMF_VARS_4M.fd", self.folder / "vars.fd")
         with self.os_disk.open("wb") as disk:
-            disk.truncate(_SIZE_BYTES)
+            disk.truncate(SIZE_BYTES)
         self.ledger.write_bytes(bytes(range(256)) * (_LEDGER_BYTES // 256))
+
+    def describe(self, **fields: Any) -> None:
+        """Have jobs for a host whose manifest has these fields in place of the usual ones."""
+        self.jobs = JobBuilder(_manifest(self._port, **fields), load_keyring(self._settings))
 
     @property
     def os_disk(self) -> Path:
@@ -169,7 +175,10 @@ class TinyGuest:
     def start(
         self, disk: Path | str | None = None, *, installer: SignedJob | None = None, disks: tuple[Disk, ...] = ()
     ) -> None:
-        """Switch on. `disk` is what QEMU opens as the OS disk, `disks` are others in place of all; with an `installer`, its agent's job."""
+        """Switch on. `disk` is what QEMU opens as the OS disk, `disks` are others in place of all; with an `installer`, its agent's job.
+
+        `initrd`, if it is set, takes the place of the image's installer.
+        """
         boot = self._installer(installer) if installer is not None else None
         usual = (Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1), Disk(self.ledger, LEDGER))
         spec = MachineSpec(
@@ -253,9 +262,8 @@ class TinyGuest:
         path = self.folder / "job.json"
         path.write_text(json.dumps(job.envelope))
         append = f"{INSTALLER_ARGUMENTS} quiet qtrade.job={self.source}/blobs/{'0' * 64} qtrade.root={self.jobs.root_id} qtrade.mac={_MAC}"
-        return DirectBoot(
-            self._store.open_blob(image.kernel.digest), self._store.open_blob(image.installer.digest), append
-        )
+        initrd = self.initrd or self._store.open_blob(image.installer.digest)
+        return DirectBoot(self._store.open_blob(image.kernel.digest), initrd, append)
 
     def find_blob(self, digest: str) -> Path | None:
         """Return a blob of the store; the job of the installer lies under a digest of zeros."""
@@ -286,13 +294,14 @@ def tiny_guest(
         thread.join()
 
 
-def _manifest(port: int) -> Host:
+def _manifest(port: int, **fields: Any) -> Host:
     return Host.model_validate(
         {
             "schema_version": 1, "name": HOST, "environment": "development", "role": "rpc", "recipe": "tiny", "address": "127.0.0.1",
             "driver": {"kind": "ssh"}, "doors": ["in_place"],
-            "os_disk": {"serial": OS_DISK, "size_bytes": _SIZE_BYTES, "system_mib": 512, "esp_mib": 40},
+            "os_disk": {"serial": OS_DISK, "size_bytes": SIZE_BYTES, "system_mib": 512, "esp_mib": 40},
             "protected_disks": [{"serial": LEDGER}],
             "cmdline": f"quiet tiny.control=10.0.2.2:{port}",
+            **fields,
         }
     )  # fmt: skip
