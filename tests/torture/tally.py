@@ -9,7 +9,7 @@ from qtrade.settings import load_settings
 
 
 def tally(folder: Path, name: str) -> str:
-    """Return a table of Markdown: of each state the cuts, what booted after them, and how often a cut fell elsewhere and was tried again."""
+    """Return a table of Markdown: of each state the cuts, what booted after them, and how often one was tried again."""
     seeds = sorted(path.parent.name for path in folder.glob(f"seed-*/{name}.jsonl"))
     rows = [json.loads(line) for seed in seeds for line in (folder / seed / f"{name}.jsonl").read_text().splitlines()]
     lines = ["| state | cuts | old booted | new booted | tried again |", "|---|---|---|---|---|"]
