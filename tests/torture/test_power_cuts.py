@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -70,11 +70,18 @@ def test_cuts_of_the_installer_that_lose_unflushed_writes(
     prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} install"), log, boot_every=BOOT_EVERY)
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How often each state is cut; none begins after `until` (monotonic clock)."""
+
+    most: int | None
+    until: float
+
+
 @pytest.fixture
-def until(request: pytest.FixtureRequest) -> float:
-    """When no further round is to begin, by the monotonic clock."""
+def rounds(request: pytest.FixtureRequest, points: int | None) -> Rounds:
     minutes = request.config.getoption("minutes", None)
-    return time.monotonic() + minutes * 60 if minutes else float("inf")
+    return Rounds(points, time.monotonic() + minutes * 60 if minutes else float("inf"))
 
 
 def kill_everywhere(guest: TinyGuest, rng: random.Random, log: Log, each: int, until: float) -> None:
@@ -105,17 +112,18 @@ def kill_everywhere(guest: TinyGuest, rng: random.Random, log: Log, each: int, u
     assert len(set(done.values())) == 1, "not all states have the same number"
 
 
-def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, points: int | None, until: float) -> None:
-    kill_everywhere(guest, random.Random(f"{seed} kill"), Log(logs / "killed.jsonl"), points or KILLED, until)
+def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, rounds: Rounds) -> None:
+    rng, log = random.Random(f"{seed} kill"), Log(logs / "killed.jsonl")
+    kill_everywhere(guest, rng, log, rounds.most or KILLED, rounds.until)
 
 
 def test_killed_guest_with_uefi_comes_back(
-    settings: Settings, images: TinyImages, tmp_path: Path, seed: int, logs: Path, points: int | None, until: float
+    settings: Settings, images: TinyImages, tmp_path: Path, seed: int, logs: Path, rounds: Rounds
 ) -> None:
     with tiny_guest(settings, images, tmp_path, firmware=Firmware.UEFI) as guest:
         guest.install("A")
         log = Log(logs / "killed-uefi.jsonl")
-        kill_everywhere(guest, random.Random(f"{seed} kill uefi"), log, points or KILLED_UEFI, until)
+        kill_everywhere(guest, random.Random(f"{seed} kill uefi"), log, rounds.most or KILLED_UEFI, rounds.until)
         assert "UEFI" in guest.console.read_text(errors="replace")
 
 
