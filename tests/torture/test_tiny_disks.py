@@ -96,9 +96,11 @@ def test_the_right_disk_is_found_and_the_kernel_refuses_every_other(
     said = guest.console.read_text(errors="replace")
     guest.kill()
     tries = dict(re.findall(r"attack: (\S+ ro=\d) (\w+)", said))
+    reasons = re.findall(r"attack: .* refused (.*)", said)
     # The victim before and after, the ledger and the twin after. What Linux calls them depends on the order.
     assert sorted(tries.values()) == ["refused", "refused", "refused", "written"], said[-3000:]
     assert [name.split()[1] for name, done in tries.items() if done == "written"] == ["ro=0"]
+    assert all(re.search(r"not permitted|[Dd]enied|[Rr]ead-only", reason) for reason in reasons), reasons
     assert len({name.split()[0] for name, done in tries.items() if done == "refused"}) == 3
     assert {path: digest_disk(path) for path in before} == before
     assert victim.read_bytes()[512:] == bytes(8 * MIB - 512)
