@@ -183,7 +183,7 @@ class TinyGuest:
         usual = (Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1), Disk(self.ledger, LEDGER))
         spec = MachineSpec(
             name=HOST, console=self.console, memory_mib=768, cpus=1, has_watchdog=False, direct_boot=boot,
-            disks=disks or usual, nic=Nic(_MAC, UserNetwork()), firmware=self.firmware,
+            disks=disks or usual, nic=Nic(_MAC, UserNetwork(), is_bootable=False), firmware=self.firmware,
             uefi_vars=self.folder / "vars.fd" if self.firmware is Firmware.UEFI else None,
         )  # fmt: skip
         self.control.set_dead(is_dead=False)
