@@ -85,10 +85,6 @@ bench-bake: standins tools ## bakes by qtrade, Packer + Ansible, mkosi, diskimag
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(RUN) $(BIN)/python -m tests.bench $(ARGS)
 
-bench-flash: standins tools ## the data path of a flash beside zstd | dd and a plain writer, and where a flash of a lab host spends its time; 5 minutes
+bench-flash: standins tools ## the data path of a flash beside zstd | dd and a plain writer, and flashes of a lab host, into docs/bench-flash.md; 25 minutes
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zstd curl
-	$(RUN) $(BIN)/qtrade bake --version 0.0.0-bench
-	@set -e; trap '$(RUN) $(BIN)/qtrade lab down --name bench-1' EXIT; \
-	$(RUN) $(BIN)/qtrade lab up --name bench-1 --owner-pid $$$$; \
-	$(RUN) $(BIN)/qtrade flash --host bench-1 --version 0.0.0-bench --yes
 	$(RUN) $(BIN)/python -m tests.bench.flash $(ARGS)

@@ -46,6 +46,8 @@ class Task:
     now: float
 
 
+_ROOM = 1 << 20
+
 Action = Callable[[Task], Dict[str, Any]]
 
 
@@ -239,11 +241,14 @@ def _identities(job: Job, host: Host, os_disk: disks.Disk) -> Dict[str, str]:
 
 
 def _require_space(system: Path, needed: int) -> None:
+    """Refuse what would fill the partition on the way: fs-verity and the filesystem itself want some more. Raises `AgentError`."""
     status = os.statvfs(system)
-    free = status.f_bavail * status.f_frsize
-    if needed > free:
+    free, wanted = status.f_bavail * status.f_frsize, needed + needed // 64 + _ROOM
+    if needed and wanted > free:
         raise AgentError(
-            "system-full", f"{needed} bytes are to be written, {free} are free on {system}", "raise layout.system_mib"
+            "system-full",
+            f"qtrade-system has {free} bytes free, {wanted} are wanted for {needed} bytes of layers; nothing was written",
+            "flash smaller layers, or raise os_disk.system_mib in the host's manifest, which takes a flash with --wipe-state",
         )
 
 

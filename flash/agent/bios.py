@@ -1,4 +1,8 @@
-"""Puts GRUB's BIOS part where a BIOS finds it: boot.img into the first sector, core.img into the bios_boot partition."""
+"""Puts GRUB's BIOS part where a BIOS finds it: boot.img into the first sector, core.img into the bios_boot partition.
+
+core.img is many sectors long, and a power cut may tear it. So a new one goes into the half of the partition that is not in use, and
+one sector leads to it then: the old one boots, or the new one.
+"""
 
 import os
 import struct
@@ -31,18 +35,31 @@ def patch_core(core: bytes, core_lba: int) -> bytes:
 
 
 def install_bios(disk: Path, where: Partition, boot: bytes, core: bytes) -> None:
-    """Write core.img, then boot.img's code; the partition table in the first sector is left as it is. Raises `AgentError`."""
-    lba = where.start // SECTOR
-    padded = patch_core(core, lba)
-    if len(padded) > where.size or len(boot) < _CODE_SIZE:
+    """Make the disk boot by this boot.img and core.img. What stands there already is not written again. Raises `AgentError`.
+
+    Of the first sector, which has the partition table too, only the code changes.
+    """
+    half = where.size // 2 // SECTOR * SECTOR
+    if len(boot) < _CODE_SIZE or -(-len(core) // SECTOR) * SECTOR > half:
         raise AgentError(
-            "grub-invalid", f"core.img has {len(core)} bytes, bios_boot {where.size}", "make the installer again"
+            "grub-invalid",
+            f"core.img has {len(core)} bytes, half of bios_boot {half}; boot.img has {len(boot)}",
+            "make the installer again",
         )
-    device = os.open(disk, os.O_WRONLY)
+    device = os.open(disk, os.O_RDWR)
     try:
-        os.pwrite(device, padded, where.start)
-        os.fsync(device)
-        os.pwrite(device, patch_boot(boot, lba), 0)
-        os.fsync(device)
+        code = os.pread(device, _CODE_SIZE, 0)
+        used = struct.unpack_from("<Q", code, _CORE_LBA)[0] * SECTOR
+        if used in (where.start, where.start + half) and _is_installed(device, used, boot, core):
+            return
+        free = where.start + half if used == where.start else where.start
+        for data, offset in ((patch_core(core, free // SECTOR), free), (patch_boot(boot, free // SECTOR), 0)):
+            os.pwrite(device, data, offset)
+            os.fsync(device)
     finally:
         os.close(device)
+
+
+def _is_installed(device: int, place: int, boot: bytes, core: bytes) -> bool:
+    padded, code = patch_core(core, place // SECTOR), patch_boot(boot, place // SECTOR)
+    return os.pread(device, len(padded), place) == padded and os.pread(device, len(code), 0) == code

@@ -14,7 +14,11 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put a file in place as a whole: temporary name, flush, rename, flush of the folder."""
+    """Put a file in place as a whole: temporary name, flush, rename, flush of the folder.
+
+    The old file is held open meanwhile: on FAT, which has no journal, its clusters are freed when it is closed, and so not before the
+    folder leads to the new one. After a power cut in between, the folder leads to the old one, which is whole.
+    """
     fresh = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
@@ -24,8 +28,11 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         file.write(data)
         file.flush()
         os.fsync(device)
-    fresh.replace(path)
-    sync_folder(path.parent)
+    with contextlib.ExitStack() as held:
+        if path.is_file():
+            held.enter_context(path.open("rb"))
+        fresh.replace(path)
+        sync_folder(path.parent)
 
 
 def overwrite(path: Path, data: bytes) -> None:

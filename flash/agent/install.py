@@ -16,6 +16,7 @@ from . import (
     config,
     disks,
     durable,
+    ext4,
     hardware,
     images,
     layers,
@@ -208,29 +209,34 @@ def _make_filesystems(disk: disks.Disk, plan: Plan) -> bool:
     """Make the filesystems that are missing, broken or given up; says whether the system partition was kept, with its images."""
     system, state, esp = (disk.partition_path(f"qtrade-{name}") for name in ("system", "state", "esp"))
     keeps_state = plan.keeps_layout and not plan.job.wipe_state
-    if not (keeps_state and partition.is_sound(state)):
-        if keeps_state and _is_ext4(state):
-            raise AgentError(
-                "state-broken",
-                f"qtrade-state on {disk.name} has faults that are not mended without losing data",
-                "repair it with e2fsck from a rescue system, or give it up with --wipe-state",
-            )
+    if not (keeps_state and _keep_state(disk)):
         if plan.keeps_layout and plan.job.wipe_state:
             # A new filesystem alone would leave the secrets readable below it.
             zero(state, 0, disk.partition("qtrade-state").size, lambda _done: None)
         partition.make_state(state)
     keeps_table = plan.keeps_layout and not plan.job.remake_system
-    keeps_system = keeps_table and partition.is_sound(system) and _is_fat(esp)
+    keeps_system = keeps_table and ext4.is_sound(system) and _is_fat(esp)
     if not keeps_system:
         partition.make_system(system)
         partition.make_esp(esp)
     return keeps_system
 
 
-def _is_ext4(device: Path) -> bool:
-    with device.open("rb") as file:
-        file.seek(0x438)
-        return file.read(2) == b"\x53\xef"
+def _keep_state(disk: disks.Disk) -> bool:
+    """Mend the state partition; False when none was ever made. Raises `AgentError` when there is one that cannot be mended."""
+    state, system = disk.partition_path("qtrade-state"), disk.partition_path("qtrade-system")
+    # Looked at first, as e2fsck writes even where it gives up. The state is made first: with copies of its superblock but no system
+    # partition, an installation broke off in making it.
+    was_made = not ext4.is_blank(state) or (ext4.find_copies(state, "qtrade-state") and ext4.has_magic(system))
+    if ext4.is_sound(state) or ext4.mend_from_copy(state, "qtrade-state"):
+        return True
+    if not was_made:
+        return False
+    raise AgentError(
+        "state-broken",
+        f"qtrade-state on {disk.name} has faults that are not mended without losing data, with no copy of its superblock either",
+        "repair it with e2fsck from a rescue system, or give it up with --wipe-state",
+    )
 
 
 def _is_fat(device: Path) -> bool:

@@ -13,6 +13,7 @@ from .disks import LABELS, Disk
 from .errors import AgentError
 from .job import Layout
 from .programs import run
+from .wipe import zero
 
 MIB = ondisk.MIB
 _STATE_MIN_MIB = 128
@@ -78,7 +79,11 @@ def render_table(layout: Layout, disk_uuid: str, part_uuids: Tuple[str, str, str
 
 
 def write_table(disk: Disk, layout: Layout) -> None:
-    """Write a new partition table with fresh random ids and wait for the partitions. Raises `AgentError`."""
+    """Write a new partition table with fresh random ids and wait for the partitions. Raises `AgentError`.
+
+    Where the state partition will begin is blank before the table says so: after a power cut nothing there passes for a damaged state.
+    """
+    zero(disk.path, (2 + layout.esp_mib + layout.system_mib) * MIB, MIB, lambda _done: None)
     ids = tuple(str(uuid.uuid4()).upper() for _ in LABELS)
     table = render_table(layout, str(uuid.uuid4()).upper(), (ids[0], ids[1], ids[2], ids[3]))
     run("sfdisk", "--quiet", "--wipe", "always", "--wipe-partitions", "always", str(disk.path), stdin=table.encode())
@@ -146,12 +151,3 @@ def make_system(device: Path) -> None:
 def make_state(device: Path) -> None:
     """Make the ext4 of the state partition."""
     run(*STATE_FORMAT, str(device))
-
-
-def is_sound(device: Path) -> bool:
-    """Say whether an existing ext4 can be kept; small faults are mended by this."""
-    try:
-        run("e2fsck", "-p", str(device), allowed=1, timeout_s=1800)
-    except AgentError:
-        return False
-    return True

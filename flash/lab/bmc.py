@@ -45,7 +45,13 @@ def _run(paths: LabPaths, tools: ToolsRoot, cache: Path, *, owner: int | None) -
     def start(state: BoardState, on_event: EventSink) -> Guest:
         return start_machine(build_spec(facts, paths, state), qemu, paths.folder, on_event=on_event)
 
-    board = Board(load_state(paths), medium=paths.medium, start=start, keep=lambda state: save_state(paths, state))
+    board = Board(
+        load_state(paths),
+        medium=paths.medium,
+        start=start,
+        keep=lambda state: save_state(paths, state),
+        note=lambda text: print("board:", text, flush=True),  # noqa: T201 - the log of this process
+    )
     server = RedfishServer(facts, board, password=paths.password.read_text().strip(), downloads=paths.folder)
     is_wanted = _watch(owner)
     child = os.fork()

@@ -42,7 +42,7 @@ class Guest(Protocol):
 
 
 class Board:
-    """Power and boot of one machine. `start` starts it, `keep` writes down what must be remembered."""
+    """Power and boot of one machine. `start` starts it, `keep` writes down what must be remembered, `note` what happened."""
 
     def __init__(
         self,
@@ -51,12 +51,14 @@ class Board:
         medium: Path,
         start: Callable[[BoardState, EventSink], Guest],
         keep: Callable[[BoardState], None],
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.state = state
         self.fault: str | None = None
         self._medium = medium
         self._start = start
         self._keep = keep
+        self._note = note
         self._guest: Guest | None = None
         self._starts = 0
         self._is_restarting = False
@@ -105,6 +107,7 @@ class Board:
         if self._guest is not None:
             return
         self._starts += 1
+        self._note("machine starts")
         self._is_restarting = False
         try:
             self._guest = self._start(self.state, partial(self._on_event, self._starts))
@@ -174,8 +177,13 @@ class Board:
             return
         if event is None:
             # Somebody killed QEMU: a power cut.
+            self._note("power cut")
             self.force_off()
+        elif event.name == "WATCHDOG":
+            # What the timer does to the guest comes as an event of its own.
+            self._note(f"watchdog expired: {event.data.get('action')}")
         elif event.name == "SHUTDOWN" and event.data.get("guest"):
+            self._note(f"guest went down: {event.data.get('reason')}")
             wants_restart = event.data.get("reason") == "guest-reset" or self._is_restarting
             self.force_off()
             if wants_restart:

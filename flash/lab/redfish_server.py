@@ -152,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reset(self, body: Reset) -> None:
         board = self.server.board
+        self.log_message("board: asked for %s", body.reset_type)
         match body.reset_type:
             case "On":
                 board.do(board.power_on)

@@ -53,7 +53,8 @@ def build_argv(spec: MachineSpec, *, accelerator: tuple[str, ...], share: Path) 
         args += _disk(disk, f"disk{number}")
     if spec.nic is not None:
         # UEFI boots over HTTP by itself, and past the iPXE of the card; BIOS knows nothing but the card's.
-        args += _nic(spec.nic, ",romfile=" if spec.firmware is Firmware.UEFI else "")
+        has_rom = spec.nic.is_bootable and spec.firmware is not Firmware.UEFI
+        args += _nic(spec.nic, "" if has_rom else ",romfile=")
     if spec.cdrom is not None:
         args += _cdrom(spec.cdrom)
     if spec.direct_boot is not None:

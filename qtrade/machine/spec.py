@@ -74,11 +74,12 @@ class TapNetwork:
 
 @dataclass(frozen=True)
 class Nic:
-    """The one network card."""
+    """The one network card. One that is not bootable has no boot ROM, which takes seconds of each start."""
 
     mac: str
     network: UserNetwork | TapNetwork
     boot_index: int | None = None
+    is_bootable: bool = True
 
 
 @dataclass(frozen=True)

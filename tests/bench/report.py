@@ -20,8 +20,8 @@ def write_report(docs: Path | None, peers: Sequence[Peer], records: Records) -> 
         before, _, rest = page.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
         plot = "![seconds by case and tool, logarithmic](bench.svg)"
-        _write_whole(page, f"{before}{BEGIN}\n\n{plot}\n\n{text}\n{END}{after}")
-        _write_whole(docs / "bench.svg", draw_bars(bars(peers, records)))
+        write_whole(page, f"{before}{BEGIN}\n\n{plot}\n\n{text}\n{END}{after}")
+        write_whole(docs / "bench.svg", draw_bars(bars(peers, records)))
     return text
 
 
@@ -128,7 +128,8 @@ def _caption(records: Records) -> str:
     )
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that readers see the old or the new one."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(text)
     fresh.replace(path)

@@ -15,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the seed that repeats a run, and how many points of each kind are tried."""
     parser.addoption("--seed", type=int, help="the seed of an earlier run, which repeats its points")
     parser.addoption("--points", type=int, help="points of each kind of cut (default: what docs/torture.md says)")
+    parser.addoption("--minutes", type=float, help="begin no further round of kills after so long; other seeds go on")
 
 
 @pytest.hookimpl(tryfirst=True)

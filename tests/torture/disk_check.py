@@ -16,6 +16,7 @@ from flash.agent import boot, ondisk
 from flash.agent.disks import LABELS
 from flash.agent.errors import AgentError
 from qtrade.toolsroot import ToolsRoot
+from tests.torture import tiny_grub
 from tests.torture.tiny_image import TinyImages
 
 _SECTOR = 512
@@ -58,13 +59,13 @@ class DiskCheck:
             device.seek(-_SECTOR, os.SEEK_END)
             if device.read(8) != b"EFI PART":
                 return Verdict(faults=("the copy of the partition table is lost",))
-        _, esp, system, state = gpt.partitions
+        bios_boot, esp, system, state = gpt.partitions
         try:
-            choice = self._read_choice(disk, esp)
+            choice, torn = self._read_esp(disk, bios_boot, esp)
         except AgentError as error:
             return Verdict(faults=(str(error),))
         try:
-            faults = self._find_faults(disk, (system, state), choice, signature)
+            faults = torn + self._find_faults(disk, (system, state), choice, signature)
         except UnsoundError as error:
             faults = [str(error)]
         names = [self._name(image_id) for image_id in (choice.default, choice.once, choice.previous)]
@@ -110,14 +111,15 @@ class DiskCheck:
             self._known[key] = found
         return found
 
-    def _read_choice(self, disk: Path, esp: ondisk.Partition) -> boot.BootState:
+    def _read_esp(
+        self, disk: Path, bios_boot: ondisk.Partition, esp: ondisk.Partition
+    ) -> tuple[boot.BootState, list[str]]:
+        """Return the boot choice, and what is torn of GRUB itself."""
         work = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            drive = f"{disk}@@{esp.start}"
-            self.tools.run(
-                "mcopy", "-s", "-n", "-i", drive, "::grub", work, env={"MTOOLS_SKIP_CHECK": "1"}, check=False
-            )
-            return boot.read_state(work)
+            drive, env = f"{disk}@@{esp.start}", {"MTOOLS_SKIP_CHECK": "1"}
+            self.tools.run("mcopy", "-s", "-n", "-i", drive, "::grub", "::EFI", work, env=env, check=False)
+            return boot.read_state(work), tiny_grub.find_faults(disk, bios_boot, work, self.images.grubs)
         finally:
             shutil.rmtree(work)
 
@@ -212,6 +214,14 @@ def _judge_state(found: dict[str, str], choice: boot.BootState) -> list[str]:
         if len(lines) != 500 or len(set(lines)) != 1:
             faults.append(f"state: the config of {name[:16]} is {lines[:1]}, {len(lines)} lines")
     return faults
+
+
+def read_partitions(disk: Path) -> tuple[ondisk.Partition, ...]:
+    """Return the partitions of a disk that has a table."""
+    with disk.open("rb") as device:
+        gpt = ondisk.read_gpt(device)
+    assert gpt is not None
+    return gpt.partitions
 
 
 def copy_range(source: Path, target: Path, start: int, size: int) -> None:

@@ -1,10 +1,11 @@
-"""Kills QEMU at a random moment of a chosen state, and sees whether it really fell there."""
+"""Kills QEMU at a random moment of a chosen state, sees whether it really fell there, and says what must have come of it."""
 
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from flash.states import State
 from tests.torture.power_cuts import check_health, walk
@@ -30,19 +31,62 @@ class Timing:
             self.lasting_s[state] = end - begin
 
 
-def kill_in(guest: TinyGuest, timing: Timing, old: str, new: str, state: State, rng: random.Random) -> float:
-    """Flash `new` over `old`, which runs, and cut the power in `state`; return how many seconds after its begin.
+@dataclass(frozen=True)
+class Killed:
+    """A flash from `old` to `new` whose power was cut in `state`, `delay_s` after its begin, at the `tries`-th attempt."""
 
-    A state that was over too soon is tried again, from a host that has booted anew.
+    state: State
+    old: str
+    new: str
+    delay_s: float
+    tries: int
+
+    def outcomes(self) -> set[tuple[str, str]]:
+        """Return which versions may run afterwards, each with the default that it may run with."""
+        kept, tried, moved = (self.old, self.old), (self.new, self.old), (self.new, self.new)
+        match self.state:
+            case State.ARMED | State.REBOOTING:
+                return {kept, tried}
+            case State.COMMITTED:
+                return {kept, moved}
+        # Not armed yet; and in CONFIGURED the one boot of the new version is used up.
+        return {kept}
+
+
+def come_back(guest: TinyGuest, killed: Killed) -> tuple[str, dict[str, Any]]:
+    """Boot after the cut and check what came of it; return the version that runs, and its status."""
+    guest.start()
+    status = guest.hello()
+    running = check_health(guest, status, {killed.old, killed.new})
+    default = guest.images.name_of(status["default"])
+    assert (running, default) in killed.outcomes(), f"{running} runs, {default} is the default, after {killed}"
+    assert status["once"] == "", f"once is left over after {killed}"
+    return running, status
+
+
+def settle(guest: TinyGuest, status: dict[str, Any]) -> str:
+    """Commit the version that runs if it is on trial, as the same flash would; return it."""
+    if status["image"] != status["default"]:
+        status = guest.run(guest.jobs.commit(status["image"]))["status"]
+    assert status["image"] == status["default"]
+    return guest.images.name_of(status["image"])
+
+
+def kill_in(guest: TinyGuest, timing: Timing, old: str, state: State, rng: random.Random) -> Killed:
+    """Flash another version over `old`, which runs, and cut the power in `state`.
+
+    A state that was over too soon is tried again, from what the host is by then.
     """
-    for _ in range(_TRIES):
+    for number in range(1, _TRIES + 1):
+        new = rng.choice([name for name in guest.images.versions if name != old])
         delay = rng.uniform(0, timing.lasting_s[state])
         if _cut_at(guest, old, new, state, delay):
-            return delay
+            return Killed(state, old, new, round(delay, 3), number)
         guest.kill()
         guest.start()
-        old = check_health(guest, guest.hello(), {old, new})
-        new = next(name for name in guest.images.versions if name != old)
+        status = guest.hello()
+        check_health(guest, status, {old, new})
+        old = settle(guest, status)
     raise AssertionError(f"in {_TRIES} tries no cut fell into {state}")
 
 

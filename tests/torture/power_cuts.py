@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flash.agent import ondisk
 from flash.states import State
 from qtrade.toolsroot import ToolsRoot
-from tests.torture.disk_check import DiskCheck, Verdict, copy_range
+from tests.torture.disk_check import DiskCheck, Verdict, copy_range, read_partitions
 from tests.torture.tiny_guest import TinyGuest
 from tests.torture.write_log import Cut, Replay, logged_disk, overlaid_disk
 
@@ -128,10 +127,7 @@ def replay_cuts(
     """
     replay = Replay(recording.base, recording.log)
     # The boot state is made for disks that write nothing but single sectors whole. An ext4 needs more: its superblock has two.
-    with recording.base.open("rb") as disk:
-        gpt = ondisk.read_gpt(disk)
-    assert gpt is not None
-    esp = gpt.partitions[1]
+    esp = read_partitions(recording.base)[1]
     done: Counter[State] = Counter()
     for index, mark in _choose(recording, replay, points, rng):
         cut = replay.choose(index, rng, range(esp.start, esp.start + esp.size))

@@ -7,14 +7,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
 from flash.lab.disks import digest_disk
 from flash.states import State
+from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
-from tests.torture.kills import Timing, kill_in, kill_installer
+from tests.torture.kills import Timing, come_back, kill_in, kill_installer, settle
 from tests.torture.power_cuts import STATES, check_health, record_reinstall, record_walks, walk
 from tests.torture.proof import Log, prove_cuts
 from tests.torture.tiny_guest import TinyGuest, tiny_guest
@@ -22,8 +24,8 @@ from tests.torture.tiny_image import TinyImages, make_images
 
 pytestmark = pytest.mark.torture
 
-# Of each state, unless --points says another number; of the replayed, what every fiftieth left is booted.
-REPLAYED, KILLED, BOOT_EVERY = 100, 10, 50
+# Of each state, unless --points says another number: 204 kills in all. Of the replayed, what every fiftieth left is booted.
+REPLAYED, KILLED, KILLED_INSTALLER, KILLED_UEFI, BOOT_EVERY = 100, 34, 10, 4, 50
 
 
 @pytest.fixture(scope="module")
@@ -68,41 +70,80 @@ def test_cuts_of_the_installer_that_lose_unflushed_writes(
     prove_cuts(guest, settings, recording, wanted, random.Random(f"{seed} install"), log, boot_every=BOOT_EVERY)
 
 
-def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, points: int | None) -> None:
-    """QEMU is killed again and again, on the same disk: the faults of one cut meet the next flash."""
-    rng, timing, log = random.Random(f"{seed} kill"), Timing(), Log(logs / "killed.jsonl")
-    ledger, begin = digest_disk(guest.ledger), time.monotonic()
+@dataclass(frozen=True)
+class Rounds:
+    """How often each state is cut; none begins after `until` (monotonic clock)."""
+
+    most: int | None
+    until: float
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest, points: int | None) -> Rounds:
+    minutes = request.config.getoption("minutes", None)
+    return Rounds(points, time.monotonic() + minutes * 60 if minutes else float("inf"))
+
+
+def kill_everywhere(guest: TinyGuest, rng: random.Random, log: Log, each: int, until: float) -> None:
+    """Cut the power `each` times in each state, on the same disk: the faults of one cut meet the next flash."""
+    timing, ledger, begin = Timing(), digest_disk(guest.ledger), time.monotonic()
     guest.start()
     running = check_health(guest, guest.hello(), {"A"})
     walk(guest, running, "B", timing.enter)
     timing.learn()
-    running, count = "B", (points or KILLED) * len(STATES)
-    for number in range(count):
-        state = STATES[number % len(STATES)]
-        old, new = running, rng.choice([name for name in guest.images.versions if name != running])
-        delay = kill_in(guest, timing, old, new, state, rng)
-        guest.start()
-        running = check_health(guest, guest.hello(), set(guest.images.versions))
+    running = "B"
+    for number in range(each * len(STATES)):
+        start = time.monotonic()
+        if start > until and log.rows and number % len(STATES) == 0:
+            break
+        killed = kill_in(guest, timing, running, STATES[number % len(STATES)], rng)
+        booted, status = come_back(guest, killed)
         assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
-        log.add(state=state, old=old, new=new, delay_s=round(delay, 2), booted=running)
-    summary = Counter(row["state"] for row in log.rows)
-    log.close(points=summary, seconds=round(time.monotonic() - begin))
-    assert summary == Counter(dict.fromkeys(STATES, count // len(STATES)))
+        default = guest.images.name_of(status["default"])
+        running = settle(guest, status)
+        log.add(**asdict(killed), booted=booted, default=default, seconds=round(time.monotonic() - start, 1))
+    done = Counter(row["state"] for row in log.rows)
+    came = Counter("new" if row["booted"] == row["new"] else "old" for row in log.rows)
+    seconds = round(time.monotonic() - begin)
+    log.close(
+        points=done, booted=came, retried=sum(row["tries"] - 1 for row in log.rows), ledger=ledger, seconds=seconds
+    )
+    assert set(done) == set(STATES)
+    assert len(set(done.values())) == 1, "not all states have the same number"
+
+
+def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, rounds: Rounds) -> None:
+    rng, log = random.Random(f"{seed} kill"), Log(logs / "killed.jsonl")
+    kill_everywhere(guest, rng, log, rounds.most or KILLED, rounds.until)
+
+
+def test_killed_guest_with_uefi_comes_back(
+    settings: Settings, images: TinyImages, tmp_path: Path, seed: int, logs: Path, rounds: Rounds
+) -> None:
+    with tiny_guest(settings, images, tmp_path, firmware=Firmware.UEFI) as guest:
+        guest.install("A")
+        log = Log(logs / "killed-uefi.jsonl")
+        kill_everywhere(guest, random.Random(f"{seed} kill uefi"), log, rounds.most or KILLED_UEFI, rounds.until)
+        assert "UEFI" in guest.console.read_text(errors="replace")
 
 
 def test_killed_installer_leaves_a_host_that_boots(guest: TinyGuest, seed: int, logs: Path, points: int | None) -> None:
-    """The installer is killed while it writes over a version that runs; the layout is kept."""
+    """The installer is killed while it writes over a version that runs; the layout is kept, GRUB is another one each second time."""
     rng, log = random.Random(f"{seed} installer"), Log(logs / "killed-installer.jsonl")
-    begin = time.monotonic()
+    begin, ledger = time.monotonic(), digest_disk(guest.ledger)
     guest.start()
     running = check_health(guest, guest.hello(), {"A"})
     guest.kill()
-    for _ in range(points or KILLED):
+    for _ in range(points or KILLED_INSTALLER):
         new = rng.choice([name for name in guest.images.versions if name != running])
         delay = rng.uniform(0, 6)
         step = kill_installer(guest, new, delay)
         guest.start()
-        old, running = running, check_health(guest, guest.hello(), {running, new})
+        old, status = running, guest.hello()
+        running = check_health(guest, status, {old, new})
+        assert guest.images.name_of(status["default"]) == running
+        guest.kill()
+        assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
         log.add(state=State.WRITING, step=step, old=old, new=new, delay_s=round(delay, 2), booted=running)
     log.close(points=Counter(row["step"] for row in log.rows), seconds=round(time.monotonic() - begin))
     assert any(row["step"] != "report" for row in log.rows), "no kill fell before the end"

@@ -1,6 +1,7 @@
 """The tiny guest: a real host but for its one small layer, driven over HTTP, whose power can be cut at any moment."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from flash.lab.disks import digest_disk
 from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
 from qtrade.machine.machine import Machine, Qemu, find_qemu, start_machine
-from qtrade.machine.spec import DirectBoot, Disk, MachineSpec, Nic, UserNetwork
+from qtrade.machine.spec import DirectBoot, Disk, Firmware, MachineSpec, Nic, UserNetwork
 from qtrade.manifest import Host
 from qtrade.settings import Settings
 from qtrade.store import LocalStore
@@ -27,7 +28,7 @@ from tests.torture.tiny_image import HOST, TinyImages
 
 MIB = 1 << 20
 OS_DISK, LEDGER = "TINYOS", "TINYLEDGER"
-_SIZE_BYTES = 840 * MIB
+SIZE_BYTES = 840 * MIB
 _LEDGER_BYTES = 16 * MIB
 _MAC = "52:54:00:71:74:74"
 _BOOT_S = 240.0
@@ -125,22 +126,40 @@ class _Handler(BaseHTTPRequestHandler):
 class TinyGuest:
     """A tiny host with an OS disk, a ledger disk and the two servers that it talks to."""
 
-    def __init__(self, settings: Settings, images: TinyImages, folder: Path, control: Control, port: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        images: TinyImages,
+        folder: Path,
+        control: Control,
+        port: int,
+        *,
+        firmware: Firmware = Firmware.BIOS,
+    ) -> None:
         self.images = images
+        self.firmware = firmware
         self.folder = folder
         self.console = folder / "console.log"
         self.control = control
         self.machine: Machine | None = None
         self.reports: list[dict[str, Any]] = []
         self.source = ""
-        self.jobs = JobBuilder(_manifest(port), load_keyring(settings))
+        self.initrd: Path | None = None
+        self._settings, self._port = settings, port
+        self.describe()
         self._store = LocalStore(settings.store)
         self._qemu: Qemu = find_qemu(settings, open_tools(settings))
         self._generation = 0
+        self._install_jobs: dict[str, str] = {}
         self._console_start = 0
+        shutil.copyfile(self._qemu.share / "OVMF/OVMF_VARS_4M.fd", self.folder / "vars.fd")
         with self.os_disk.open("wb") as disk:
-            disk.truncate(_SIZE_BYTES)
+            disk.truncate(SIZE_BYTES)
         self.ledger.write_bytes(bytes(range(256)) * (_LEDGER_BYTES // 256))
+
+    def describe(self, **fields: Any) -> None:
+        """Have jobs for a host whose manifest has these fields in place of the usual ones."""
+        self.jobs = JobBuilder(_manifest(self._port, **fields), load_keyring(self._settings))
 
     @property
     def os_disk(self) -> Path:
@@ -153,13 +172,19 @@ class TinyGuest:
     def image_id(self, version: str) -> str:
         return self.images.versions[version].image.id
 
-    def start(self, disk: Path | str | None = None, *, installer: SignedJob | None = None) -> None:
-        """Switch on. `disk` is what QEMU opens as the OS disk; with an `installer`, the job that its agent gets."""
+    def start(
+        self, disk: Path | str | None = None, *, installer: SignedJob | None = None, disks: tuple[Disk, ...] = ()
+    ) -> None:
+        """Switch on. `disk` is what QEMU opens as the OS disk, `disks` are others in place of all; with an `installer`, its agent's job.
+
+        `initrd`, if it is set, takes the place of the image's installer.
+        """
         boot = self._installer(installer) if installer is not None else None
+        usual = (Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1), Disk(self.ledger, LEDGER))
         spec = MachineSpec(
             name=HOST, console=self.console, memory_mib=768, cpus=1, has_watchdog=False, direct_boot=boot,
-            disks=(Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1), Disk(self.ledger, LEDGER)),
-            nic=Nic(_MAC, UserNetwork()),
+            disks=disks or usual, nic=Nic(_MAC, UserNetwork(), is_bootable=False), firmware=self.firmware,
+            uefi_vars=self.folder / "vars.fd" if self.firmware is Firmware.UEFI else None,
         )  # fmt: skip
         self.control.set_dead(is_dead=False)
         self.control.hellos.clear()
@@ -201,12 +226,14 @@ class TinyGuest:
 
     def install_job(self, version: str) -> SignedJob:
         """Return the job by which the installer writes the disk; its report goes to `reports`."""
-        return self.jobs.install(
+        job = self.jobs.install(
             self.images.versions[version],
             source=self.source,
             report=f"{self.source}/report",
             bundle=self.bundle(version),
         )
+        self._install_jobs[job.nonce] = version
+        return job
 
     def install(self, version: str) -> None:
         """Install by the real installer, and leave the host off."""
@@ -231,13 +258,12 @@ class TinyGuest:
         return check_report(self.reports[-1], job.nonce, HOST)
 
     def _installer(self, job: SignedJob) -> DirectBoot:
-        image = next(iter(self.images.versions.values())).image
+        image = self.images.versions[self._install_jobs[job.nonce]].image
         path = self.folder / "job.json"
         path.write_text(json.dumps(job.envelope))
         append = f"{INSTALLER_ARGUMENTS} quiet qtrade.job={self.source}/blobs/{'0' * 64} qtrade.root={self.jobs.root_id} qtrade.mac={_MAC}"
-        return DirectBoot(
-            self._store.open_blob(image.kernel.digest), self._store.open_blob(image.installer.digest), append
-        )
+        initrd = self.initrd or self._store.open_blob(image.installer.digest)
+        return DirectBoot(self._store.open_blob(image.kernel.digest), initrd, append)
 
     def find_blob(self, digest: str) -> Path | None:
         """Return a blob of the store; the job of the installer lies under a digest of zeros."""
@@ -245,13 +271,15 @@ class TinyGuest:
 
 
 @contextmanager
-def tiny_guest(settings: Settings, images: TinyImages, folder: Path) -> Iterator[TinyGuest]:
+def tiny_guest(
+    settings: Settings, images: TinyImages, folder: Path, *, firmware: Firmware = Firmware.BIOS
+) -> Iterator[TinyGuest]:
     """Make a blank tiny host in an empty folder, with its servers; its power is cut at the end, and its ledger disk compared."""
     control = Control()
     server = _Server(control)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
-    guest = TinyGuest(settings, images, folder, control, server.server_address[1])
+    guest = TinyGuest(settings, images, folder, control, server.server_address[1], firmware=firmware)
     before = digest_disk(guest.ledger)
     delivery = Delivery(guest.find_blob, lambda line: guest.reports.append(dict(line)))
     try:
@@ -266,13 +294,14 @@ def tiny_guest(settings: Settings, images: TinyImages, folder: Path) -> Iterator
         thread.join()
 
 
-def _manifest(port: int) -> Host:
+def _manifest(port: int, **fields: Any) -> Host:
     return Host.model_validate(
         {
             "schema_version": 1, "name": HOST, "environment": "development", "role": "rpc", "recipe": "tiny", "address": "127.0.0.1",
             "driver": {"kind": "ssh"}, "doors": ["in_place"],
-            "os_disk": {"serial": OS_DISK, "size_bytes": _SIZE_BYTES, "system_mib": 512, "esp_mib": 40},
+            "os_disk": {"serial": OS_DISK, "size_bytes": SIZE_BYTES, "system_mib": 512, "esp_mib": 40},
             "protected_disks": [{"serial": LEDGER}],
             "cmdline": f"quiet tiny.control=10.0.2.2:{port}",
+            **fields,
         }
     )  # fmt: skip

@@ -15,6 +15,8 @@ from qtrade.store import LocalStore
 from qtrade.toolsroot import ToolsRoot, open_tools
 from qtrade.trust.images import VerifiedImage, load_image
 from qtrade.trust.keyring import load_keyring
+from tests.torture import tiny_grub
+from tests.torture.tiny_grub import Grub
 
 NAME = "tiny"
 HOST = "tiny-1"
@@ -34,9 +36,10 @@ _MARK_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class TinyImages:
-    """Signed versions that differ in a layer of 2 MiB, and every second one in its kernel's digest too."""
+    """Signed versions that differ in a layer of 2 MiB; every second one has another kernel and another GRUB in its installer too."""
 
     versions: dict[str, VerifiedImage]
+    grubs: tuple[Grub, ...]
 
     def name_of(self, image_id: str) -> str:
         """Return the version with this id. Raises `KeyError`."""
@@ -48,6 +51,7 @@ def make_images(settings: Settings, folder: Path, names: str) -> TinyImages:
     store = LocalStore(settings.store)
     lab = Image.model_validate_json(store.read("lab", "0.1.0").image_text)
     root = _pack(settings, _make_root(settings, store.open_blob(lab.installer.digest), lab, folder), "root", lab.epoch)
+    installers, grubs = _make_installers(settings, store, lab.installer, folder)
     keyring = load_keyring(settings)
     versions = {}
     for number, name in enumerate(names):
@@ -56,13 +60,12 @@ def make_images(settings: Settings, folder: Path, names: str) -> TinyImages:
         (tree / "usr/share/mark").write_bytes(random.Random(name).randbytes(_MARK_BYTES))
         kernel = _pad(store, lab.kernel, folder, 512 * number) if number % 2 else lab.kernel
         layers = (root, _pack(settings, tree, "mark", lab.epoch))
-        draft = lab.model_copy(
-            update={"name": NAME, "version": name, "layers": layers, "kernel": kernel, "inputs": {}, "components": ()}
-        )
+        changes = {"name": NAME, "version": name, "layers": layers, "inputs": {}, "components": ()}
+        draft = lab.model_copy(update={**changes, "kernel": kernel, "installer": installers[number % 2]})
         made = draft.model_copy(update={"id": image_id(draft.list_text())})
         store.publish(made, sign(made, keyring.signer("build")))
         versions[name] = load_image(store, NAME, name, keyring.trust.builders())
-    return TinyImages(versions)
+    return TinyImages(versions, grubs)
 
 
 def _make_root(settings: Settings, installer: Path, lab: Image, folder: Path) -> Path:
@@ -86,6 +89,23 @@ def _make_root(settings: Settings, installer: Path, lab: Image, folder: Path) ->
     shutil.copyfile(_INIT, init)
     init.chmod(0o755)
     return tree
+
+
+def _make_installers(
+    settings: Settings, store: LocalStore, own: ImageBlob, folder: Path
+) -> tuple[tuple[ImageBlob, ImageBlob], tuple[Grub, Grub]]:
+    """Return the lab's installer and one with another GRUB, and the GRUB of each. The root was made of the installer before."""
+    tools, tree = open_tools(settings), folder / "other"
+    mine = tiny_grub.read_grub(folder / "root" / tiny_grub.WHERE)
+    other = tiny_grub.make_other(tools, mine, tree / tiny_grub.WHERE)
+    path = tiny_grub.add_to_installer(tools, store.open_blob(own.digest), tree, folder / "installer-other")
+    return (own, _add(store, path)), (mine, other)
+
+
+def _add(store: LocalStore, path: Path) -> ImageBlob:
+    digest, size = sha256_file(path), path.stat().st_size
+    store.add_blob(path, digest)
+    return ImageBlob(digest=digest, size=size)
 
 
 def _unpack(tools: ToolsRoot, initrd: Path, target: Path) -> None:
@@ -113,6 +133,4 @@ def _pad(store: LocalStore, kernel: ImageBlob, folder: Path, size_bytes: int) ->
     """Return the kernel with zeros behind its end: it boots as before, under another digest."""
     path = folder / f"kernel-{size_bytes}"
     path.write_bytes(store.open_blob(kernel.digest).read_bytes() + bytes(size_bytes))
-    digest, size = sha256_file(path), path.stat().st_size
-    store.add_blob(path, digest)
-    return ImageBlob(digest=digest, size=size)
+    return _add(store, path)

@@ -7,6 +7,7 @@ import pytest
 from flash.agent import bios, boot, durable
 from flash.agent.errors import AgentError
 from flash.agent.imagelist import parse_list
+from flash.agent.ondisk import MIB, Partition
 
 pytestmark = pytest.mark.unit
 
@@ -167,3 +168,84 @@ def test_bios_parts_point_at_each_other():
     core = bios.patch_core(b"x" * 1300, 2048)
     assert len(core) == 3 * SECTOR
     assert core[500:512] == (2049).to_bytes(8, "little") + (2).to_bytes(2, "little") + b"\x20\x08"
+
+
+@pytest.fixture
+def bios_disk(tmp_path):
+    """A disk whose first sector ends in a partition table, with a bios_boot of 1 MiB; and what was written to it, offset by offset."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"B" * 440 + b"T" * 72 + bytes(3 * MIB))
+    return disk, Partition(1, "bios_boot", "", "", MIB, MIB)
+
+
+def core_that_boots(disk):
+    """Return the core.img that the first sector leads to, without what is patched in."""
+    data = disk.read_bytes()
+    place = int.from_bytes(data[0x5C:0x64], "little") * SECTOR
+    return data[place : place + 500]
+
+
+def test_a_new_core_goes_beside_the_old_one_and_one_sector_leads_to_it(bios_disk, monkeypatch):
+    disk, where = bios_disk
+    bios.install_bios(disk, where, b"b" * 512, b"1" * 3000)
+    assert core_that_boots(disk) == b"1" * 500
+    writes, real = [], os.pwrite
+
+    def cut(device, data, offset):
+        """Stop as a power cut would, in the middle of each write in turn."""
+        writes.append(offset)
+        if len(writes) == stop_at:
+            real(device, data[: len(data) // 2], offset)
+            raise OSError
+        return real(device, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", cut)
+    stop_at = 1
+    with pytest.raises(OSError):
+        bios.install_bios(disk, where, b"b" * 512, b"2" * 3000)
+    assert writes == [where.start + where.size // 2]
+    assert core_that_boots(disk) == b"1" * 500
+    stop_at = 0
+    bios.install_bios(disk, where, b"b" * 512, b"2" * 3000)
+    assert core_that_boots(disk) == b"2" * 500
+    assert writes[1:] == [where.start + where.size // 2, 0]
+    bios.install_bios(disk, where, b"b" * 512, b"3" * 3000)
+    assert writes[3:] == [where.start, 0]
+    assert disk.read_bytes()[440:512] == b"T" * 72
+
+
+def test_a_grub_that_stands_there_is_not_written_again(bios_disk, monkeypatch):
+    disk, where = bios_disk
+    bios.install_bios(disk, where, b"b" * 512, b"1" * 3000)
+    monkeypatch.setattr(os, "pwrite", lambda *_: pytest.fail("it was written again"))
+    bios.install_bios(disk, where, b"b" * 512, b"1" * 3000)
+
+
+def test_a_core_that_does_not_fit_twice_is_refused(bios_disk):
+    disk, where = bios_disk
+    with pytest.raises(AgentError, match="half of bios_boot"):
+        bios.install_bios(disk, where, b"b" * 512, bytes(where.size // 2 + 1))
+
+
+def test_a_file_that_is_replaced_lives_until_the_folder_is_flushed(tmp_path, monkeypatch):
+    """On FAT its clusters are free from then on, and the folder on the disk must not lead to free ones."""
+    path = tmp_path / "grub.cfg"
+    path.write_bytes(b"old")
+    seen = []
+
+    inode = path.stat().st_ino
+
+    def flush(folder):
+        open_ones = [fd for fd in range(256) if is_open(fd, inode)]
+        seen.append((folder, path.read_bytes(), len(open_ones)))
+
+    monkeypatch.setattr(durable, "sync_folder", flush)
+    durable.write_file(path, b"new")
+    assert seen == [(tmp_path, b"new", 1)]
+
+
+def is_open(descriptor, inode):
+    try:
+        return os.fstat(descriptor).st_ino == inode
+    except OSError:
+        return False

@@ -44,7 +44,10 @@ class Rig:
         self.guests: list[FakeGuest] = []
         self.kept: list[BoardState] = []
         self.breaks = False
-        self.board = Board(BoardState(), medium=folder / "m.iso", start=self._start, keep=self.kept.append)
+        self.notes: list[str] = []
+        self.board = Board(
+            BoardState(), medium=folder / "m.iso", start=self._start, keep=self.kept.append, note=self.notes.append
+        )
         self.thread = threading.Thread(target=self.board.run)
         self.thread.start()
 
@@ -116,6 +119,17 @@ def test_graceful_restart_starts_again_once_the_guest_is_down(rig: Rig) -> None:
     rig.guests[0].say(GUEST_SHUTDOWN)
     rig.settle()
     assert (rig.board.power, len(rig.guests)) == (PowerState.ON, 2)
+
+
+def test_a_reset_by_the_watchdog_is_told_apart_from_the_guests_own(rig: Rig) -> None:
+    rig.board.ask(rig.board.power_on)
+    rig.guests[0].say(GUEST_RESET)
+    rig.settle()
+    rig.guests[1].say(QmpEvent("WATCHDOG", {"action": "reset"}))
+    rig.guests[1].say(GUEST_RESET)
+    rig.settle()
+    reset = ["guest went down: guest-reset", "machine starts"]
+    assert rig.notes == ["machine starts", *reset, "watchdog expired: reset", *reset]
 
 
 def test_a_power_cut_leaves_the_host_off_and_the_override_alone(rig: Rig) -> None:

@@ -121,6 +121,11 @@ def test_uefi_boots_over_http_by_itself() -> None:
     ]
 
 
+def test_a_card_that_boots_nothing_has_no_rom() -> None:
+    args = argv(replace(SPEC, nic=Nic("52:54:00:00:00:01", UserNetwork(), is_bootable=False)))
+    assert "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,romfile=" in values(args, "-device")
+
+
 def test_uefi_without_variables_is_refused() -> None:
     with pytest.raises(BadInput, match="UEFI needs"):
         argv(replace(SPEC, firmware=Firmware.UEFI))

@@ -1,0 +1,27 @@
+"""Sums up the runs of one test over many seeds: `python -m tests.torture.tally [killed]` reads <state>/torture/seed-*/<test>.json(l)."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+from qtrade.settings import load_settings
+
+
+def tally(folder: Path, name: str) -> str:
+    """Return a table of Markdown: of each state the cuts, what booted after them, and how often one was tried again."""
+    seeds = sorted(path.parent.name for path in folder.glob(f"seed-*/{name}.jsonl"))
+    rows = [json.loads(line) for seed in seeds for line in (folder / seed / f"{name}.jsonl").read_text().splitlines()]
+    lines = ["| state | cuts | old booted | new booted | tried again |", "|---|---|---|---|---|"]
+    for state in dict.fromkeys(row["state"] for row in rows):
+        mine = [row for row in rows if row["state"] == state]
+        came = Counter("new" if row["booted"] == row["new"] else "old" for row in mine)
+        again = sum(row.get("tries", 1) - 1 for row in mine)
+        lines.append(f"| {state} | {len(mine)} | {came['old']} | {came['new']} | {again} |")
+    seconds = sum(row.get("seconds", 0) for row in rows)
+    each = f", {seconds / len(rows):.0f} s each" if rows and seconds else ""
+    return "\n".join([*lines, "", f"{len(rows)} cuts with {len(seeds)} seeds{each}: {', '.join(seeds)}", ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tally(load_settings().state_dir / "torture", sys.argv[1] if len(sys.argv) > 1 else "killed"))
