@@ -173,7 +173,7 @@ def test_operator_may_not(host: Host, command: str) -> None:
 
 
 @pytest.mark.layer
-@pytest.mark.parametrize("unit", ["agave-validator", "qtrade-client", "postgresql@17-main", "otelcol-contrib"])
+@pytest.mark.parametrize("unit", ["agave-validator", "qtrade-client", "postgresql@9-main", "otelcol-contrib"])
 def test_operator_may_start_what_systemd_gave_up(host: Host, unit: str) -> None:
     for verb in ("reset-failed", "start"):
         assert host.run(f"sudo -l -U operator /usr/bin/systemctl {verb} {unit}.service").succeeded
