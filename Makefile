@@ -55,7 +55,7 @@ lint: setup ## style, types, imports, roles, templates
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 2 tests/unit
 
 integration: standins tools ## real tools; root
 	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=15 tests/integration

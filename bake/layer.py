@@ -3,7 +3,7 @@
 import json
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,10 @@ _APT = "/run/qtrade/apt"
 
 @dataclass(frozen=True)
 class LayerJob:
-    """What `make_layer` needs to know of a layer."""
+    """What `make_layer` needs to know of a layer.
+
+    `needs` are the blobs below it, `compare_needs` returns when each was found to be what its digest says, or raises.
+    """
 
     recipe: Recipe
     layer: RecipeLayer
@@ -36,10 +39,14 @@ class LayerJob:
     needs: tuple[Path, ...]
     components: Mapping[str, Fetched]
     packages: tuple[LockedPackage, ...] = ()
+    compare_needs: Callable[[], object] = tuple
 
 
 def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: LayerJob) -> BlobRecord:
-    """Make the layer and keep it back for the seal (root). Raises `ToolError` with the end of the role's output."""
+    """Make the layer and keep it back for the seal (root).
+
+    Raises `ToolError` with the end of the role's output, `TrustError` for a damaged blob below it.
+    """
     from bake.components.take import take_components  # noqa: PLC0415 - a bake that makes nothing takes nothing
 
     role = job.layer.role
@@ -75,6 +82,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: La
                 on_line=lambda line: print(line, file=sink, flush=True),
             )
         except ToolError as error:
+            job.compare_needs()
             keep_failed(settings, role, job.key, chamber.upper)
             look = f"read {log} or look around with `qtrade bake shell {role}`"
             raise process.explain(
@@ -88,6 +96,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: La
     packed = pack.pack_layer(
         tools, chamber.upper, work / f"{role}.erofs", name=role, epoch=job.recipe.epoch, known_var=known
     )
+    job.compare_needs()
     facts = interface_facts(chamber.upper, role)
     record = BlobRecord(job.key, role, packed.digest, packed.size, packed.verity, facts)
     unsealed.add(packed.path, record, packed.paths)

@@ -174,7 +174,6 @@ class Maker:
             raise
 
     def _make_step(self, name: str, key: str, base: Base) -> BlobRecord:
-        base_blob = self.unsealed.open_blob(base.layer.digest)
         if name in (INITRD, INSTALLER):
             with self.reporter.step(name):
                 return make_initramfs(
@@ -183,14 +182,18 @@ class Maker:
                     self.unsealed,
                     name=name,
                     key=key,
-                    base=base_blob,
+                    base=self.unsealed.open_blob(base.layer.digest),
                     release=base.kernel.facts["release"],
                     epoch=self.recipe.epoch,
                 )
-        below = tuple(self.unsealed.open_blob(self.done[need].digest) for need in self.recipe.ancestors(name))
+        needs = [self.done[need].digest for need in self.recipe.ancestors(name)]
+        below = tuple(self.unsealed.locate_blob(digest) for digest in needs)
         packages = self.lock.layers.get(name, ())
-        job = LayerJob(self.recipe, self.recipe.layer(name), key, below, self.components, packages)
-        with self.reporter.step(f"layer {name}"):
+        # Hundreds of megabytes: they are compared while the role runs, and before anything is kept of what it made.
+        with self.reporter.step(f"layer {name}"), ThreadPoolExecutor(1) as beside:
+            compared = beside.submit(lambda: [self.unsealed.open_blob(digest) for digest in needs])
+            layer = self.recipe.layer(name)
+            job = LayerJob(self.recipe, layer, key, below, self.components, packages, compared.result)
             return make_layer(self.settings, self._tools(), self.unsealed, job)
 
     def _tools(self) -> ToolsRoot:

@@ -33,7 +33,14 @@ class Unsealed:
 
     def open_blob(self, digest: str) -> Path:
         """Return the layer's file, as `Store.open_blob`."""
-        return (self._waiting if self._waiting.has_blob(digest) else self.store).open_blob(digest)
+        return self._store_of(digest).open_blob(digest)
+
+    def locate_blob(self, digest: str) -> Path:
+        """Return where the layer's file is, as `Store.locate_blob`."""
+        return self._store_of(digest).locate_blob(digest)
+
+    def _store_of(self, digest: str) -> Store:
+        return self._waiting if self._waiting.has_blob(digest) else self.store
 
     def release(self, record: BlobRecord) -> None:
         """Give a layer that the seal let pass to the store; one that does not wait is there already.

@@ -54,6 +54,12 @@ class Blobs(Protocol):
         Raises `NotFound`, `TrustError`.
         """
 
+    def locate(self, digest: str) -> Path:
+        """Return where `open` has the file, for whoever calls that too before anything comes of its bytes.
+
+        Raises `NotFound`, `TrustError`.
+        """
+
     def recall(self, digest: str) -> bool:
         """Return whether a blob that the store lacks is at hand after all; it is on its way then."""
 
@@ -92,6 +98,12 @@ class LocalBlobs:
         self._damaged[digest] = DamagedBlob(digest, found=found, size_bytes=size_bytes, path=path)
         self._set_aside(digest)
         raise self._damaged[digest]
+
+    def locate(self, digest: str) -> Path:
+        """Return the stored file."""
+        if not self.has(digest):
+            raise self._damaged.get(digest) or missing_blob(digest)
+        return self._objects.root / blob_key(digest)
 
     def recall(self, digest: str) -> bool:
         """Return False: there is nothing but the store."""
@@ -139,6 +151,10 @@ class RemoteBlobs:
             self._fetch(path, digest)
             self._compared.add(digest)
         return path
+
+    def locate(self, digest: str) -> Path:
+        """Return the scratch file, fetched first if it is missing."""
+        return path if (path := self._path(digest)).is_file() else self.open(digest)
 
     def recall(self, digest: str) -> bool:
         """Upload what an earlier process left in the scratch folder; a damaged file is as good as none."""

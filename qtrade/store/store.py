@@ -43,6 +43,10 @@ class Store:
         """
         return self._blobs.open(digest, afresh=afresh)
 
+    def locate_blob(self, digest: str) -> Path:
+        """Return where `open_blob` has the file, not compared yet: nothing may come of its bytes before that was called too."""
+        return self._blobs.locate(digest)
+
     def blob_url(self, digest: str, expires_s: int) -> str | None:
         """Return a URL that gives the blob for that many seconds to whoever has it; None for a local store."""
         return self.objects.url(blob_key(digest), expires_s)
