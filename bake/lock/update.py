@@ -134,11 +134,10 @@ class _Update:
         )
 
     def _lock_tools(self) -> tuple[LockedPackage, ...]:
-        old = self.old.tools if self.old else ()
-        if old and not (self.request.everything or self._names_package() or "tools" in self.stale):
-            return old
+        if self.old and not (self.request.everything or self._names_package() or "tools" in self.stale):
+            return self.old.tools
         archive = self._open_archive(SUITE)
-        self._pin(archive, old)
+        self._pin(archive, self.old.tools if self.old else ())
         return archive.resolve_tools()
 
     def _names_package(self) -> bool:

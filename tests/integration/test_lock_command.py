@@ -41,7 +41,7 @@ class Project:
         upstream.files |= {"/1/part": ONE, "/2/part": TWO}
         upstream.add_release(REPOSITORY, "v1", {"client": ONE}, private=True)
         components = {"components": {}, "wants": {}}
-        lock = make_lock(settings, self.recipe, base=(), **components)
+        lock = make_lock(settings, self.recipe, base=(), tools=(), **components)
         write_lock(lock.model_copy(update={"wants": self.package_wants()}), self.lock_file)
 
     def write(self, components: dict[str, Any]) -> None:
