@@ -44,7 +44,7 @@ card.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wire1")
 card.bind(("", 68))
 card.sendto(packet, ("255.255.255.255" if port == 67 else sys.argv[3], port))
 card.settimeout(0.2)
-end = time.monotonic() + 3
+end = time.monotonic() + 1.5
 while time.monotonic() < end:
     try:
         print(card.recv(2048).hex(), flush=True)
