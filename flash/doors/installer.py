@@ -175,7 +175,7 @@ def drain(
     admit(context, status)
     if status is None:
         return {"drained": f"the host runs {runs or 'no agent that answers'}"}
-    context.written, context.was_powered_off = None, False
+    context.written, context.was_powered_off, context.was_drained = None, False, True
     drained = context.link.run(context.jobs.simple("drain"), timeout_s=deadline_s)["drained"]
     context.was_drained = bool(drained)
     return {"drained": drained}

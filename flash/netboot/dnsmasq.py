@@ -11,7 +11,9 @@ import signal
 import tempfile
 import time
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from qtrade import process
 from qtrade.errors import HostError, ToolError
@@ -99,11 +101,12 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
         f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI}",
         f"--dhcp-match=set:efi,option:client-arch,{_X86_UEFI_TOO}",
         f"--dhcp-match=set:http,option:client-arch,{_X86_UEFI_HTTP}",
-        f"--dhcp-boot=tag:ipxe,{script}",
     ]  # fmt: skip
     if dhcp.range is None:
         return [
             *common,
+            # iPXE takes a boot file of a proxy only if a next server comes with it; for a URL it does not use that.
+            f"--dhcp-boot=tag:ipxe,{script},,{_next_server(url, dhcp)}",
             f"--dhcp-range={dhcp.subnet},proxy",
             "--pxe-service=tag:!ipxe,x86PC,qtrade,undionly.kpxe",
             "--pxe-service=tag:!ipxe,X86-64_EFI,qtrade,snponly.efi",
@@ -111,6 +114,7 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
         ]
     return [
         *common,
+        f"--dhcp-boot=tag:ipxe,{script}",
         f"--dhcp-range={dhcp.range[0]},{dhcp.range[1]},10m",
         "--dhcp-authoritative",
         "--dhcp-option-force=tag:http,60,HTTPClient",
@@ -118,3 +122,12 @@ def render_arguments(dhcp: Dhcp, *, mac: str, url: str, folder: Path) -> list[st
         "--dhcp-boot=tag:efi,tag:!ipxe,snponly.efi",
         "--dhcp-boot=tag:!efi,tag:!http,tag:!ipxe,undionly.kpxe",
     ]
+
+
+def _next_server(url: str, dhcp: Dhcp) -> str:
+    """Return the address of the netboot server, or any of the network where the URL has a name."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return str(IPv4Address(host))
+    except ValueError:
+        return str(dhcp.subnet)

@@ -44,7 +44,7 @@ card.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wire1")
 card.bind(("", 68))
 card.sendto(packet, ("255.255.255.255" if port == 67 else sys.argv[3], port))
 card.settimeout(0.2)
-end = time.monotonic() + 3
+end = time.monotonic() + 1.5
 while time.monotonic() < end:
     try:
         print(card.recv(2048).hex(), flush=True)
@@ -186,7 +186,9 @@ def test_beside_another_server_ours_gives_no_address_but_says_what_to_boot(segme
         found = ours(network.ask(BIOS, port=4011, item=item))
         assert (found["file"], found["next"]) == ("undionly.kpxe", GATEWAY)
         for arch in (BIOS, UEFI):
-            assert ours(network.ask(arch, is_ipxe=True))["file"] == f"{URL}/boot.ipxe"
+            # Without a next server, iPXE passes over what a proxy tells it to boot.
+            script = ours(network.ask(arch, is_ipxe=True))
+            assert (script["file"], script["next"]) == (f"{URL}/boot.ipxe", GATEWAY)
 
 
 def test_beside_another_server_ours_says_nothing_to_strangers(segment, tmp_path) -> None:
