@@ -20,6 +20,8 @@ DROP_IN = PROJECT / "ansible/roles/geyser/files/usr/lib/systemd/system/agave-val
 UNIT = "agave-validator.service"
 # What a user's manager understands, and what these tests are about.
 KEPT = ("StartLimitIntervalSec", "StartLimitBurst", "Type", "Restart", "RestartSec", "RestartPreventExitStatus")
+# Of the lines after a stop, the one that is about the count of starts; a user's manager is asked by another word.
+FORGET = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("ExecStopPost=") and "reset-failed" in line)
 # So many seconds of a host are one here.
 SCALE = 600
 
@@ -54,6 +56,14 @@ def write_unit(manager: Manager, command: str, **changes: str) -> None:
     service = [f"{name}={lines[name]}" for name in lines if not name.startswith("StartLimit")]
     text = ["[Unit]", *unit, "[Service]", *service, f"ExecStart={command}", ""]
     (manager.units / UNIT).write_text("\n".join(text))
+    assert manager.ctl("daemon-reload").returncode == 0
+
+
+def write_patient_unit(manager: Manager, command: str, *more: str) -> None:
+    """Write the unit with its limit in real time, so that starts by hand within a test are within the window."""
+    limits = {name: line for name, line in kept_lines().items() if name.startswith("StartLimit")}
+    unit = ["[Unit]", *[f"{name}={value}" for name, value in limits.items()]]
+    (manager.units / UNIT).write_text("\n".join([*unit, "[Service]", f"ExecStart={command}", *more, ""]))
     assert manager.ctl("daemon-reload").returncode == 0
 
 
@@ -116,3 +126,54 @@ def test_crashes_many_minutes_after_each_start_come_to_an_end(
         assert count(tmp_path / "started") == burst
     else:
         manager.wait_until(lambda: count(tmp_path / "started") > burst)
+
+
+def test_a_validator_that_was_given_up_starts_once_its_count_is_reset(manager: Manager, tmp_path: Path) -> None:
+    """What sudo grants the operator: `systemctl reset-failed` of this unit."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    write_patient_unit(manager, f"/bin/sh -c 'echo >>{tmp_path}/started; test ! -e {broken} && exec sleep 60'")
+    burst = int(kept_lines()["StartLimitBurst"])
+    for _ in range(burst):
+        manager.ctl("start", UNIT)
+        manager.wait_until(lambda: manager.show(UNIT)["ActiveState"] == "failed")
+    broken.unlink()
+    refused = manager.ctl("start", UNIT)
+    assert refused.returncode != 0
+    assert "attempted too often" in refused.stderr
+    assert count(tmp_path / "started") == burst
+    assert manager.ctl("reset-failed", UNIT).returncode == 0
+    assert manager.ctl("start", UNIT).returncode == 0
+    assert manager.show(UNIT)["ActiveState"] == "active"
+    assert count(tmp_path / "started") == burst + 1
+
+
+@pytest.mark.parametrize("forgets", [True, False], ids=["unit", "without-the-line"])
+def test_a_restart_by_hand_never_stops_a_validator_and_is_then_refused(
+    *, forgets: bool, manager: Manager, tmp_path: Path
+) -> None:
+    line = FORGET.replace("systemctl ", "systemctl --user ")
+    stop = "ExecStop=/bin/sh -c 'kill -TERM $MAINPID'"
+    write_patient_unit(manager, "/usr/bin/sleep 60", stop, *([line] if forgets else []))
+    assert manager.ctl("start", UNIT).returncode == 0
+    burst = int(kept_lines()["StartLimitBurst"])
+    codes = [manager.ctl("restart", UNIT).returncode for _ in range(burst)]
+    state = manager.show(UNIT)
+    if forgets:
+        assert codes == [0] * burst
+        assert state["ActiveState"] == "active"
+    else:
+        assert codes == [0] * (burst - 1) + [1]
+        assert (state["ActiveState"], state["Result"]) == ("failed", "start-limit-hit")
+
+
+def test_a_crash_counts_as_before(manager: Manager, tmp_path: Path) -> None:
+    """Only a stop that went well ends the count."""
+    line = FORGET.replace("systemctl ", "systemctl --user ")
+    crash = f"/bin/sh -c 'echo >>{tmp_path}/started; kill -SEGV $$$$'"
+    write_patient_unit(manager, crash, line, "Restart=on-failure", "RestartSec=100ms")
+    manager.ctl("start", UNIT)
+    burst = int(kept_lines()["StartLimitBurst"])
+    manager.wait_until(lambda: manager.show(UNIT)["ActiveState"] == "failed")
+    time.sleep(1)
+    assert (manager.show(UNIT)["ActiveState"], count(tmp_path / "started")) == ("failed", burst)

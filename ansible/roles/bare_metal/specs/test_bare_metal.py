@@ -148,6 +148,15 @@ def test_operator_may_not(host: Host, command: str) -> None:
 
 
 @pytest.mark.layer
+@pytest.mark.parametrize("unit", ["agave-validator", "qtrade-client", "postgresql@17-main", "otelcol-contrib"])
+def test_operator_may_start_what_systemd_gave_up(host: Host, unit: str) -> None:
+    for verb in ("reset-failed", "start"):
+        assert host.run(f"sudo -l -U operator /usr/bin/systemctl {verb} {unit}.service").succeeded
+    for wrong in (f"reset-failed {unit}.service ssh.service", "reset-failed", f"edit {unit}.service"):
+        assert host.run(f"sudo -l -U operator /usr/bin/systemctl {wrong}").failed
+
+
+@pytest.mark.layer
 @pytest.mark.parametrize("unit", MASKED)
 def test_unit_is_masked(host: Host, unit: str) -> None:
     assert host.file(f"/etc/systemd/system/{unit}").linked_to == "/dev/null"
