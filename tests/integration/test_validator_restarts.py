@@ -137,10 +137,9 @@ def test_a_validator_that_was_given_up_starts_once_its_count_is_reset(manager: M
     for _ in range(burst):
         manager.ctl("start", UNIT)
         manager.wait_until(lambda: manager.show(UNIT)["ActiveState"] == "failed")
+    # The cause is mended, and the start is refused all the same.
     broken.unlink()
-    refused = manager.ctl("start", UNIT)
-    assert refused.returncode != 0
-    assert "attempted too often" in refused.stderr
+    assert manager.ctl("start", UNIT).returncode != 0
     assert count(tmp_path / "started") == burst
     assert manager.ctl("reset-failed", UNIT).returncode == 0
     assert manager.ctl("start", UNIT).returncode == 0
