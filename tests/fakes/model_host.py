@@ -133,8 +133,8 @@ class ModelEntry:
         )  # fmt: skip
         installer.tell({"event": "progress", "step": "boot"})
         report = {
-            "event": "report", "ok": True, "nonce": fields["nonce"], "protected": _untouched(fields), "bytes_fetched": 1, "ssh_host_key": KEY,
-            "boot_id": f"boot-{facts['boot'] + 1}",
+            "event": "report", "ok": True, "nonce": fields["nonce"], "protected": _untouched(fields), "bytes_fetched": 1,
+            "ssh_host_key": KEY, "boot_id": f"boot-{facts['boot'] + 1}",
         }  # fmt: skip
         installer.tell(sign_report(report, fields["nonce"]))
         return {"override": "Once"}

@@ -135,6 +135,20 @@ def test_exit_ends_it_and_waits_for_the_end(node) -> None:
     assert node.exit("--force").returncode != 0
 
 
+def test_it_is_looked_at_through_its_admin_socket(node) -> None:
+    node.start("--no-xdp", "--no-voting")
+    ask = [node.program, "--ledger", node.ledger]
+    assert subprocess.run([*ask, "contact-info"], capture_output=True, text=True, check=True).stdout.startswith(
+        "Identity"
+    )
+    listed = subprocess.run([*ask, "plugin", "list"], capture_output=True, text=True, check=True).stdout
+    assert listed == "There are currently no plugins loaded\n"
+    assert subprocess.run([*ask, "plugin"], capture_output=True, check=False).returncode != 0
+    watched = subprocess.run(["timeout", "3", *ask, "monitor"], capture_output=True, text=True, check=False)
+    assert watched.returncode == 124
+    assert re.fullmatch(r"(Processed Slot: \d+\n)+", watched.stdout)
+
+
 def read_stop(timeout_s: int, node: Node) -> list[str]:
     """Return the command of the unit's ExecStop, for the stand-in's paths."""
     line = re.search(r"^ExecStop=(.*)$", UNIT.read_text(), re.MULTILINE)[1]
@@ -145,12 +159,14 @@ def read_stop(timeout_s: int, node: Node) -> list[str]:
     return shlex.split(line.replace("/mnt/ledger", str(node.ledger)))
 
 
-@pytest.mark.parametrize("trigger", ["file", "variable"])
+@pytest.mark.parametrize("trigger", ["file", "variable", "entrypoint"])
 def test_an_exit_that_hangs_is_ended_by_the_units_deadline(trigger, node) -> None:
     if trigger == "file":
         (node.ledger / "standin-exit-hangs").touch()
     node.start(
-        "--no-xdp", "--no-voting", environment={"AGAVE_STANDIN_EXIT_HANGS": "1"} if trigger == "variable" else {}
+        "--no-xdp",
+        *(["--entrypoint", "exit-hangs.invalid:8001"] if trigger == "entrypoint" else ["--no-voting"]),
+        environment={"AGAVE_STANDIN_EXIT_HANGS": "1"} if trigger == "variable" else {},
     )
     done = subprocess.run(read_stop(2, node), capture_output=True, text=True, check=False, timeout=30)
     # 124 is `timeout`'s: the request was taken, the end did not come.

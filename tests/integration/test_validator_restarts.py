@@ -21,7 +21,9 @@ UNIT = "agave-validator.service"
 # What a user's manager understands, and what these tests are about.
 KEPT = ("StartLimitIntervalSec", "StartLimitBurst", "Type", "Restart", "RestartSec", "RestartPreventExitStatus")
 # Of the lines after a stop, the one that is about the count of starts; a user's manager is asked by another word.
-FORGET = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("ExecStopPost=") and "reset-failed" in line)
+FORGET = next(
+    line for line in TEMPLATE.read_text().splitlines() if line.startswith("ExecStopPost=") and "reset-failed" in line
+)
 # So many seconds of a host are one here.
 SCALE = 600
 

@@ -27,6 +27,37 @@ GUARDS = [
 CAPABILITIES = [
     f"{name}=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_PERFMON" for name in ("AmbientCapabilities", "CapabilityBoundingSet")
 ]
+ASK = f"{VALIDATOR} --ledger /mnt/ledger"
+LOG = "/var/log/agave/validator.log"
+STATE = "/var/lib/agave"
+# What the operator may run as the validator's user, and what may be asked of it.
+LOOKS = (
+    "/usr/lib/qtrade/agave/validator.sh --show",
+    f"{ASK} contact-info",
+    f"{ASK} plugin list",
+    f"/usr/bin/tail -n 5 {LOG}",
+)
+WATCHES = (f"{ASK} monitor", f"/usr/bin/tail -n 5 -F {LOG}")
+AFTER_A_STOP = (
+    f"/usr/bin/cat {STATE}/last-stop.json",
+    f"/usr/bin/ls -lR {STATE}/tower",
+    f"/usr/bin/tar -C {STATE} -cf - tower",
+)
+AFTER_A_ROTATION = (f"/usr/bin/tail -n 100 {LOG}.1", f"/usr/bin/zcat {LOG}.2.gz")
+NEVER = (
+    f"/usr/bin/cat {STATE}/unstaked-identity.json", f"/usr/bin/tail -n 5 {STATE}/identity.json",
+    f"/usr/bin/tail -n 5 {LOG} {STATE}/identity.json", f"/usr/bin/tail -n 5 {LOG}/../../../lib/agave/identity.json",
+    f"/usr/bin/tar -C {STATE} -cf - .", f"/usr/bin/tar -C {STATE} -cf - tower identity.json",
+    f"/usr/bin/zcat {LOG}.2.gz {STATE}/identity.json", "/usr/lib/qtrade/agave/validator.sh",
+    f"{ASK} exit", f"{ASK} set-identity {STATE}/unstaked-identity.json", f"{ASK} plugin unload x",
+)  # fmt: skip
+# Services that a host can do without for a while; their units are other roles'.
+LOST_FIRST = ("qtrade-client", "datadog-agent", "otelcol-contrib")
+
+
+def uses_xdp(xdp: dict[str, Any], command: list[str]) -> bool:
+    """Say whether a command line has XDP on; `xdp` is what start.json says of the version: on unless turned off, or only with cores."""
+    return xdp["off"] not in command if "off" in xdp else xdp["cpu_cores"] in command
 
 
 def read_json(host: Host, path: str) -> Any:
@@ -181,6 +212,27 @@ def test_start_knows_whose_data_it_takes(host: Host) -> None:
 
 
 @pytest.mark.layer
+def test_sudoers_are_valid_and_of_root(host: Host) -> None:
+    assert host.run("/usr/sbin/visudo -c").succeeded
+    rules = host.file("/etc/sudoers.d/20-agave")
+    assert (rules.mode, rules.user) == (0o440, "root")
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("command", [*LOOKS, *WATCHES, *AFTER_A_STOP, *AFTER_A_ROTATION])
+def test_operator_may_look_as_the_validators_user(host: Host, command: str) -> None:
+    assert host.run(f"sudo -l -U operator -u sol {command}").succeeded
+    assert host.run(f"sudo -l -U operator -u root {command}").failed
+    assert host.run(f"sudo -l -U readonly -u sol {command}").failed
+
+
+@pytest.mark.layer
+@pytest.mark.parametrize("command", NEVER)
+def test_operator_may_do_nothing_else_as_the_validators_user(host: Host, command: str) -> None:
+    assert host.run(f"sudo -l -U operator -u sol {command}").failed
+
+
+@pytest.mark.layer
 def test_log_rotation_parses(host: Host) -> None:
     done = host.run("logrotate --debug --state /dev/null /etc/logrotate.d/agave")
     assert done.succeeded
@@ -257,9 +309,51 @@ def test_process_has_the_limits_and_no_capability_that_it_does_not_need(host: Ho
         line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
     )
     command = host.check_output(f"cat /proc/{pid}/cmdline").split("\0")
-    has_xdp = "--no-xdp" not in command
+    has_xdp = uses_xdp(read_json(host, "/usr/lib/qtrade/agave/start.json")["xdp"], command)
     needed = (1 << 12) | (1 << 13) if has_xdp else 0
     assert int(status["CapEff"], 16) & ((1 << 12) | (1 << 13)) == needed
     if not has_xdp:
         assert int(status["CapPrm"], 16) == 0
     assert status["NoNewPrivs"] == "1"
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("command", LOOKS)
+def test_operator_looks_at_the_validator(host: Host, command: str) -> None:
+    assert host.check_output(f"sudo -n -u sol {command}")
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("command", WATCHES)
+def test_operator_watches_the_validator(host: Host, command: str) -> None:
+    done = host.run(f"timeout 5 sudo -n -u sol {command}")
+    assert done.stdout, done.stderr
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("command", AFTER_A_STOP)
+def test_operator_reads_what_a_stop_left(host: Host, command: str) -> None:
+    """A validator that has never stopped left nothing."""
+    done = host.run(f"sudo -n -u sol {command}")
+    assert done.succeeded or "No such file" in done.stderr, done.stderr
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("path", [f"{STATE}/unstaked-identity.json", f"{STATE}/identity.json"])
+def test_no_login_reads_the_key(host: Host, path: str) -> None:
+    assert host.run(f"cat {path}").failed
+    assert host.run(f"sudo -n -u sol /usr/bin/cat {path}").failed
+
+
+@pytest.mark.host
+def test_where_memory_runs_out_the_validator_goes_last(host: Host) -> None:
+    """A share of memory counts up to 1000 points."""
+    points = {}
+    for unit in ("agave-validator", *LOST_FIRST):
+        pid = host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
+        if pid != "0":
+            points[unit] = int(host.file(f"/proc/{pid}/oom_score_adj").content_string)
+    validator = points.pop("agave-validator")
+    assert validator == -500
+    assert points
+    assert {unit: value for unit, value in points.items() if value < validator + 1000} == {}

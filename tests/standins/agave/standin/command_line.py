@@ -92,7 +92,10 @@ COMMANDS = {
     "exit": ("Send an exit request to the validator", EXIT),
     "contact-info": ("Display the validator's contact info", ()),
     "monitor": ("Monitor the validator", ()),
+    "plugin": ("Manage and view geyser plugins", ()),
 }
+# Commands that are nothing without one of these behind them.
+SUBCOMMANDS = {"plugin": ("list",)}
 USAGE = "    agave-validator [FLAGS] [OPTIONS] --ledger <DIR>"
 
 
@@ -127,6 +130,10 @@ def parse(words, version):
     if rest[0] not in COMMANDS:
         end(f"Found argument '{rest[0]}' which wasn't expected, or isn't valid in this context")
     more, left = read(rest[1:], known(COMMANDS[rest[0]][1], minor), minor)
+    if left[:1] and left[0] in SUBCOMMANDS.get(rest[0], ()):
+        rest[0] += f" {left.pop(0)}"
+    elif rest[0] in SUBCOMMANDS and not left:
+        end(f"'agave-validator {rest[0]}' requires a subcommand, but one was not provided")
     if left:
         end(f"Found argument '{left[0]}' which wasn't expected, or isn't valid in this context")
     return options, rest[0], more
