@@ -14,11 +14,18 @@ from qtrade.manifest.inputs import InputFile, InputValue, read_cpus
 from qtrade.signing import BUNDLE_TYPE, SigningKey
 
 _SPACING: Any = {"keep_trailing_newline": True, "trim_blocks": True, "lstrip_blocks": True}
+# Environments whose hosts need what `needed_with` of a value says.
+_WATCHED = ("staging", "production")
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
 class HasValues(Protocol):
     """An environment, as far as config is concerned: its values by name."""
+
+    @property
+    def name(self) -> str:
+        """The name of the environment, or of the host."""
+        ...
 
     @property
     def config(self) -> dict[str, Any]:
@@ -28,11 +35,6 @@ class HasValues(Protocol):
 
 class HasConfig(HasValues, Protocol):
     """A host, as far as config is concerned."""
-
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,20 @@ def _resolve_values(host: HasConfig, environment: HasValues, image: Image) -> di
             raise BadInput(f"host {host.name}: config.{name} {problem}", resolution="correct the value")
         values[name] = found
     _check_cpus(host, declared, values)
+    if environment.name in _WATCHED:
+        _check_needed(host, environment.name, declared, values)
     return values
+
+
+def _check_needed(host: HasConfig, environment: str, declared: dict[str, InputValue], values: dict[str, Any]) -> None:
+    for name, value in declared.items():
+        given = [other for other in value.needed_with if values.get(other)]
+        if given and not values[name]:
+            raise BadInput(
+                f"host {host.name}: config.{given[0]} is set, and config.{name} is not: in {environment} it has to be",
+                details=value.description,
+                resolution=f"set config.{name} ({value.type}) in the host's or the environment's manifest",
+            )
 
 
 def _check_cpus(host: HasConfig, declared: dict[str, InputValue], values: dict[str, Any]) -> None:

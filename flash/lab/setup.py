@@ -100,6 +100,8 @@ def _config(made: LabHost, identity: Path) -> dict[str, object]:
         "bare_metal_gateways": ["10.0.2.2", "fd42:716c:6162::2"],
         "bare_metal_dns": ["10.0.2.3"],
         "bare_metal_ssh_keys": {user: [public_key] for user in ("deploy", "operator", "readonly")},
+        # Its cluster is itself: what compares slots runs, and finds no lag.
+        "agave_reference_rpcs": ["http://127.0.0.1:8899"],
         "ufw_solana_ssh_sources": list(_NETWORK),
         "ufw_solana_egress_allow": list(_NETWORK),
     }

@@ -35,7 +35,8 @@ class InputValue(Model):
     """A value that templates read. Without a default the host must give it.
 
     With `choices` it is one of them; with `pattern`, a regular expression, the whole text matches it (of a list: each item).
-    With `apart_from` it names CPUs, and none that one of those values names.
+    With `apart_from` it names CPUs, and none that one of those values names. With `needed_with`, hosts past development must have
+    it where they have one of those values.
     """
 
     type: Literal["str", "int", "bool", "list", "dict"]
@@ -44,6 +45,7 @@ class InputValue(Model):
     choices: tuple[str | int, ...] = ()
     pattern: str = ""
     apart_from: tuple[str, ...] = ()
+    needed_with: tuple[str, ...] = ()
     description: str = ""
 
     @model_validator(mode="before")

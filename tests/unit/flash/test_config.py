@@ -163,3 +163,32 @@ def test_cpus_that_are_taken_are_refused(own, others, shared) -> None:
 @pytest.mark.parametrize(("own", "others"), [([], ""), ([1, 12], "2-11"), ([3], ""), ([], "0-63")])
 def test_cpus_apart_are_taken(own, others) -> None:
     assert bundle({"app_cpus": own, "xdp_cores": others}, inputs=CPUS).files
+
+
+REFERENCES = {
+    "values": {
+        "app_entrypoints": {"type": "list", "default": []},
+        "app_references": {"type": "list", "default": [], "needed_with": ["not_in_this_image", "app_entrypoints"]},
+    },
+}
+
+
+def references(environment: str, **config: Any):
+    image = make_image(inputs={"app": RoleInputs.model_validate(REFERENCES)})
+    return render_bundle(make_host(config=config), make_environment(name=environment), image)
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_what_another_value_needs_is_missed_past_development(environment) -> None:
+    with pytest.raises(BadInput) as caught:
+        references(environment, app_entrypoints=["e:8001"])
+    assert str(caught.value).startswith(
+        f"host rpc-1: config.app_entrypoints is set, and config.app_references is not: in {environment} it has to be"
+    )
+    assert "set config.app_references (list)" in caught.value.resolution
+    references(environment, app_entrypoints=["e:8001"], app_references=["http://192.0.2.1:8899"])
+    references(environment)
+
+
+def test_in_development_a_host_may_do_without() -> None:
+    references("development", app_entrypoints=["e:8001"])

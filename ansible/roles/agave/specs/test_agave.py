@@ -258,6 +258,27 @@ def test_validator_is_ready(host: Host) -> None:
 
 
 @pytest.mark.host
+def test_its_lag_is_known_where_references_are_named(host: Host) -> None:
+    references = read_json(host, "/run/qtrade/state/config/current/agave/ready.json")["reference_rpcs"]
+    if not references:
+        pytest.skip("the host's config names no reference RPC: nobody but the validator itself says how far it is")
+    assert isinstance(json.loads(host.run("qtrade-agave-ready").stdout)["lag"], int)
+
+
+@pytest.mark.host
+def test_it_runs_on_no_cpu_of_the_client(host: Host) -> None:
+    pid = host.check_output("systemctl show --property=MainPID --value agave-validator.service")
+    shown = json.loads(host.check_output(f"sudo -n -u sol {LOOKS[0]}"))["cpus"]
+    allowed = next(
+        line.split()[1]
+        for line in host.file(f"/proc/{pid}/status").content_string.splitlines()
+        if line.startswith("Cpus_allowed_list:")
+    )
+    spans = [[int(number) for number in part.split("-")] for part in allowed.split(",")]
+    assert [cpu for span in spans for cpu in range(span[0], span[-1] + 1)] == shown
+
+
+@pytest.mark.host
 def test_the_ledger_says_who_writes_it(host: Host) -> None:
     status = json.loads(host.check_output("sudo -n /usr/bin/qtrade-agent status"))
     assert status["data"]["agave"] == read_json(host, "/usr/lib/qtrade/agave/start.json")["version"]

@@ -50,6 +50,21 @@ SSHD = {
 }
 
 
+def read_fstab(text: str) -> list[list[str]]:
+    """Return the fields of each line: what, where, type, options and two numbers."""
+    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def mount_points(text: str) -> list[str]:
+    """Return where an fstab mounts something; swap is nowhere in the tree."""
+    return [fields[1] for fields in read_fstab(text) if fields[2] != "swap"]
+
+
+def count_swaps(text: str) -> int:
+    """Return how many swap areas an fstab names."""
+    return sum(fields[2] == "swap" for fields in read_fstab(text))
+
+
 def baked(host: Host, name: str) -> Any:
     """Return an argument of the role as the layer was baked with it."""
     return json.loads(host.file("/usr/share/qtrade/arguments.d/bare_metal.json").content_string)["arguments"][name]
@@ -303,8 +318,8 @@ def test_tuning_holds_at_run_time(host: Host) -> None:
 @pytest.mark.booted
 def test_no_swap_is_on_but_what_the_hosts_fstab_names(host: Host) -> None:
     used = {line.split()[0] for line in host.file("/proc/swaps").content_string.splitlines()[1:]}
-    named = host.check_output("awk '$3 == \"swap\"' /etc/fstab 2>/dev/null || true").splitlines()
-    assert len(used) <= len(named), f"{used} are on, /etc/fstab names {named}"
+    named = count_swaps(host.run("cat /etc/fstab").stdout)
+    assert len(used) <= named, f"{used} are on, /etc/fstab names {named}"
 
 
 @pytest.mark.booted
@@ -389,7 +404,6 @@ def test_chrony_offers_nothing_to_the_network(host: Host) -> None:
 def test_root_is_layered_and_mounts_are_there(host: Host) -> None:
     root = host.mount_point("/")
     assert (root.exists, root.filesystem) == (True, "overlay")
-    wanted = [
-        line.split()[1] for line in host.file("/etc/fstab").content_string.splitlines() if not line.startswith("#")
-    ]
-    assert [path for path in wanted if not host.mount_point(path).exists] == []
+    fstab = host.file("/etc/fstab").content_string
+    assert [path for path in mount_points(fstab) if not host.mount_point(path).exists] == []
+    assert len(host.file("/proc/swaps").content_string.splitlines()) - 1 == count_swaps(fstab)

@@ -115,6 +115,7 @@ def install_start(folder: Path, config: dict[str, Any]) -> list[str]:
         "xdp": XDP,
         "version": "4.2.1",
         "data_of": ["4.1", "4.2", "4.3"],
+        "poh_core": 0,
     }
     (folder / "start.json").write_text(json.dumps(table))
     (folder / "validator.json").write_text(json.dumps(config))

@@ -244,3 +244,35 @@ def test_a_ledger_that_cannot_be_written_is_no_traceback(tmp_path) -> None:
 def test_a_note_that_says_nothing_stops_nothing(start, tmp_path, content) -> None:
     (tmp_path / start.WRITTEN).write_text(content)
     assert start.read_written(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("client", "poh_core", "left"),
+    [([], 0, {0, 1, 2, 3}), ([3], 0, {0, 1, 2}), (["2", "3"], 1, {0, 1}), ([9], 0, {0, 1, 2, 3})],
+)
+def test_the_validator_stays_off_the_clients_cpus(start, client, poh_core, left) -> None:
+    assert start.leave_cpus({"client_cpus": client}, poh_core, {0, 1, 2, 3}) == left
+
+
+@pytest.mark.parametrize(
+    ("client", "allowed", "words"),
+    [
+        ([2, 5], {0, 1, 2, 3, 4, 5}, "names CPU 2, and the image pins proof of history to the core 3: name CPUs above"),
+        ([3], {0, 1, 2, 3}, "names CPU 3"),
+        ([4, 5], {4, 5}, "none is left to the validator"),
+    ],
+)
+def test_cpus_that_move_proof_of_history_or_leave_none_are_refused(start, client, allowed, words) -> None:
+    with pytest.raises(start.ConfigError, match=words):
+        start.leave_cpus({"client_cpus": client}, 3, allowed)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_the_kernel_keeps_the_validator_off_them(*, is_apart, tmp_path) -> None:
+    first, *others = sorted(os.sched_getaffinity(0))
+    words = install_start(tmp_path, {"client_cpus": others if is_apart else []})
+    (tmp_path / "validator").write_text("#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status\n")
+    flags = ["--ledger", str(tmp_path / "ledger"), "--snapshots", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words, "--", *flags], capture_output=True, text=True, check=True)
+    assert (done.stdout.split()[1] == str(first)) == is_apart

@@ -167,6 +167,25 @@ def fetch_flags(config: dict[str, Any], snapshot: tuple[int, float] | None, now:
     return [], f"the snapshot of slot {slot} is {age:.0f} s old, more than {limit} s: a newer one may be downloaded"
 
 
+def leave_cpus(config: dict[str, Any], poh_core: int, allowed: set[int]) -> set[int]:
+    """Return the CPUs that the client leaves to the validator. Raises `ConfigError` where that cannot be meant.
+
+    Upstream counts the core of proof of history over the CPUs that it may run on (poh_service.rs), so none below that one may go.
+    """
+    client = {int(cpu) for cpu in config.get("client_cpus", [])}
+    left = allowed - client
+    if client and min(client) <= poh_core:
+        raise ConfigError(
+            f"qtrade_client_cpus names CPU {min(client)}, and the image pins proof of history to the core {poh_core}: name CPUs above that, "
+            "and push"
+        )
+    if not left:
+        raise ConfigError(
+            "qtrade_client_cpus names every CPU of the host, and none is left to the validator: name fewer, and push"
+        )
+    return left
+
+
 def plugin_flags(environment: dict[str, str], default: Path) -> list[str]:
     """Return the flag of the Geyser plugin; without a plugin in the image there is none."""
     path = environment.get(PLUGIN_VARIABLE) or (str(default) if default.exists() else "")
@@ -225,6 +244,7 @@ def main(arguments: list[str]) -> int:
             # Snapshots of that version are none to start from.
             config["snapshot_max_age_s"] = 0
         words, reason = plan(table, config, baked, snapshots, time.time())
+        cpus = leave_cpus(config, table["poh_core"], os.sched_getaffinity(0))
         if not is_shown:
             note_written(ledger, table["version"])
     except ConfigError as error:
@@ -232,8 +252,9 @@ def main(arguments: list[str]) -> int:
         return EX_CONFIG
     command = [*([] if config.get("xdp") else DROP_CAPABILITIES), PROGRAM, *words]
     if is_shown:
-        sys.stdout.write(json.dumps({"command": command, "snapshots": reason}) + "\n")
+        sys.stdout.write(json.dumps({"command": command, "snapshots": reason, "cpus": sorted(cpus)}) + "\n")
         return 0
+    os.sched_setaffinity(0, cpus)
     sys.stderr.write(f"agave: {reason}\n")
     sys.stderr.flush()
     tell_started()
