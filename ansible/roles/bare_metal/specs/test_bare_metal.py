@@ -120,6 +120,16 @@ def test_sshd_accepts_the_config_and_is_strict(host: Host) -> None:
     assert "sha1" not in found["macs"] + found["kexalgorithms"]
 
 
+@pytest.mark.layer
+@pytest.mark.parametrize("line", ["PermitRotLogin no", "Ciphers aes129-ctr", "MaxAuthTries three"])
+def test_the_check_at_bake_refuses_what_sshd_would_not_start_with(host: Host, line: str) -> None:
+    check = "/usr/sbin/sshd -G -f"
+    assert host.run(f"{check} /etc/ssh/sshd_config.d/10-qtrade.conf").succeeded
+    assert host.run(
+        f"cd /tmp && echo '{line}' > spec-sshd && {check} spec-sshd; code=$?; rm spec-sshd; exit $code"
+    ).failed
+
+
 @pytest.mark.booted
 def test_sshd_runs_with_the_config(host: Host) -> None:
     found = read_sshd(host.check_output("sudo -n /usr/sbin/sshd -T"))

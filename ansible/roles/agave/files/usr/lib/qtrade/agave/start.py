@@ -176,8 +176,8 @@ def leave_cpus(config: dict[str, Any], poh_core: int, allowed: set[int]) -> set[
     left = allowed - client
     if client and min(client) <= poh_core:
         raise ConfigError(
-            f"qtrade_client_cpus names CPU {min(client)}, and the image pins proof of history to the core {poh_core}: name CPUs above that, "
-            "and push"
+            f"qtrade_client_cpus names CPU {min(client)}, and the image pins proof of history to the core {poh_core}: name CPUs above "
+            "that, and push"
         )
     if not left:
         raise ConfigError(
