@@ -31,6 +31,11 @@ class Manager:
         inside = ["nsenter", f"--target={self.process.pid}", "--mount", "--", "systemctl", "--user", *words]
         return subprocess.run(inside, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
 
+    def sh(self, script: str) -> None:
+        """Run a script where the manager's mounts are."""
+        inside = ["nsenter", f"--target={self.process.pid}", "--mount", "--", "sh", "-euc", script]
+        subprocess.run(inside, check=True, timeout=60)
+
     def show(self, unit: str) -> dict[str, str]:
         """Return what the manager says of a unit."""
         shown = self.ctl("show", "--property=ActiveState,Result,NRestarts", unit).stdout
