@@ -347,7 +347,7 @@ def test_operator_looks_at_the_validator(host: Host, command: str) -> None:
 @pytest.mark.host
 @pytest.mark.parametrize("command", WATCHES)
 def test_operator_watches_the_validator(host: Host, command: str) -> None:
-    done = host.run(f"timeout 5 sudo -n -u sol {command}")
+    done = host.run(f"timeout 10 sudo -n -u sol {command}")
     assert done.stdout, done.stderr
 
 
