@@ -113,11 +113,11 @@ def test_an_exit_that_hangs_is_ended_and_the_next_start_is_good(bios: LabRig) ->
     assert (stop["graceful"], stop["how"], stop["status"]) == (False, "killed", "TERM")
     assert set(bios.sh(f"systemctl show -P ActiveState -P Result {unit}").split()) == {"active", "success"}
     assert bios.sh(f"systemctl show -P MainPID {unit}") != first
-    assert json.loads(bios.sh("qtrade-agave-ready --wait 120 --interval 2"))["lag"] <= 0
+    assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["lag"] <= 0
     # This push's own stop hangs too, and ends in the time that a push has for a unit.
     qtrade("push", "--host", bios.name)
     assert read_last_stop(bios)["graceful"] is False
-    assert json.loads(bios.sh("qtrade-agave-ready --wait 120 --interval 2"))["ready"] is True
+    assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["ready"] is True
     assert bios.sh("systemctl is-system-running") == "running"
     assert bios.sh(f"sudo -n systemctl reset-failed {unit}") == ""
 
