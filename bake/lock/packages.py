@@ -135,6 +135,8 @@ def open_archive(
     work.mkdir(parents=True)
     root = work / "root"
     options = (
+        # Firmware is a section of its own; nothing of it is taken but what a recipe names.
+        "--components=main,non-free-firmware",
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=Acquire::GzipIndexes "false"',
         '--aptopt=Acquire::Retries "3"',

@@ -1,4 +1,4 @@
-"""What the lab leaves off: bare_metal with a container runtime and bounded cores, baked, so that its specs look at them switched on."""
+"""What the lab leaves off: bare_metal with a container runtime, bounded cores and firmware, baked, so that its specs look at them."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.fakes.lab_layers import BakedRecipe, bake_all, change_vars
 pytestmark = pytest.mark.integration
 
 ON = {"bare_metal_container_runtime": "docker", "bare_metal_core_dumps": "bounded"}
-PACKAGES = ("docker.io", "systemd-coredump")
+PACKAGES = ("docker.io", "systemd-coredump", "firmware-intel-misc")
 ASK = """
 systemctl is-enabled docker.service
 getent group docker

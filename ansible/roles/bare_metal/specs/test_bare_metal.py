@@ -262,6 +262,14 @@ def test_programs_accept_their_config(host: Host, check: str) -> None:
 
 
 @pytest.mark.layer
+def test_the_firmware_of_nics_is_where_the_kernel_looks(host: Host) -> None:
+    """Intel's E810: the driver asks for this name (kernel's ice.rst, "Dynamic Device Personalization")."""
+    if not host.package("firmware-intel-misc").is_installed:
+        pytest.skip("the recipe's packages have no firmware-intel-misc: an Intel E810 would run in safe mode")
+    assert int(host.check_output("stat -Lc %s /lib/firmware/intel/ice/ddp/ice.pkg")) > 1 << 19
+
+
+@pytest.mark.layer
 def test_a_package_that_brings_needrestart_or_docker_finds_its_limits(host: Host) -> None:
     assert "$nrconf{restart} = 'l';" in host.file("/etc/needrestart/conf.d/10-qtrade.conf").content_string
     daemon = json.loads(host.file("/etc/docker/daemon.json").content_string)
