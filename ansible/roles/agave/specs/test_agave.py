@@ -16,7 +16,13 @@ VALIDATOR = "/opt/agave/current/bin/agave-validator"
 UNIT = "/usr/lib/systemd/system/agave-validator.service"
 # Flags that upstream hides are shown with this, those that it deprecated too.
 HELP = f"env SOLANA_NO_HIDDEN_CLI_ARGS=1 {VALIDATOR} --help"
-LIMITS = ["User=sol", "LimitNOFILE=1000000", "LimitMEMLOCK=2000000000", "LogRateLimitIntervalSec=0", "OOMScoreAdjust=-500"]
+LIMITS = [
+    "User=sol",
+    "LimitNOFILE=1000000",
+    "LimitMEMLOCK=2000000000",
+    "LogRateLimitIntervalSec=0",
+    "OOMScoreAdjust=-500",
+]
 GUARDS = [
     "RequiresMountsFor=/mnt/ledger /mnt/accounts /mnt/snapshots",
     "AssertPathIsMountPoint=/mnt/ledger",
