@@ -382,5 +382,6 @@ def test_where_memory_runs_out_the_validator_goes_last(host: Host) -> None:
             points[unit] = int(host.file(f"/proc/{pid}/oom_score_adj").content_string)
     validator = points.pop("agave-validator")
     assert validator == -500
-    assert points
+    if not points:
+        pytest.skip("nothing that goes first runs: this host was sent no secrets")
     assert {unit: value for unit, value in points.items() if value < validator + 1000} == {}
