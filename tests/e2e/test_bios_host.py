@@ -262,6 +262,13 @@ class Neighbour:
         argv = ["ip", "netns", "exec", self.netns, *self.rig.operator.argv(command)]
         return process.run(argv, timeout_s=120).stdout.strip()
 
+    def wait_until_up(self) -> None:
+        """Wait until the host, which was switched on with its other network, answers as it did before."""
+        deadline = time.monotonic() + 300
+        while {22, 8001} - set(self.answers(GUEST_ADDRESS, 22, 8001)["open"]):
+            assert time.monotonic() < deadline, f"{self.rig.name} does not come up"
+            time.sleep(7)  # slower than the limit of new SSH connections
+
     def scan(self, address: str, *expected: int) -> dict[str, list[int]]:
         """Scan all ports once the expected ones answer."""
         argv = ["ip", "netns", "exec", self.netns, sys.executable, str(SCANNER), address, *map(str, expected)]
@@ -277,7 +284,9 @@ def neighbour(bios: LabRig, namespace: str) -> Iterator[Neighbour]:
     document["address"] = GUEST_ADDRESS
     document["ssh"]["port"] = 22
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
-    yield Neighbour(bios, namespace)
+    found = Neighbour(bios, namespace)
+    found.wait_until_up()
+    yield found
     manifest.write_text(before)
 
 
