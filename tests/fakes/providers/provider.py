@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class _Operation:
     is_done: bool = False
 
 
-class FakeProvider:
+class FakeProvider(ABC):
     """One server at one provider. Subclasses know the API's shape.
 
     `transition_s` is how long each status of an operation shows at least; for `stale_s` after an operation was accepted,
@@ -131,13 +132,13 @@ class FakeProvider:
         """Return path and body of what was asked by that method."""
         return [(call.path, call.body) for call in self.calls if call.method == method]
 
+    @abstractmethod
     def answer(self, call: Call) -> Reply:
         """Carry out one authorised request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def denied(self) -> Reply:
         """Return what the API says to a wrong token."""
-        raise NotImplementedError
 
     def is_authorised(self, call: Call) -> bool:
         """Check the token."""
@@ -172,9 +173,9 @@ class FakeProvider:
                 return self._operation.statuses[min(shown, len(self._operation.statuses) - 1)]
             return self.resting or self.power_status(is_on=self.machine.is_on)
 
+    @abstractmethod
     def power_status(self, *, is_on: bool) -> str:
         """Return the API's word for a server that does nothing but run or not run."""
-        raise NotImplementedError
 
     def _run(self, operation: _Operation, work: Callable[[], None], then: str | None) -> None:
         try:
