@@ -5,19 +5,22 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bake import layer as layers
 from bake.chamber import Chamber, Command, run_in_chamber
+from bake.check_image import ImageCheck, run_image_check
 from bake.components import Fetched
 from bake.components.take import take_components
 from bake.layer import LayerJob
 from bake.lock.document import Lock
 from bake.plan import base_key, key_of, kind_of, step_fields
 from bake.run import bake_layers, gather, load_recipe
+from bake.unsealed import Unsealed
 from qtrade.manifest import Recipe, lend_arguments, load_manifest
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
@@ -72,8 +75,7 @@ def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str
 def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
     """Have all layers of the recipe in the store."""
     store, reporter = open_store(settings), RecordingReporter()
-    with (settings.state_dir / "tests-bake.lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with _turn(settings):
         bake_layers(settings, recipe, recipe.layers[-1].role, reporter, only=False)
     inputs, components, lock = gather(settings, store, recipe, reporter)
     base = store.find_record(base_key(recipe, inputs))
@@ -85,6 +87,21 @@ def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
         assert record is not None, f"{role} was not made"
         records[role] = record
     return BakedRecipe(settings, recipe, store, components, lock, records)
+
+
+def check_together(baked: BakedRecipe, check: ImageCheck, records: Mapping[str, BlobRecord]) -> int:
+    """Run the image specs of a role, as a bake does; return how many ran. Raises `Refused`."""
+    unsealed = Unsealed(baked.settings, baked.store)
+    with _turn(baked.settings):
+        return int(run_image_check(baked.settings, unsealed, check, records, RecordingReporter()).facts["ran"])
+
+
+@contextmanager
+def _turn(settings: Settings) -> Iterator[None]:
+    """Have the folder for temporary files alone: each bake empties it at its start."""
+    with (settings.state_dir / "tests-bake.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def run_again(baked: BakedRecipe, role: str, folder: Path) -> SecondRun:

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from bake.chamber import Chamber, Command, run_in_chamber
-from bake.check_image import list_image_checks, run_image_check
-from bake.unsealed import Unsealed
+from bake.check_image import list_image_checks
 from qtrade.errors import Refused
 from qtrade.settings import load_settings
-from tests.fakes.lab_layers import BakedRecipe, bake_all, change_vars
-from tests.fakes.reporter import RecordingReporter
+from tests.fakes.lab_layers import BakedRecipe, bake_all, change_vars, check_together
 
 pytestmark = pytest.mark.integration
 
@@ -53,10 +51,6 @@ def moved() -> BakedRecipe:
     return bake_all(settings, change_vars(settings, "lab", MOVED))
 
 
-def unsealed(moved: BakedRecipe) -> Unsealed:
-    return Unsealed(moved.settings, moved.store)
-
-
 def run_in_image(moved: BakedRecipe, folder: Path, script: str) -> str:
     """Run a script in a chroot of all layers together; return what it prints."""
     blobs = tuple(moved.store.open_blob(moved.records[name].digest) for name in moved.records)
@@ -68,8 +62,7 @@ def run_in_image(moved: BakedRecipe, folder: Path, script: str) -> str:
 def test_the_specs_of_all_roles_hold_together(moved: BakedRecipe) -> None:
     """Those of each layer alone were run by the bake."""
     checks = list_image_checks(moved.settings, moved.recipe)
-    ran = [run_image_check(moved.settings, unsealed(moved), one, moved.records, RecordingReporter()) for one in checks]
-    assert sum(int(record.facts["ran"]) for record in ran) >= 7
+    assert sum(check_together(moved, check, moved.records) for check in checks) >= 7
 
 
 def test_no_file_names_a_port_that_was_moved_away(moved: BakedRecipe, tmp_path: Path) -> None:
@@ -119,5 +112,5 @@ def test_a_spec_that_reads_what_was_not_baked_fails(moved: BakedRecipe, tmp_path
         ("ufw_solana", "test_the_world_reaches_what_its_owner_declares_public_and_nothing_else"),
     ):
         with pytest.raises(Refused) as caught:
-            run_image_check(moved.settings, unsealed(moved), checks[role], mixed, RecordingReporter())
+            check_together(moved, checks[role], mixed)
         assert f"{role}: {test}" in str(caught.value.details)
