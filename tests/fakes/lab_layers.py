@@ -75,7 +75,7 @@ def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str
 def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
     """Have all layers of the recipe in the store."""
     store, reporter = open_store(settings), RecordingReporter()
-    with _turn(settings):
+    with have_turn(settings):
         bake_layers(settings, recipe, recipe.layers[-1].role, reporter, only=False)
     inputs, components, lock = gather(settings, store, recipe, reporter)
     base = store.find_record(base_key(recipe, inputs))
@@ -92,12 +92,12 @@ def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
 def check_together(baked: BakedRecipe, check: ImageCheck, records: Mapping[str, BlobRecord]) -> int:
     """Run the image specs of a role, as a bake does; return how many ran. Raises `Refused`."""
     unsealed = Unsealed(baked.settings, baked.store)
-    with _turn(baked.settings):
+    with have_turn(baked.settings):
         return int(run_image_check(baked.settings, unsealed, check, records, RecordingReporter()).facts["ran"])
 
 
 @contextmanager
-def _turn(settings: Settings) -> Iterator[None]:
+def have_turn(settings: Settings) -> Iterator[None]:
     """Have the folder for temporary files alone: each bake empties it at its start."""
     with (settings.state_dir / "tests-bake.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)

@@ -14,11 +14,16 @@ import yaml
 
 from bake import run
 from bake.base import find_base
+from bake.check import check_key
 from bake.check_initramfs import initramfs_check_key
+from bake.lock.check import lock_path
+from bake.make import Maker
 from bake.plan import INITRD, INSTALLER, base_key, initramfs_key
 from qtrade.manifest import Recipe
+from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, LocalStore
+from tests.fakes.lab_layers import have_turn
 from tests.fakes.reporter import RecordingReporter
 
 QTRADE = Path(sys.executable).parent / "qtrade"
@@ -89,8 +94,8 @@ def make_tiny_project(real: Settings, folder: Path) -> TinyProject:
     project, state = folder / "project", folder / "state"
     shutil.copytree(FIXTURE, project, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(real.project / "packer", project / "packer")
-    for name in ("ids.yaml", "seal.yaml"):
-        shutil.copyfile(real.project / "manifests" / name, project / "manifests" / name)
+    for name in ("manifests/ids.yaml", "manifests/seal.yaml", "ansible/specs.ini"):
+        shutil.copyfile(real.project / name, project / name)
     path = project / "manifests/images/tiny.yaml"
     lab = yaml.safe_load((real.project / "manifests/images/lab.yaml").read_text())
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "base": lab["base"], "epoch": lab["epoch"]}))
@@ -99,8 +104,19 @@ def make_tiny_project(real: Settings, folder: Path) -> TinyProject:
         (real.state_dir / name).mkdir(parents=True, exist_ok=True)
         (state / name).symlink_to(real.state_dir / name)
     tiny = TinyProject(Settings(project=project, state_dir=state, store=state / "store"))
+    make_base(real)
+    _borrow_lock(real, tiny)
     _borrow_base(real, tiny)
     return tiny
+
+
+def make_base(settings: Settings) -> None:
+    """Have base, kernel and initial RAM filesystems of the lab's recipe in the store; test processes take turns."""
+    recipe, store, reporter = run.load_recipe(settings, "lab"), LocalStore(settings.store), RecordingReporter()
+    with have_turn(settings), run._alone(settings):
+        maker = Maker(settings, store, recipe, *run.gather(settings, store, recipe, reporter), reporter)
+        maker.make(frozenset((INITRD, INSTALLER)))
+        maker.unsealed.clear()
 
 
 def own_cache(tiny: TinyProject) -> Path:
@@ -120,23 +136,40 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
+def _borrow_lock(real: Settings, tiny: TinyProject) -> None:
+    """Take the lock that another test made of the same recipe; without one, make it."""
+    path, kept = lock_path(tiny.settings, tiny.recipe), real.state_dir / "tests/tiny.lock.json"
+    with have_turn(real):
+        if kept.exists():
+            path.parent.mkdir(parents=True)
+            shutil.copyfile(kept, path)
+        run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, kept)
+
+
 def _borrow_base(real: Settings, tiny: TinyProject) -> None:
-    """Copy base, kernel and initial RAM filesystems of the real store, if the real project has made them, as checked as they are there."""
-    theirs = LocalStore(real.store)
-    inputs, _, _ = run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
-    key = base_key(tiny.recipe, inputs)
-    base = find_base(theirs, key)
+    """Copy base, kernel and initial RAM filesystems of the real store, as checked as they are there.
+
+    Debian may have changed between the two locks; then the project makes its own.
+    """
+    theirs, recipe = LocalStore(real.store), tiny.recipe
+    inputs, _, _ = run.gather(tiny.settings, tiny.store, recipe, tiny.reporter)
+    base = find_base(theirs, base_key(recipe, inputs))
     if base is None:
         return
     for record in (base.layer, base.kernel):
         _borrow(theirs, tiny, record)
+    checks = [check_key(tiny.settings, recipe, BASE, {BASE: base.layer})]
     for name in (INITRD, INSTALLER):
-        record = theirs.find_record(initramfs_key(name, tiny.recipe, inputs, base.layer))
+        record = theirs.find_record(initramfs_key(name, recipe, inputs, base.layer))
         if record is not None:
             _borrow(theirs, tiny, record)
-            checked = theirs.find_record(initramfs_check_key(tiny.settings, name, record))
-            if checked is not None:
-                tiny.store.add_record(checked)
+            checks.append(initramfs_check_key(tiny.settings, name, record))
+    for key in checks:
+        passed = theirs.find_record(key)
+        if passed is not None:
+            tiny.store.add_record(passed)
 
 
 def _borrow(theirs: LocalStore, tiny: TinyProject, record: BlobRecord) -> None:
