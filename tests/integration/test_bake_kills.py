@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,8 +73,10 @@ class Killer:
             assert sha256_file(blob) == blob.name
 
     def in_work(self, name: str) -> Callable[[], bool]:
-        """Return whether a step works below a folder of that name."""
-        return (self.tiny.settings.work_dir / name).exists
+        """Return whether the next bake works below a folder of that name; the one that a killed bake left is removed."""
+        folder = self.tiny.settings.work_dir / name
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder.exists
 
 
 @pytest.fixture
