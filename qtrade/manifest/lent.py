@@ -14,9 +14,28 @@ from qtrade.manifest.load import LOADER
 from qtrade.manifest.recipe import Recipe, RecipeLayer
 
 
+class _Roles:
+    """The roles of a project; what each declares is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def options(self, role: str) -> dict[str, Any]:
+        """Return what a role declares of each of its arguments."""
+        if role not in self._known:
+            self._known[role] = _read_options(self.path(role))
+        return self._known[role]
+
+    def path(self, role: str) -> Path:
+        return self.folder / role / "meta/argument_specs.yml"
+
+
 def lend_arguments(project: Path, recipe: Recipe) -> Recipe:
     """Return the recipe with what each layer borrows among its variables. Raises `BadInput` where a recipe sets it for the borrower."""
-    return recipe.model_copy(update={"layers": tuple(_lend(project, recipe, layer) for layer in recipe.layers)})
+    roles = _Roles(project / "ansible/roles")
+    return recipe.model_copy(update={"layers": tuple(_lend(roles, recipe, layer) for layer in recipe.layers)})
 
 
 def owner_of(argument: str, role: str, roles: tuple[str, ...]) -> str | None:
@@ -24,12 +43,10 @@ def owner_of(argument: str, role: str, roles: tuple[str, ...]) -> str | None:
     return next((name for name in roles if name != role and argument.startswith(f"{name}_")), None)
 
 
-def _lend(project: Path, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
-    folder = project / "ansible/roles"
-    roles = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+def _lend(roles: _Roles, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
     lent = {}
-    for argument in _options(folder / layer.role):
-        owner = owner_of(argument, layer.role, roles)
+    for argument in roles.options(layer.role):
+        owner = owner_of(argument, layer.role, roles.names)
         if owner is None:
             continue
         if argument in layer.vars or argument in layer.toggles:
@@ -37,25 +54,24 @@ def _lend(project: Path, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
                 f"recipe {recipe.name}: {argument} is no variable of layer {layer.role}, which borrows it",
                 resolution=f"set it in the layer {owner}; {layer.role} then has the same",
             )
-        lent[argument] = _value(recipe, folder / owner, owner, argument)
+        lent[argument] = _value(roles, recipe, owner, argument)
     return layer.model_copy(update={"vars": {**layer.vars, **lent}})
 
 
-def _value(recipe: Recipe, folder: Path, owner: str, argument: str) -> Any:
+def _value(roles: _Roles, recipe: Recipe, owner: str, argument: str) -> Any:
     given = next(({**one.vars, **one.toggles} for one in recipe.layers if one.role == owner), {})
     if argument in given:
         return given[argument]
-    option = _options(folder).get(argument, {})
+    option = roles.options(owner).get(argument, {})
     if "default" not in option or "{{" in str(option["default"]):
         raise BadInput(
-            f"{folder / 'meta/argument_specs.yml'}: {argument} has no plain default, and another role borrows it",
+            f"{roles.path(owner)}: {argument} has no plain default, and another role borrows it",
             resolution=f"give it one, or set it in the recipe's layer {owner}",
         )
     return option["default"]
 
 
-def _options(folder: Path) -> dict[str, Any]:
-    path = folder / "meta/argument_specs.yml"
+def _read_options(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     document = yaml.load(path.read_text(), Loader=LOADER)  # noqa: S506 - a safe loader
