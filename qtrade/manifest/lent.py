@@ -13,29 +13,19 @@ from qtrade.errors import BadInput
 from qtrade.manifest.load import LOADER
 from qtrade.manifest.recipe import Recipe, RecipeLayer
 
-
-class _Roles:
-    """The roles of a project; what each declares is read once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
-        self._known: dict[str, dict[str, Any]] = {}
-
-    def options(self, role: str) -> dict[str, Any]:
-        """Return what a role declares of each of its arguments."""
-        if role not in self._known:
-            self._known[role] = _read_options(self.path(role))
-        return self._known[role]
-
-    def path(self, role: str) -> Path:
-        return self.folder / role / "meta/argument_specs.yml"
+_SPECS = "meta/argument_specs.yml"
+# What each role declares of each of its arguments.
+Declared = dict[str, dict[str, Any]]
 
 
 def lend_arguments(project: Path, recipe: Recipe) -> Recipe:
     """Return the recipe with what each layer borrows among its variables. Raises `BadInput` where a recipe sets it for the borrower."""
-    roles = _Roles(project / "ansible/roles")
-    return recipe.model_copy(update={"layers": tuple(_lend(roles, recipe, layer) for layer in recipe.layers)})
+    folder = project / "ansible/roles"
+    roles = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    declared = {role: _read_options(folder / role / _SPECS) for role in roles}
+    return recipe.model_copy(
+        update={"layers": tuple(_lend(folder, declared, recipe, layer) for layer in recipe.layers)}
+    )
 
 
 def owner_of(argument: str, role: str, roles: tuple[str, ...]) -> str | None:
@@ -43,10 +33,10 @@ def owner_of(argument: str, role: str, roles: tuple[str, ...]) -> str | None:
     return next((name for name in roles if name != role and argument.startswith(f"{name}_")), None)
 
 
-def _lend(roles: _Roles, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
+def _lend(folder: Path, declared: Declared, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
     lent = {}
-    for argument in roles.options(layer.role):
-        owner = owner_of(argument, layer.role, roles.names)
+    for argument in declared.get(layer.role, {}):
+        owner = owner_of(argument, layer.role, tuple(declared))
         if owner is None:
             continue
         if argument in layer.vars or argument in layer.toggles:
@@ -54,18 +44,18 @@ def _lend(roles: _Roles, recipe: Recipe, layer: RecipeLayer) -> RecipeLayer:
                 f"recipe {recipe.name}: {argument} is no variable of layer {layer.role}, which borrows it",
                 resolution=f"set it in the layer {owner}; {layer.role} then has the same",
             )
-        lent[argument] = _value(roles, recipe, owner, argument)
+        lent[argument] = _value(folder, declared, recipe, owner, argument)
     return layer.model_copy(update={"vars": {**layer.vars, **lent}})
 
 
-def _value(roles: _Roles, recipe: Recipe, owner: str, argument: str) -> Any:
+def _value(folder: Path, declared: Declared, recipe: Recipe, owner: str, argument: str) -> Any:
     given = next(({**one.vars, **one.toggles} for one in recipe.layers if one.role == owner), {})
     if argument in given:
         return given[argument]
-    option = roles.options(owner).get(argument, {})
+    option = declared[owner].get(argument, {})
     if "default" not in option or "{{" in str(option["default"]):
         raise BadInput(
-            f"{roles.path(owner)}: {argument} has no plain default, and another role borrows it",
+            f"{folder / owner / _SPECS}: {argument} has no plain default, and another role borrows it",
             resolution=f"give it one, or set it in the recipe's layer {owner}",
         )
     return option["default"]

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from bake import layer as layers
+from bake import run
 from bake.chamber import Chamber, Command, run_in_chamber
 from bake.check_image import ImageCheck, run_image_check
 from bake.components import Fetched
 from bake.components.take import take_components
 from bake.layer import LayerJob
 from bake.lock.document import Lock
-from bake.plan import base_key, key_of, kind_of, step_fields
+from bake.make import Maker
+from bake.plan import INITRD, INSTALLER, base_key, key_of, kind_of, step_fields
 from bake.run import bake_layers, gather, load_recipe
 from bake.unsealed import Unsealed
 from qtrade.manifest import Recipe, lend_arguments, load_manifest
@@ -87,6 +89,15 @@ def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
         assert record is not None, f"{role} was not made"
         records[role] = record
     return BakedRecipe(settings, recipe, store, components, lock, records)
+
+
+def make_base(settings: Settings) -> None:
+    """Have base, kernel and initial RAM filesystems of the lab's recipe in the store."""
+    recipe, store, reporter = load_recipe(settings, "lab"), open_store(settings), RecordingReporter()
+    with have_turn(settings), run._alone(settings):
+        maker = Maker(settings, store, recipe, *gather(settings, store, recipe, reporter), reporter)
+        maker.make(frozenset((INITRD, INSTALLER)))
+        maker.unsealed.clear()
 
 
 def check_together(baked: BakedRecipe, check: ImageCheck, records: Mapping[str, BlobRecord]) -> int:

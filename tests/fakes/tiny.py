@@ -17,13 +17,12 @@ from bake.base import find_base
 from bake.check import check_key
 from bake.check_initramfs import initramfs_check_key
 from bake.lock.check import lock_path
-from bake.make import Maker
-from bake.plan import INITRD, INSTALLER, base_key, initramfs_key
+from bake.plan import INITRD, INSTALLER, Inputs, base_key, initramfs_key
 from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, LocalStore
-from tests.fakes.lab_layers import have_turn
+from tests.fakes.lab_layers import have_turn, make_base
 from tests.fakes.reporter import RecordingReporter
 
 QTRADE = Path(sys.executable).parent / "qtrade"
@@ -105,18 +104,8 @@ def make_tiny_project(real: Settings, folder: Path) -> TinyProject:
         (state / name).symlink_to(real.state_dir / name)
     tiny = TinyProject(Settings(project=project, state_dir=state, store=state / "store"))
     make_base(real)
-    _borrow_lock(real, tiny)
-    _borrow_base(real, tiny)
+    _borrow_base(real, tiny, _borrow_lock(real, tiny))
     return tiny
-
-
-def make_base(settings: Settings) -> None:
-    """Have base, kernel and initial RAM filesystems of the lab's recipe in the store; test processes take turns."""
-    recipe, store, reporter = run.load_recipe(settings, "lab"), LocalStore(settings.store), RecordingReporter()
-    with have_turn(settings), run._alone(settings):
-        maker = Maker(settings, store, recipe, *run.gather(settings, store, recipe, reporter), reporter)
-        maker.make(frozenset((INITRD, INSTALLER)))
-        maker.unsealed.clear()
 
 
 def own_cache(tiny: TinyProject) -> Path:
@@ -136,25 +125,25 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-def _borrow_lock(real: Settings, tiny: TinyProject) -> None:
-    """Take the lock that another test made of the same recipe; without one, make it."""
+def _borrow_lock(real: Settings, tiny: TinyProject) -> Inputs:
+    """Take the lock that another test made of the same recipe; without one that fits, make it. Returns what keys are made of."""
     path, kept = lock_path(tiny.settings, tiny.recipe), real.state_dir / "tests/tiny.lock.json"
     with have_turn(real):
         if kept.exists():
             path.parent.mkdir(parents=True)
             shutil.copyfile(kept, path)
-        run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
+        inputs, _, _ = run.gather(tiny.settings, tiny.store, tiny.recipe, tiny.reporter)
         kept.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, kept)
+    return inputs
 
 
-def _borrow_base(real: Settings, tiny: TinyProject) -> None:
+def _borrow_base(real: Settings, tiny: TinyProject, inputs: Inputs) -> None:
     """Copy base, kernel and initial RAM filesystems of the real store, as checked as they are there.
 
     Debian may have changed between the two locks; then the project makes its own.
     """
     theirs, recipe = LocalStore(real.store), tiny.recipe
-    inputs, _, _ = run.gather(tiny.settings, tiny.store, recipe, tiny.reporter)
     base = find_base(theirs, base_key(recipe, inputs))
     if base is None:
         return

@@ -72,8 +72,8 @@ class Killer:
         for blob in (self.tiny.settings.store / "blobs").glob("[0-9a-f]*"):
             assert sha256_file(blob) == blob.name
 
-    def in_work(self, name: str) -> Callable[[], bool]:
-        """Return whether the next bake works below a folder of that name; the one that a killed bake left is removed."""
+    def watch(self, name: str) -> Callable[[], bool]:
+        """Remove what a killed bake left of a step's folder, and return what says whether the next bake works there."""
         folder = self.tiny.settings.work_dir / name
         shutil.rmtree(folder, ignore_errors=True)
         return folder.exists
@@ -105,7 +105,7 @@ def test_bakes_killed_in_base_and_initial_ram_filesystems_leave_nothing(killer) 
         for _ in range(2):
             if not options:
                 forget_initramfs(tiny)
-            assert killer.kill(*options, within_s=2.5, at=killer.in_work(step)), f"{step} was quicker"
+            assert killer.kill(*options, within_s=2.5, at=killer.watch(step)), f"{step} was quicker"
             killer.require_whole_blobs()
         assert all(step in places for places in killer.killed_in[killed:]), killer.killed_in[killed:]
     require_completion(killer)
