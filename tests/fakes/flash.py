@@ -1,16 +1,28 @@
-"""A host that answers as it is told, and doors whose steps only remember."""
+"""A host that answers as it is told, doors whose steps only remember, and a rig that flashes the one through the others."""
 
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
+from flash.config import render_bundle
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps
 from flash.drivers import PowerState
 from flash.jobs import SignedJob
+from flash.journal import Journal, latest
+from flash.plan import FlashPlan, plan_flash
+from flash.run import FlashResult, flash
 from flash.states import State, sequence
+from flash.trust import VerifiedImage
 from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
+from qtrade.settings import Settings
+from qtrade.store import LocalStore
+from tests.fakes.examples import make_environment, make_host, make_image
+from tests.fakes.reporter import RecordingReporter
 
 
 @dataclass
@@ -98,3 +110,43 @@ class FakeDoor:
             return self.evidence.get(state, {})
 
         return step
+
+
+class Rig:
+    """One host, flashed again and again as by one command after another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.link = FakeLink()
+        self.reporter = RecordingReporter()
+        self.runs = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.state_dir / "flashes/rpc-1"
+
+    def context(self, **image: str) -> FakeContext:
+        self.runs += 1
+        made = make_image(**image)
+        verified = VerifiedImage(made, made.to_json(), made.list_text(), b"")
+        journal = Journal(self.folder / f"{self.runs:03}.jsonl")
+        host, environment = make_host(), make_environment()
+        bundle = render_bundle(host, environment, made)
+        store = LocalStore(self.settings.store)
+        parts = (self.settings, host, environment, verified, store, bundle, self.reporter, journal)
+        return FakeContext(*parts, fake_link=self.link)
+
+    def flash(self, door: Door, fake: FakeDoor, *, until: State = State.COMMITTED, **image: str) -> FlashResult:
+        context = self.context(**image)
+        return flash(context, self.plan(door, **image), until=until, steps=fake.steps())
+
+    def plan(self, door: Door, **image: str) -> FlashPlan:
+        return plan_flash(make_host(), make_image(**image), door)
+
+    def states(self) -> list[State]:
+        return [entry.state for entry in latest(self.folder).entries]
+
+
+def kinds(rig: Rig) -> list[str]:
+    """Return the kinds of the jobs that the host was given."""
+    return [json.loads(base64.b64decode(job.envelope["payload"]))["kind"] for job in rig.link.jobs]

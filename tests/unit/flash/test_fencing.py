@@ -18,10 +18,9 @@ from qtrade.errors import HostError
 from qtrade.manifest.driver import Door
 from qtrade.store.leases import LEASE_S, LeaseLost, Leases
 from tests.fakes.examples import make_settings
-from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor
+from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor, Rig, kinds
 from tests.fakes.projects import add_blobs
 from tests.unit.flash.test_ladder import Entry
-from tests.unit.flash.test_run import Rig, kinds
 
 pytestmark = pytest.mark.unit
 

@@ -14,9 +14,8 @@ from flash.trust import VerifiedImage
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_settings
-from tests.fakes.flash import FakeContext, FakeDoor
+from tests.fakes.flash import FakeContext, FakeDoor, Rig
 from tests.unit.flash.test_readiness import make_agave_image
-from tests.unit.flash.test_run import Rig
 
 pytestmark = pytest.mark.unit
 

@@ -17,10 +17,9 @@ from flash.states import State
 from qtrade.errors import HostError, Refused
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_settings
-from tests.fakes.flash import FakeContext, FakeDoor
+from tests.fakes.flash import FakeContext, FakeDoor, Rig
 from tests.fakes.providers import FakeLatitude
 from tests.fakes.providers.machine import SimulatedMachine
-from tests.unit.flash.test_run import Rig
 
 pytestmark = pytest.mark.unit
 

@@ -12,10 +12,9 @@ from flash.states import State
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_settings
-from tests.fakes.flash import FakeDoor
+from tests.fakes.flash import FakeDoor, Rig
 from tests.fakes.projects import add_blobs
 from tests.unit.flash.test_ladder import Entry, _short_server
-from tests.unit.flash.test_run import Rig
 
 pytestmark = pytest.mark.unit
 

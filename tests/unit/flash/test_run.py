@@ -1,67 +1,22 @@
 """The loop of a flash: it journals, resumes, stops, fails safe, and holds the host alone."""
 
-import base64
-import json
 import threading
-from pathlib import Path
 
 import pytest
 
-from flash.config import render_bundle
 from flash.context import Evidence
 from flash.journal import Journal, latest
-from flash.plan import FlashPlan, plan_flash
-from flash.run import FlashResult, flash, parse_door, parse_until, prepare
+from flash.run import flash
 from flash.states import ENDS, State, rules, sequence
-from flash.trust import VerifiedImage
-from qtrade.errors import ConflictError, HostError, QtradeError, Refused, TrustError, UsageError
+from qtrade.errors import ConflictError, HostError
 from qtrade.manifest.driver import Door
-from qtrade.settings import Settings
-from qtrade.store import LocalStore
-from tests.fakes.examples import make_environment, make_host, make_image, make_settings
-from tests.fakes.flash import FakeContext, FakeDoor, FakeLink
-from tests.fakes.projects import publish_image, write_project
-from tests.fakes.reporter import RecordingReporter
+from tests.fakes.examples import make_image, make_settings
+from tests.fakes.flash import FakeContext, FakeDoor, FakeLink, Rig, kinds
 
 pytestmark = pytest.mark.unit
 
 DOORS = (Door.IN_PLACE, Door.PXE)
 STATES = [(door, state) for door in DOORS for state in sequence(door)]
-
-
-class Rig:
-    """One host, flashed again and again as by one command after another."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.link = FakeLink()
-        self.reporter = RecordingReporter()
-        self.runs = 0
-
-    @property
-    def folder(self) -> Path:
-        return self.settings.state_dir / "flashes/rpc-1"
-
-    def context(self, **image: str) -> FakeContext:
-        self.runs += 1
-        made = make_image(**image)
-        verified = VerifiedImage(made, made.to_json(), made.list_text(), b"")
-        journal = Journal(self.folder / f"{self.runs:03}.jsonl")
-        host, environment = make_host(), make_environment()
-        bundle = render_bundle(host, environment, made)
-        store = LocalStore(self.settings.store)
-        parts = (self.settings, host, environment, verified, store, bundle, self.reporter, journal)
-        return FakeContext(*parts, fake_link=self.link)
-
-    def flash(self, door: Door, fake: FakeDoor, *, until: State = State.COMMITTED, **image: str) -> FlashResult:
-        context = self.context(**image)
-        return flash(context, self.plan(door, **image), until=until, steps=fake.steps())
-
-    def plan(self, door: Door, **image: str) -> FlashPlan:
-        return plan_flash(make_host(), make_image(**image), door)
-
-    def states(self) -> list[State]:
-        return [entry.state for entry in latest(self.folder).entries]
 
 
 @pytest.fixture
@@ -204,10 +159,6 @@ DRAINED = {
     State.DRAINED: {"drained": ["50-agave"]},
     State.ARMED: {"armed_boot_id": "b1"},
 }
-
-
-def kinds(rig: Rig) -> list[str]:
-    return [json.loads(base64.b64decode(job.envelope["payload"]))["kind"] for job in rig.link.jobs]
 
 
 def fail_at(rig: Rig, door: Door, fake: FakeDoor, **changes: State) -> HostError:
@@ -367,75 +318,3 @@ def test_a_second_flash_of_a_host_is_refused_while_one_holds_it(rig) -> None:
         first.join()
     assert rig.states()[-1] is State.COMMITTED
     assert rig.flash(Door.PXE, FakeDoor()).state is State.COMMITTED
-
-
-def test_doors_and_states_are_read_from_words() -> None:
-    assert (parse_door(None), parse_door("pxe")) == (None, Door.PXE)
-    assert (parse_until(None), parse_until("ARMED")) == (State.COMMITTED, State.ARMED)
-    with pytest.raises(UsageError, match="there is no door window"):
-        parse_door("window")
-    for name in ("SOMEWHEN", "FAILED_SAFE", "armed"):
-        with pytest.raises(UsageError, match=f"no flash stops after {name}"):
-            parse_until(name)
-
-
-@pytest.fixture
-def settings(rig) -> Settings:
-    write_project(rig.settings)
-    publish_image(rig.settings)
-    return rig.settings
-
-
-def test_preparing_takes_the_newest_version_and_touches_nothing(rig, settings) -> None:
-    newer = publish_image(settings, version="0.10.0", cmdline="new")
-    publish_image(settings, version="0.9.0", cmdline="old")
-    context, plan = prepare(settings, "rpc-1", None, rig.reporter, door=Door.PXE)
-    assert (plan.version, plan.image, plan.door) == ("0.10.0", newer.id, Door.PXE)
-    assert context.journal.entries == ()
-    assert not rig.folder.exists()
-
-
-def test_in_place_is_closed_for_a_host_that_qtrade_never_flashed(rig, settings) -> None:
-    _, plan = prepare(settings, "rpc-1", "0.1.0", rig.reporter)
-    assert plan.door is Door.PXE
-    assert rig.reporter.lines == ["door in_place is closed: the host runs no agent that answers"]
-
-
-def test_a_host_without_an_open_door_is_an_error(rig, settings) -> None:
-    write_project(settings, host={"doors": ["in_place"]})
-    with pytest.raises(HostError, match="no door of rpc-1 is open"):
-        prepare(settings, "rpc-1", "0.1.0", rig.reporter)
-
-
-def test_an_open_flash_keeps_its_door(rig, settings) -> None:
-    context, plan = prepare(settings, "rpc-1", "0.1.0", rig.reporter, door=Door.IN_PLACE)
-    flash(context, plan, until=State.LEASED, steps=FakeDoor().steps())
-    assert prepare(settings, "rpc-1", "0.1.0", rig.reporter)[1].door is Door.IN_PLACE
-
-
-@pytest.mark.parametrize(
-    ("host", "environment", "error"),
-    [
-        ({}, {"allow_standins": False}, Refused),
-        ({"recipe": "other"}, {}, Refused),
-        ({"config": {"ghost": 1}}, {}, QtradeError),
-        ({"secrets": {"ghost": "env:X"}}, {}, QtradeError),
-        ({"ssh": {}}, {}, QtradeError),
-    ],
-    ids=["stand-ins", "recipe", "config", "secrets", "ssh"],
-)
-def test_what_is_wrong_is_found_before_a_flash_begins(rig, settings, host, environment, error) -> None:
-    write_project(settings, host=host, environment=environment)
-    with pytest.raises(error):
-        prepare(settings, "rpc-1", None if "recipe" in host else "0.1.0", rig.reporter)
-    assert not rig.folder.exists()
-
-
-def test_an_altered_image_is_refused_before_a_flash_begins(rig, settings) -> None:
-    path = settings.store / "versions/demo/0.1.0.json"
-    fields = json.loads(path.read_text())
-    path.write_text(json.dumps({**fields, "list": fields["list"] + "\n"}))
-    with pytest.raises(TrustError):
-        prepare(settings, "rpc-1", "0.1.0", rig.reporter)
-    assert json.loads(fields["image"])["version"] == "0.1.0"
-    assert not rig.folder.exists()

@@ -18,10 +18,9 @@ from flash.states import State
 from qtrade.errors import HostError, Refused
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_settings
-from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor
+from tests.fakes.flash import FakeBoard, FakeContext, FakeDoor, Rig, kinds
 from tests.fakes.projects import add_blobs
 from tests.unit.flash.test_ladder import Entry, _short_server
-from tests.unit.flash.test_run import Rig, kinds
 
 pytestmark = pytest.mark.unit
 
