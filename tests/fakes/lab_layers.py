@@ -36,7 +36,7 @@ _TASK = re.compile(r"^TASK \[(.+)\]", re.MULTILINE)
 
 @dataclass(frozen=True)
 class BakedRecipe:
-    """A recipe whose layers are all in the store."""
+    """A recipe, and the records of its layers in the store, lowest first."""
 
     settings: Settings
     recipe: Recipe
@@ -60,9 +60,9 @@ class SecondRun:
     written: tuple[str, ...]
 
 
-def bake_recipe(settings: Settings, name: str) -> BakedRecipe:
-    """Have all layers of a recipe in the store; test processes take turns."""
-    return bake_all(settings, load_recipe(settings, name))
+def bake_recipe(settings: Settings, name: str, *, until: str | None = None) -> BakedRecipe:
+    """Have the layers of a recipe in the store: all, or those that the role `until` stands on and its own."""
+    return bake_all(settings, load_recipe(settings, name), until=until)
 
 
 def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
@@ -74,20 +74,22 @@ def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str
     return lend_arguments(settings.project, recipe.model_copy(update={"layers": tuple(layers)}))
 
 
-def bake_all(settings: Settings, recipe: Recipe) -> BakedRecipe:
-    """Have all layers of the recipe in the store."""
+def bake_all(settings: Settings, recipe: Recipe, *, until: str | None = None) -> BakedRecipe:
+    """Have the layers of the recipe in the store; test processes take turns."""
     store, reporter = open_store(settings), RecordingReporter()
+    wanted = (*recipe.ancestors(until), until) if until else tuple(layer.role for layer in recipe.layers)
     with have_turn(settings):
-        bake_layers(settings, recipe, recipe.layers[-1].role, reporter, only=False)
-    inputs, components, lock = gather(settings, store, recipe, reporter)
+        bake_layers(settings, recipe, wanted[-1], reporter, only=until is not None)
+        inputs, components, lock = gather(settings, store, recipe, reporter)
     base = store.find_record(base_key(recipe, inputs))
     assert base is not None
     fields = step_fields(recipe, inputs, base)
     records = {BASE: base}
-    for role in (layer.role for layer in recipe.layers):
-        record = store.find_record(key_of(kind_of(role), fields[role]))
-        assert record is not None, f"{role} was not made"
-        records[role] = record
+    for role in wanted:
+        if role != BASE:
+            record = store.find_record(key_of(kind_of(role), fields[role]))
+            assert record is not None, f"{role} was not made"
+            records[role] = record
     return BakedRecipe(settings, recipe, store, components, lock, records)
 
 

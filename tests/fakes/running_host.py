@@ -16,17 +16,14 @@ from typing import Any
 
 import yaml
 
-from bake import run
 from bake.chamber import Chamber, Command, run_in_chamber
 from bake.components.take import take_components
 from bake.layer import _inside as bake_place
-from bake.plan import base_key, key_of, kind_of, step_fields
 from flash.ansible_inventory import recipe_variables
 from qtrade.process import CLEAN_PATH
 from qtrade.settings import Settings
-from qtrade.store import LocalStore
 from tests.fakes.examples import host_fields
-from tests.fakes.reporter import RecordingReporter
+from tests.fakes.lab_layers import bake_recipe
 
 NAME = "live-1"
 TOOLS = Path(sys.executable).parent
@@ -130,23 +127,16 @@ def run_lab_host(real: Settings, folder: Path, drift: str) -> Iterator[RunningHo
 
 
 def _prepare(real: Settings, folder: Path) -> RunningHost:
-    recipe = run.load_recipe(real, "lab")
-    store, reporter = LocalStore(real.store), RecordingReporter()
-    run.bake_layers(real, recipe, recipe.layers[-1].role, reporter, only=False)
-    inputs, components, _ = run.gather(real, store, recipe, reporter)
-    base = store.find_record(base_key(recipe, inputs))
-    assert base is not None
-    records = [base]
-    for layer in recipe.layers:
-        record = store.find_record(key_of(kind_of(layer.role), step_fields(recipe, inputs, base)[layer.role]))
-        assert record is not None
-        records.append(record)
+    baked = bake_recipe(real, "lab")
+    recipe, store = baked.recipe, baked.store
     variables = recipe_variables(real, recipe)
     places = {k: v for layer in variables["qtrade_layers"].values() for k, v in layer["components"].items()}
-    taken = take_components(real, store, components, places, folder / "components")
+    taken = take_components(real, store, baked.components, places, folder / "components")
     assert places == {name: bake_place(name, path) for name, path in taken.items()}, "the inventory names other places"
     binds = {str(path): places[name] for name, path in taken.items()}
-    chamber = Chamber(folder / "chamber", tuple(store.open_blob(item.digest) for item in records), (), binds)
+    chamber = Chamber(
+        folder / "chamber", tuple(store.open_blob(item.digest) for item in baked.records.values()), (), binds
+    )
     chamber.folder.mkdir()
     settings = Settings(real.project, folder / "state", folder / "state/store")
     host = RunningHost(settings, chamber, tuple(layer.role for layer in recipe.layers), free_port())

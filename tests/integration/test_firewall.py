@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from qtrade.settings import load_settings
-from tests.fakes.role_layers import bake_role, run_case
+from tests.fakes.lab_layers import bake_recipe
+from tests.fakes.role_layers import run_case
 
 pytestmark = pytest.mark.integration
 
 
 def test_in_the_layers() -> None:
     settings = load_settings()
-    run_case(settings, bake_role(settings, "ufw_solana"), Path(__file__).with_name("firewall") / "case_firewall.py")
+    layers = bake_recipe(settings, "lab", until="ufw_solana").blobs("ufw_solana")
+    run_case(settings, layers, Path(__file__).with_name("firewall") / "case_firewall.py")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from qtrade.settings import Settings, load_settings
+from tests.fakes.lab_layers import bake_recipe
 from tests.fakes.other_postgres import locate
-from tests.fakes.role_layers import bake_role, run_case
+from tests.fakes.role_layers import run_case
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def layers(settings: Settings) -> tuple[Path, ...]:
-    return bake_role(settings, "postgres")
+    return bake_recipe(settings, "lab", until="postgres").blobs("postgres")
 
 
 @pytest.mark.parametrize("case", ["cluster", "schema", "plans", "backup", "repositories"])
