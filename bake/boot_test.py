@@ -26,7 +26,8 @@ from qtrade.manifest import Image, load_manifest
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.signing import STATEMENT_TYPE
-from qtrade.specs import Mark, SpecResult, run_over_ssh
+from qtrade.specs import Mark, SpecResult
+from qtrade.specs.remote import run_over_ssh
 from qtrade.ssh import SshTarget
 from qtrade.store import Store
 from qtrade.toolsroot import ToolsRoot, open_tools

@@ -73,17 +73,28 @@ def hash_files(
     `ignored_on_top` in the folder itself only.
     """
     if path.is_file():
-        return {path.name: _digest(path)}
-    found = {}
-    for folder, folders, files in os.walk(path):
-        left_out = {*ignored, *(ignored_on_top if Path(folder) == path else ())}
-        folders[:] = sorted(name for name in folders if name not in left_out)
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in sorted([*files, *links]):
-            if name not in left_out and not name.endswith(".pyc"):
-                file = Path(folder) / name
-                found[file.relative_to(path).as_posix()] = _digest(file)
+        return {path.name: _digest(str(path))}
+    found: dict[str, str] = {}
+    _hash_below(str(path), "", found, ignored, (*ignored, *ignored_on_top))
     return found
+
+
+def _hash_below(
+    folder: str, prefix: str, found: dict[str, str], ignored: tuple[str, ...], here: tuple[str, ...]
+) -> None:
+    """Add the digests of what is below `folder`; plain strings, as paths take longer to make than files to read."""
+    try:
+        with os.scandir(folder) as entries:
+            present = sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in present:
+        if entry.name in here or entry.name.endswith(".pyc"):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            _hash_below(entry.path, f"{prefix}{entry.name}/", found, ignored, ignored)
+        else:
+            found[prefix + entry.name] = _digest(entry.path)
 
 
 def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on_top: tuple[str, ...] = ()) -> str:
@@ -121,14 +132,18 @@ def _read_all(root: Path, paths: tuple[str, ...]) -> dict[str, str]:
     for path in paths:
         whole = root / path
         if whole.is_file():
-            found[path] = _digest(whole)
+            found[path] = _digest(str(whole))
         else:
             found.update({f"{path}/{name}": digest for name, digest in hash_files(whole).items()})
     return found
 
 
-def _digest(path: Path) -> str:
-    facts = path.lstat()
-    content = os.readlink(path).encode() if stat.S_ISLNK(facts.st_mode) else path.read_bytes()  # noqa: PTH115 - a name, not a path
-    kind = "l" if stat.S_ISLNK(facts.st_mode) else "x" if facts.st_mode & stat.S_IXUSR else "f"
+def _digest(path: str) -> str:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        kind, content = "l", os.readlink(path).encode()  # noqa: PTH115 - a string is quicker
+    else:
+        kind = "x" if mode & stat.S_IXUSR else "f"
+        with open(path, "rb") as file:  # noqa: PTH123 - a string is quicker
+            content = file.read()
     return hashlib.sha256(f"{kind} ".encode() + content).hexdigest()

@@ -7,7 +7,8 @@ from flash.ssh import target_for
 from qtrade.errors import HostError
 from qtrade.manifest import Host
 from qtrade.settings import Settings
-from qtrade.specs import Mark, SpecResult, run_over_ssh
+from qtrade.specs import Mark, SpecResult
+from qtrade.specs.remote import run_over_ssh
 
 _SETTLED = ("running", "degraded")
 

@@ -1,13 +1,16 @@
 """Build the pytest command of the roles' specs, and read its report."""
 
 import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtrade.errors import ToolError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 # pytest's own exit code for a run in which some tests failed; other non-zero codes mean that it did not run properly.
 TESTS_FAILED = 1
@@ -63,6 +66,8 @@ def spec_command(
 
 def read_report(report: Path) -> SpecResult:
     """Read a JUnit report. Raises `ToolError` when there is none or no spec ran: silence is no proof."""
+    import xml.etree.ElementTree as ET  # noqa: PLC0415 - most bakes run no spec
+
     try:
         suite = ET.parse(report).getroot()  # noqa: S314 - written by our own pytest
     except (FileNotFoundError, ET.ParseError) as error:
@@ -74,7 +79,7 @@ def read_report(report: Path) -> SpecResult:
     return SpecResult(len(cases) - len(skipped), _find(cases, "failure", "error"), skipped)
 
 
-def _find(cases: list[ET.Element], *outcomes: str) -> tuple[tuple[str, str, str], ...]:
+def _find(cases: "list[Element]", *outcomes: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(
         (_role_of(case), case.get("name", ""), (problem.get("message") or problem.text or "").strip()[:2000])
         for case in cases
@@ -83,6 +88,6 @@ def _find(cases: list[ET.Element], *outcomes: str) -> tuple[tuple[str, str, str]
     )
 
 
-def _role_of(case: ET.Element) -> str:
+def _role_of(case: "Element") -> str:
     name = case.get("classname", "")
     return name.split(".roles.", 1)[-1].split(".", 1)[0]

@@ -19,7 +19,8 @@ import pytest
 from qtrade import ssh_sharing
 from qtrade.errors import HostError, ToolError
 from qtrade.settings import Settings, load_settings
-from qtrade.specs import Mark, run_over_ssh
+from qtrade.specs import Mark
+from qtrade.specs.remote import run_over_ssh
 from qtrade.ssh import SshTarget
 from tests.fakes.examples import make_settings
 from tests.fakes.ssh_server import SshServer, serve_ssh
