@@ -229,13 +229,21 @@ def namespace(bios: LabRig) -> Iterator[str]:
 
 @pytest.mark.parametrize("address", [GUEST_ADDRESS, GUEST_ADDRESS_V6])
 def test_exactly_the_intended_ports_answer(address: str, namespace: str) -> None:
-    argv = ["ip", "netns", "exec", namespace, sys.executable, str(SCANNER), address, *map(str, OPEN[address])]
-    found = json.loads(process.run(argv, timeout_s=400).stdout)
+    found = scan(namespace, address, *OPEN[address])
     assert set(found["open"]) == OPEN[address]
-    assert set(found["open"]) | set(found["refused"]) == ALLOWED, "the firewall lets other ports through"
+    assert set(found["open"]) | set(found["refused"]) <= ALLOWED, "the firewall lets other ports through"
     assert found["udp_refused"] == [8030], (
         "in the validator's range nothing listens on 8030, so it must answer with a refusal"
     )
+    # Of the thousands of packets of a scan some may get lost; of few none does.
+    found = scan(namespace, address, "--only", *ALLOWED)
+    assert found == {"open": sorted(OPEN[address]), "refused": sorted(ALLOWED - OPEN[address])}
+
+
+def scan(netns: str, address: str, *arguments: object) -> dict[str, list[int]]:
+    """Scan from the namespace, as the scanner's arguments say."""
+    argv = ["ip", "netns", "exec", netns, sys.executable, str(SCANNER), address, *map(str, arguments)]
+    return json.loads(process.run(argv, timeout_s=400).stdout)
 
 
 @dataclass(frozen=True)
@@ -246,8 +254,7 @@ class Neighbour:
     netns: str
 
     def answers(self, address: str, *ports: int) -> dict[str, list[int]]:
-        argv = ["ip", "netns", "exec", self.netns, sys.executable, SCANNER, address, "--only", *map(str, ports)]
-        return json.loads(process.run([str(part) for part in argv], timeout_s=60).stdout)
+        return scan(self.netns, address, "--only", *ports)
 
     def push(self, **values: object) -> subprocess.CompletedProcess[str]:
         manifest = self.rig.host.paths.manifest
@@ -267,11 +274,6 @@ class Neighbour:
         while {22, 8001} - set(self.answers(GUEST_ADDRESS, 22, 8001)["open"]):
             assert time.monotonic() < deadline, f"{self.rig.name} does not come up"
             time.sleep(7)  # slower than the limit of new SSH connections
-
-    def scan(self, address: str, *expected: int) -> dict[str, list[int]]:
-        """Scan all ports once the expected ones answer."""
-        argv = ["ip", "netns", "exec", self.netns, sys.executable, str(SCANNER), address, *map(str, expected)]
-        return json.loads(process.run(argv, timeout_s=400).stdout)
 
 
 @pytest.fixture(scope="module")
