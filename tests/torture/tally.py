@@ -9,15 +9,15 @@ from qtrade.settings import load_settings
 
 
 def tally(folder: Path, name: str) -> str:
-    """Return a table of Markdown: of each state the cuts, what booted after them, and how often one was tried again."""
+    """Return a table of Markdown: of each state the cuts, what booted after them, and how many were aimed at an earlier state."""
     seeds = sorted(path.parent.name for path in folder.glob(f"seed-*/{name}.jsonl"))
     rows = [json.loads(line) for seed in seeds for line in (folder / seed / f"{name}.jsonl").read_text().splitlines()]
-    lines = ["| state | cuts | old booted | new booted | tried again |", "|---|---|---|---|---|"]
+    lines = ["| state | cuts | old booted | new booted | aimed earlier |", "|---|---|---|---|---|"]
     for state in dict.fromkeys(row["state"] for row in rows):
         mine = [row for row in rows if row["state"] == state]
         came = Counter("new" if row["booted"] == row["new"] else "old" for row in mine)
-        again = sum(row.get("tries", 1) - 1 for row in mine)
-        lines.append(f"| {state} | {len(mine)} | {came['old']} | {came['new']} | {again} |")
+        earlier = sum(row.get("aimed", state) != state for row in mine)
+        lines.append(f"| {state} | {len(mine)} | {came['old']} | {came['new']} | {earlier} |")
     seconds = sum(row.get("seconds", 0) for row in rows)
     each = f", {seconds / len(rows):.0f} s each" if rows and seconds else ""
     return "\n".join([*lines, "", f"{len(rows)} cuts with {len(seeds)} seeds{each}: {', '.join(seeds)}", ""])

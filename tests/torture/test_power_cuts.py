@@ -85,31 +85,33 @@ def rounds(request: pytest.FixtureRequest, points: int | None) -> Rounds:
 
 
 def kill_everywhere(guest: TinyGuest, rng: random.Random, log: Log, each: int, until: float) -> None:
-    """Cut the power `each` times in each state, on the same disk: the faults of one cut meet the next flash."""
+    """Cut the power `each` times or more in each state, on the same disk: the faults of one cut meet the next flash."""
     timing, ledger, begin = Timing(), digest_disk(guest.ledger), time.monotonic()
     guest.start()
     running = check_health(guest, guest.hello(), {"A"})
     walk(guest, running, "B", timing.enter)
     timing.learn()
-    running = "B"
-    for number in range(each * len(STATES)):
+    running, done, spared = "B", Counter[State](), 0
+    while min(done[state] for state in STATES) < each:
         start = time.monotonic()
-        if start > until and log.rows and number % len(STATES) == 0:
+        if start > until and len(done) == len(STATES):
             break
-        killed = kill_in(guest, timing, running, STATES[number % len(STATES)], rng)
+        killed = kill_in(guest, timing, running, min(STATES, key=done.__getitem__), rng)
+        if killed is None:
+            spared += 1
+            assert spared <= len(log.rows) + len(STATES), "the flashes are over before the cuts"
+            guest.start()
+            running = settle(guest, guest.hello())
+            continue
         booted, status = come_back(guest, killed)
         assert digest_disk(guest.ledger) == ledger, "the ledger disk was changed"
         default = guest.images.name_of(status["default"])
         running = settle(guest, status)
+        done[killed.state] += 1
         log.add(**asdict(killed), booted=booted, default=default, seconds=round(time.monotonic() - start, 1))
-    done = Counter(row["state"] for row in log.rows)
     came = Counter("new" if row["booted"] == row["new"] else "old" for row in log.rows)
     seconds = round(time.monotonic() - begin)
-    log.close(
-        points=done, booted=came, retried=sum(row["tries"] - 1 for row in log.rows), ledger=ledger, seconds=seconds
-    )
-    assert set(done) == set(STATES)
-    assert len(set(done.values())) == 1, "not all states have the same number"
+    log.close(points=done, booted=came, spared=spared, ledger=ledger, seconds=seconds)
 
 
 def test_killed_guest_comes_back(guest: TinyGuest, seed: int, logs: Path, rounds: Rounds) -> None:
