@@ -16,7 +16,7 @@ A fault is told in one line on stderr, with exit code 1.
 import base64
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Values:
 
     name: str
     config: dict[str, Any]
+    role: str = ""
+    roles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def make(request: dict[str, Any]) -> dict[str, Any]:

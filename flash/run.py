@@ -25,16 +25,15 @@ from flash.readiness import ready_within_s
 from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, sequence
-from flash.trust import load_allowed
+from flash.trust import choose_version, load_allowed
 from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError
-from qtrade.manifest import Environment, Host
+from qtrade.manifest import Host
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
-from qtrade.store import Store, open_store
+from qtrade.store import open_store
 from qtrade.store.leases import LeaseLost, Leases
 from qtrade.trust.keyring import ensure_keyring
-from qtrade.trust.policy import rules_for
 
 # A flash that stops here is taken up earlier: what the agent was told died with the controller.
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
@@ -68,7 +67,7 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
     host = load_host(settings, host_name)
     environment = load_environment(settings, host)
     store = open_store(settings)
-    chosen = version or _choose_version(store, host, environment)
+    chosen = version or choose_version(store, host, environment)
     trust = ensure_keyring(settings).trust
     image = load_allowed(store, host.recipe, chosen, trust=trust, environment=environment)
     check_allowed(host, environment, image.image)
@@ -322,26 +321,6 @@ def _choose_door(context: FlashContext) -> Door:
         details=f"doors: {', '.join(context.host.doors)}",
         resolution="start the host, or add a door to its manifest",
     )
-
-
-def _choose_version(store: Store, host: Host, environment: Environment) -> str:
-    """Return where the environment's channel leads; in development, where nothing needs a promotion, the newest version."""
-    channel = rules_for(environment).channel
-    if channel != "dev":
-        pointer = store.channel(host.recipe, channel)
-        if pointer is None:
-            raise Refused(
-                f"channel {channel} of {host.recipe} leads nowhere",
-                resolution=f"run `qtrade images promote VERSION --recipe {host.recipe} --to {channel}`",
-            )
-        return pointer.version
-    versions = store.versions(host.recipe)
-    if not versions:
-        raise Refused(
-            f"the store has no image of {host.recipe}",
-            resolution=f"run `qtrade bake --recipe {host.recipe} --version …`",
-        )
-    return versions[-1]
 
 
 def _new_journal(settings: Settings, host: Host) -> Journal:

@@ -3,7 +3,8 @@
 import time
 from dataclasses import replace
 
-from qtrade.manifest import Environment
+from qtrade.errors import Refused
+from qtrade.manifest import Environment, Host
 from qtrade.store import Store
 from qtrade.trust.images import VerifiedImage, load_image, load_trusted, signers_of, verify_blobs
 from qtrade.trust.policy import Candidate, Channel, raise_refused, refuse_install, refuse_revoked, rules_for
@@ -13,6 +14,7 @@ from qtrade.trust.trust_set import TrustSet
 __all__ = [
     "VerifiedImage",
     "check_not_revoked",
+    "choose_version",
     "load_allowed",
     "load_image",
     "load_installed",
@@ -41,6 +43,26 @@ def load_allowed(
     if promotion is None:
         return loaded
     return replace(loaded, promotion=promotion[1], sequence=promotion[0].sequence)
+
+
+def choose_version(store: Store, host: Host, environment: Environment) -> str:
+    """Return where the environment's channel leads; in development, where nothing needs a promotion, the newest version."""
+    channel = rules_for(environment).channel
+    if channel != "dev":
+        pointer = store.channel(host.recipe, channel)
+        if pointer is None:
+            raise Refused(
+                f"channel {channel} of {host.recipe} leads nowhere",
+                resolution=f"run `qtrade images promote VERSION --recipe {host.recipe} --to {channel}`",
+            )
+        return pointer.version
+    versions = store.versions(host.recipe)
+    if not versions:
+        raise Refused(
+            f"the store has no image of {host.recipe}",
+            resolution=f"run `qtrade bake --recipe {host.recipe} --version …`",
+        )
+    return versions[-1]
 
 
 def load_installed(store: Store, recipe: str, version: str, trust: TrustSet) -> VerifiedImage:

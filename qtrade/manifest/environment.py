@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from qtrade.manifest.base import Model
+from qtrade.manifest.base import HostRole, Model
 from qtrade.manifest.monitoring import MonitorSet
 
 
@@ -18,7 +18,7 @@ class Monitoring(Model):
 
 
 class Environment(Model):
-    """Rules that all hosts of an environment share; `config` values stand below the host's own."""
+    """Rules that all hosts of an environment share. Config values: those of the host stand above `roles`, and these above `config`."""
 
     schema_version: Literal[1]
     name: Literal["development", "staging", "production"]
@@ -32,11 +32,15 @@ class Environment(Model):
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     config: dict[str, Any] = Field(default_factory=dict)
+    roles: dict[HostRole, dict[str, Any]] = Field(
+        default_factory=dict, description="config values of the hosts of a role, by role"
+    )
 
     @model_validator(mode="after")
     def _monitors_watch_what_hosts_send(self) -> "Environment":
-        for name, watched in (("datadog_environment", self.name), ("datadog_site", self.monitoring.site)):
-            sent = self.config.get(name, watched)
-            if sent != watched:
-                raise ValueError(f"config.{name} is {sent}, but the monitors of {self.name} watch {watched}")
+        for place, config in (("config", self.config), *((f"roles.{role}", own) for role, own in self.roles.items())):
+            for name, watched in (("datadog_environment", self.name), ("datadog_site", self.monitoring.site)):
+                sent = config.get(name, watched)
+                if sent != watched:
+                    raise ValueError(f"{place}.{name} is {sent}, but the monitors of {self.name} watch {watched}")
         return self

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from qtrade.manifest.base import Model, Name
+from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.driver import OPENS, Door, Driver, wipes
 
 
@@ -112,7 +112,7 @@ class Host(Model):
     schema_version: Literal[1]
     name: Name
     environment: Literal["development", "staging", "production"]
-    role: Literal["rpc", "validator"]
+    role: HostRole
     recipe: Name
     address: str
     ssh: Ssh = Ssh()

@@ -10,8 +10,7 @@ from flash.agent.errors import AgentError
 from flash.agent.host import Host
 from flash.agent.job import open_job
 from flash.jobs import JobBuilder
-from flash.run import _choose_version
-from flash.trust import load_allowed, sequence_kept
+from flash.trust import choose_version, load_allowed, sequence_kept
 from qtrade.errors import Refused
 from qtrade.signing import JOB_TYPE
 from qtrade.trust.keyring import init_keys, revoke_key, rotate_key, rotate_root
@@ -142,8 +141,8 @@ def test_past_development_a_host_follows_its_channel(room) -> None:
     host = make_host(environment="production")
     room.publish()
     with pytest.raises(Refused, match="channel production of demo leads nowhere"):
-        _choose_version(room.store, host, PRODUCTION)
+        choose_version(room.store, host, PRODUCTION)
     raise_version(room)
     room.publish("0.2.0", cmdline="debug")
-    assert _choose_version(room.store, host, PRODUCTION) == "0.1.0"
-    assert _choose_version(room.store, make_host(), make_environment()) == "0.2.0"
+    assert choose_version(room.store, host, PRODUCTION) == "0.1.0"
+    assert choose_version(room.store, make_host(), make_environment()) == "0.2.0"

@@ -33,6 +33,8 @@ def test_the_committed_ones(name, monitors) -> None:
         ("monitoring: {sites: datadoghq.eu}\n", "monitoring.sites"),
         ("config: {datadog_environment: staging}\n", "the monitors of production watch production"),
         ("config: {datadog_site: datadoghq.eu}\n", "config.datadog_site is datadoghq.eu"),
+        ("roles: {rpc: {datadog_site: datadoghq.eu}}\n", "roles.rpc.datadog_site is datadoghq.eu"),
+        ("roles: {rcp: {}}\n", "roles.rcp"),
     ],
 )
 def test_what_is_refused(text, said) -> None:
