@@ -24,7 +24,7 @@ from qtrade.errors import HostError
 from qtrade.machine.argv import GUEST_ADDRESS, GUEST_ADDRESS_V6
 from qtrade.settings import Settings
 from tests.e2e.images import changed_project
-from tests.rigs import QTRADE, SECRET, LabRig, bake, changed_manifest, qtrade, qtrade_json, read_manifest
+from tests.rigs import QTRADE, SECRET, LabRig, bake, qtrade, qtrade_json
 
 pytestmark = pytest.mark.e2e
 
@@ -105,41 +105,6 @@ def test_secret_is_readable_by_its_unit_only(bios: LabRig) -> None:
     assert SECRET not in bios.sh("journalctl --no-pager -q")
     assert SECRET not in bios.sh("systemctl show datadog-agent.service otelcol-contrib.service")
     assert SECRET not in bios.sh("ps axeww")
-
-
-# The stand-in takes `exit` and never ends where its config names this entrypoint.
-HANGING = {
-    "agave_entrypoints": ["exit-hangs.invalid:8001"],
-    "agave_known_validators": ["7Np41oeYqPefeNQEHSv1UDhYrehxin3NStELsSKCT4K2"],
-    "agave_expected_genesis_hash": "1" * 44,
-}
-
-
-def read_last_stop(rig: LabRig) -> dict[str, object]:
-    return json.loads(rig.sh("sudo -n -u sol /usr/bin/cat /var/lib/agave/last-stop.json"))
-
-
-def test_an_exit_that_hangs_is_ended_and_the_next_start_is_good(bios: LabRig) -> None:
-    unit = "agave-validator.service"
-    before = read_manifest(bios)["config"]
-    with changed_manifest(bios, config={**before, **HANGING}):
-        assert unit in json.loads(qtrade("push", "--host", bios.name, "--json").stdout)["units"]
-        assert read_last_stop(bios)["graceful"] is True, "the validator from before the push hangs already"
-        first = bios.sh(f"systemctl show -P MainPID {unit}")
-        begun = time.monotonic()
-        bios.operator.run(f"sudo -n systemctl restart {unit}", timeout_s=240)
-        assert time.monotonic() - begun > 60, "the exit did not hang"
-    stop = read_last_stop(bios)
-    assert (stop["graceful"], stop["how"], stop["status"]) == (False, "killed", "TERM")
-    assert set(bios.sh(f"systemctl show -P ActiveState -P Result {unit}").split()) == {"active", "success"}
-    assert bios.sh(f"systemctl show -P MainPID {unit}") != first
-    assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["lag"] <= 0
-    # This push's own stop hangs too, and ends in the time that a push has for a unit.
-    qtrade("push", "--host", bios.name)
-    assert read_last_stop(bios)["graceful"] is False
-    assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["ready"] is True
-    assert bios.sh("systemctl is-system-running") == "running"
-    assert bios.sh(f"sudo -n systemctl reset-failed {unit}") == ""
 
 
 @pytest.fixture(scope="module")

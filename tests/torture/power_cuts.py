@@ -42,7 +42,7 @@ class Point:
     def row(self) -> dict[str, Any]:
         """Return it for the log of a run."""
         return {
-            "state": self.state, "from": self.old, "to": self.new, "entry": self.cut.index, "loose": self.cut.loose,
+            "state": self.state, "old": self.old, "new": self.new, "entry": self.cut.index, "loose": self.cut.loose,
             "kept": len(self.cut.kept), "default": self.verdict.default, "once": self.verdict.once, "faults": self.verdict.faults,
         }  # fmt: skip
 
