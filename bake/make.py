@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -18,7 +19,7 @@ from bake.components import Fetched
 from bake.initramfs import make_initramfs
 from bake.layer import LayerJob, make_layer
 from bake.lock.document import Lock
-from bake.plan import INITRD, INSTALLER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
+from bake.plan import INITRD, INSTALLER, LAYER, Fields, Inputs, base_fields, base_key, key_of, kind_of, step_fields
 from bake.tools import ensure_tools
 from bake.unsealed import Unsealed
 from qtrade.manifest import Recipe
@@ -30,14 +31,34 @@ from qtrade.store import BlobRecord, Store
 from qtrade.toolsroot import ToolsRoot
 
 Take = Callable[[BlobRecord], None]
-# What runs, and what is done with its result.
-Checks = dict[Future[BlobRecord], Take]
 _SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 2))
+
+
+class _Rank(IntEnum):
+    """What begins first where more could run than may: that on which the most has to wait."""
+
+    LAYER = 0
+    INITRAMFS = 1
+    CHECK = 2
+    REST = 3
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A piece of work, and what is done with its result. `above` counts the layers of the longest chain that waits for it."""
+
+    rank: _Rank
+    run: Callable[[], BlobRecord]
+    take: Take
+    above: int = 0
 
 
 @dataclass
 class Maker:
-    """One bake under way. `forced` names the steps that are made again although the store has them."""
+    """One bake under way. `forced` names the steps that are made again although the store has them.
+
+    `prepare` is called with each layer that was made and passed its check, and with what gives the tools root, while others are still made.
+    """
 
     settings: Settings
     store: Store
@@ -47,11 +68,13 @@ class Maker:
     lock: Lock
     reporter: Reporter
     forced: frozenset[str] = frozenset()
+    prepare: Callable[[BlobRecord, Callable[[], ToolsRoot]], object] | None = None
     built: list[str] = field(default_factory=list)
     done: dict[str, BlobRecord] = field(default_factory=dict)
     specs_run: int = 0
     checked_together: list[BlobRecord] = field(default_factory=list)
     unsealed: Unsealed = field(init=False)
+    _waiting: list[_Task] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
     _image_checks: list[ImageCheck] = field(default_factory=list)
     _tools_root: ToolsRoot | None = None
@@ -101,55 +124,63 @@ class Maker:
         needs = {layer.role: set(layer.needs) & set(missing) for layer in self.recipe.layers}
         order: TopologicalSorter[str] = TopologicalSorter({name: needs.get(name, set()) for name in missing})
         order.prepare()
-        running: dict[Future[BlobRecord], str] = {}
-        checks: Checks = {}
+
+        def take(name: str, record: BlobRecord) -> None:
+            self.done[name] = record
+            self.built.append(name)
+            remember_fields(self.settings, self.recipe, {name: fields[name]})
+            order.done(name)
+            self._plan_checks()
+
+        running: dict[Future[BlobRecord], Take] = {}
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             try:
-                self._start_checks(pool, checks)
-                while order.is_active() or checks:
+                self._plan_checks()
+                while order.is_active() or self._waiting or running:
                     for name in order.get_ready() if order.is_active() else ():
-                        running[pool.submit(self._make_step, name, keys[name], base)] = name
-                    finished, _ = wait({**running, **checks}, return_when=FIRST_COMPLETED)
+                        rank = _Rank.LAYER if kind_of(name) == LAYER else _Rank.INITRAMFS
+                        run = partial(self._make_step, name, keys[name], base)
+                        self._waiting.append(_Task(rank, run, partial(take, name), self._count_above(name)))
+                    self._waiting.sort(key=lambda task: (task.rank, -task.above))
+                    while self._waiting and len(running) < _SIDE_BY_SIDE:
+                        task = self._waiting.pop(0)
+                        running[pool.submit(task.run)] = task.take
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        record = self._result(pool, future)
-                        if future in checks:
-                            checks.pop(future)(record)
-                            continue
-                        name = running.pop(future)
-                        self.done[name] = record
-                        self.built.append(name)
-                        remember_fields(self.settings, self.recipe, {name: fields[name]})
-                        order.done(name)
-                        self._start_checks(pool, checks)
+                        running.pop(future)(self._result(pool, future))
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 end_running()
                 raise
 
-    def _start_checks(self, pool: ThreadPoolExecutor, checks: Checks) -> None:
-        """Check each result, and layers together, once: as soon as all that is looked at is there.
+    def _count_above(self, name: str) -> int:
+        """Return how many layers the longest chain has that stands on `name`."""
+        return max(
+            (1 + self._count_above(layer.role) for layer in self.recipe.layers if name in layer.needs), default=0
+        )
+
+    def _plan_checks(self) -> None:
+        """Have each result, and layers together, checked once: as soon as all that is looked at is there.
 
         Also those that were not made now: a store may have lost the record of a lower one.
         """
         for name in self.done.keys() - self._checked:
             if self.done.keys() >= set(self.recipe.ancestors(name)):
                 self._checked.add(name)
-                self._start_check(pool, checks, *self._check_of(name), partial(self._take_checked, name))
+                self._plan_check(*self._check_of(name), partial(self._take_checked, name))
         for check in [check for check in self._image_checks if self.done.keys() >= check.looks_at]:
             self._image_checks.remove(check)
             key = image_check_key(self.settings, check, self.done)
             run = partial(run_image_check, self.settings, self.unsealed, check, dict(self.done), self.reporter)
-            self._start_check(pool, checks, key, run, self.checked_together.append)
+            self._plan_check(key, run, self.checked_together.append)
 
-    def _start_check(
-        self, pool: ThreadPoolExecutor, checks: Checks, key: str, run: Callable[[], BlobRecord], take: Take
-    ) -> None:
+    def _plan_check(self, key: str, run: Callable[[], BlobRecord], take: Take) -> None:
         passed = self.store.find_record(key)
         if passed:
             take(passed)
         else:
             require_root("a bake that checks layers")
-            checks[pool.submit(run)] = take
+            self._waiting.append(_Task(_Rank.CHECK, run, take))
 
     def _check_of(self, name: str) -> tuple[str, Callable[[], BlobRecord]]:
         """Return the key of the check of one result, and what runs it."""
@@ -163,8 +194,16 @@ class Maker:
         return key, lambda: check_layer(self.settings, self.unsealed, self.recipe, name, known, self.reporter)
 
     def _take_checked(self, name: str, passed: BlobRecord) -> None:
-        self.unsealed.release(self.done[name])
+        layer = self.done[name]
+        self.unsealed.release(layer)
         self.specs_run += int(passed.facts["ran"])
+        if self.prepare is not None and name in self.built and kind_of(name) in (BASE, LAYER):
+            self._waiting.append(_Task(_Rank.REST, partial(self._prepare, layer), lambda _: None))
+
+    def _prepare(self, layer: BlobRecord) -> BlobRecord:
+        assert self.prepare is not None  # noqa: S101 - asked before it was planned
+        self.prepare(layer, self._tools)
+        return layer
 
     def _result(self, pool: ThreadPoolExecutor, future: Future[BlobRecord]) -> BlobRecord:
         try:

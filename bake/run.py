@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +48,7 @@ from qtrade.manifest.recipe import BASE
 from qtrade.reporter import ConsoleReporter, Reporter
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, Store, open_store
+from qtrade.toolsroot import ToolsRoot
 from qtrade.trust.keyring import Keyring, ensure_keyring
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def bake(  # noqa: PLR0913 - the options of the command
         if cve_gate:
             _check_snapshot(settings, recipe, keyring)
         maker = Maker(settings, store, recipe, inputs, components, lock, reporter, forced=choice.forced)
+        maker.prepare = partial(_take_inventory, settings, maker.unsealed)
         made, ran = _make_image(maker, version, choice.wanted)
         if verify:
             _verify(settings, store, recipe, made, reporter)
@@ -167,6 +169,12 @@ def _make_image(maker: Maker, version: str, wanted: frozenset[str]) -> tuple[Ima
         components=maker.components,
     )
     return made, ran
+
+
+def _take_inventory(settings: Settings, blobs: Unsealed, layer: BlobRecord, tools: Callable[[], ToolsRoot]) -> None:
+    from bake.inventory.make import layer_inventory  # noqa: PLC0415 - a bake that makes nothing takes none
+
+    layer_inventory(settings, blobs, layer.digest, tools)
 
 
 def bake_layers(
