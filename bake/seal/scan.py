@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import translate
 from pathlib import Path
 
@@ -41,36 +41,42 @@ FORBIDDEN = (
 )
 _FORBIDDEN = re.compile("|".join(f"(?:{translate(pattern)})" for pattern in FORBIDDEN))
 
-# Contents of any file, text or not: a literal that is quick to find, and what must stand around it to be the real thing.
-_MARKED = (
+# Contents of any file, text or not. A pattern begins with a literal, which makes the search quick; what must stand in front of
+# it is looked at where it was found.
+Sign = tuple[str, re.Pattern[bytes], re.Pattern[bytes]]
+_WORD = re.compile(rb"(?<!\w)\Z")
+_ANYTHING = re.compile(rb"")
+_SIGNS: tuple[Sign, ...] = (
     (
         "a private key (PEM)",
-        b"PRIVATE KEY-----",
         re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(?:[\w-]+: .*\s+)*[A-Za-z0-9+/=]{32}"),
+        _ANYTHING,
     ),
-    ("an ansible-vault file", b"$ANSIBLE_VAULT;", re.compile(rb"\$ANSIBLE_VAULT;\d\.\d;AES256\s[\s0-9a-f]{64}")),
-    ("a GitHub token", b"gh", re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{36}\b")),
-    ("a GitHub token", b"github_pat_", re.compile(rb"\bgithub_pat_\w{40}")),
-    ("a Vault token", b"hvs.", re.compile(rb"\bhvs\.[\w-]{60}")),
-    ("an AWS access key", b"AKIA", re.compile(rb"\bAKIA[0-9A-Z]{16}\b")),
-    ("a Slack token", b"xox", re.compile(rb"\bxox[abprs]-[\w-]{20}")),
+    ("an ansible-vault file", re.compile(rb"\$ANSIBLE_VAULT;\d\.\d;AES256\s[\s0-9a-f]{64}"), _ANYTHING),
+    ("a GitHub token", re.compile(rb"gh[pousr]_[A-Za-z0-9]{36}\b"), _WORD),
+    ("a GitHub token", re.compile(rb"github_pat_\w{40}"), _WORD),
+    ("a Vault token", re.compile(rb"hvs\.[\w-]{60}"), _WORD),
+    ("an AWS access key", re.compile(rb"AKIA[0-9A-Z]{16}\b"), _WORD),
+    ("a Slack token", re.compile(rb"xox[abprs]-[\w-]{20}"), _WORD),
 )
-# Contents of text files.
-_TEXTS = (
-    ("a Solana keypair (64 numbers)", re.compile(rb"\[\s*\d{1,3}(?:\s*,\s*\d{1,3}){63}\s*\]")),
+# Contents of text files, in small letters.
+_TEXT_SIGNS: tuple[Sign, ...] = (
     (
         "a Datadog key",
-        re.compile(
-            rb"(?i)\b(?:\w*_)?(?:api|app|application)[_-]?key[\"']?\s*[:=]\s*[\"']?(?:[0-9a-f]{32}|[0-9a-f]{40})\b"
-        ),
+        re.compile(rb"key[\"']?\s*[:=]\s*[\"']?(?:[0-9a-f]{32}|[0-9a-f]{40})\b"),
+        re.compile(rb"(?:\b|_)(?:api|app|application)[_-]?\Z"),
     ),
-    ("a gRPC token", re.compile(rb"(?i)\bx[-_]token[\"']?\s*[:=]\s*[\"']?[\w.~+/-]{16}")),
+    ("a gRPC token", re.compile(rb"token[\"']?\s*[:=]\s*[\"']?[\w.~+/-]{16}"), re.compile(rb"\bx[-_]\Z")),
 )
+_FRONT = 64
+_NUMBERS = re.compile(rb"\[\s*\d{1,3}(?:\s*,\s*\d{1,3}){63}\s*\]")
 _LONE_KEY = re.compile(rb"\s*[0-9a-f]{32}\s*")
 _BASE58 = re.compile(rb"(?<![1-9A-HJ-NP-Za-km-z])[1-9A-HJ-NP-Za-km-z]{86,88}(?![1-9A-HJ-NP-Za-km-z])")
 _ALPHABET = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+# A text with each base58 digit made "1" is searched for a long run much more quickly than a pattern finds it.
+_DIGITS = bytes(ord("1") if byte in _ALPHABET else ord(" ") for byte in range(256))
+_LONG_RUN = b"1" * 86
 _TEXT_LIMIT = 8 << 20
-_MARK_REACH = 4096
 
 
 def scan(root: Path, uids: frozenset[int], gids: frozenset[int]) -> Iterator[tuple[str, str]]:
@@ -106,31 +112,29 @@ def is_forbidden(path: str) -> bool:
 
 def find_in_content(content: "mmap.mmap | bytes", path: str) -> Iterator[str]:
     """Yield what a file at `path` holds that no image may."""
-    yield from _find_marked(content)
+    yield from _find_signs(content, _SIGNS)
     head = content[:4096]
     if b"\0" not in head and len(content) <= _TEXT_LIMIT:
         yield from find_in_text(content[:], path)
 
 
-def _find_marked(content: "mmap.mmap | bytes") -> Iterator[str]:
-    for what, mark, pattern in _MARKED:
-        at = content.find(mark)
-        while at >= 0:
-            if pattern.search(content[max(0, at - 64) : at + _MARK_REACH]):
-                yield what
-                break
-            at = content.find(mark, at + len(mark))
+def _find_signs(content: "mmap.mmap | bytes", signs: Iterable[Sign]) -> Iterator[str]:
+    for what, pattern, front in signs:
+        found = pattern.search(content)
+        while found and not front.search(content[max(0, found.start() - _FRONT) : found.start()]):
+            found = pattern.search(content, found.start() + 1)
+        if found:
+            yield what
 
 
 def find_in_text(text: bytes, path: str) -> Iterator[str]:
     """Yield what a text file at `path` holds that no image may."""
-    for what, pattern in _TEXTS:
-        found = pattern.search(text)
-        if found and (b"[" not in found[0] or all(int(number) < 256 for number in re.findall(rb"\d+", found[0]))):
-            yield what
+    yield from _find_signs(text.lower(), _TEXT_SIGNS)
+    if any(all(int(number) < 256 for number in re.findall(rb"\d+", found[0])) for found in _NUMBERS.finditer(text)):
+        yield "a Solana keypair (64 numbers)"
     if path != "etc/machine-id" and _LONE_KEY.fullmatch(text):
         yield "a lone key of 32 hex digits"
-    if any(_is_solana_secret(found[0]) for found in _BASE58.finditer(text)):
+    if _LONG_RUN in text.translate(_DIGITS) and any(_is_solana_secret(found[0]) for found in _BASE58.finditer(text)):
         yield "a Solana keypair (base58)"
     if path == "etc/machine-id" and text != b"uninitialized\n":
         yield "a machine id"

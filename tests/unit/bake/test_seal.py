@@ -126,6 +126,7 @@ SECRETS: dict[str, tuple[str, bytes]] = {
     "fine-grained GitHub token": ("a GitHub token", b"github_pat_" + b"a1" * 25),
     "Vault token": ("a Vault token", b"hvs." + b"Ab1" * 30),
     "AWS": ("an AWS access key", b"aws_access_key_id = AKIAIOSFODNN7EXAMPLE"),
+    "AWS behind what is none": ("an AWS access key", b"xAKIAIOSFODNN7EXAMPLE AKIAIOSFODNN7EXAMPLE"),
     "Slack": ("a Slack token", b"xoxb-" + b"123456789012-abcdefgh"),
 }
 
