@@ -121,7 +121,7 @@ def _caption(records: Records) -> str:
     left = records.left_loops()
     loops = f" Loop devices were left behind by {', '.join(left)}; the bench detached them." if left else ""
     return (
-        f"¹ One run (its first took more than {SLOW_S:.0f} s, or the tool was asked for one); all others are medians. "
+        f"¹ One run (it took more than {SLOW_S:.0f} s and no target compares it, or the tool was asked for one); all others are medians. "
         "² No run of its own: for this tool the case is the same work as the one that stands for it.\n\n"
         f"Machine: {values('cores')} cores, Linux {values('kernel')}, {values('accelerator')}, Python {values('python')}. "
         f"Tools: {values('tool')}. Project at {values('commit')}.{loops}"

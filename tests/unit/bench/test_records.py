@@ -47,6 +47,14 @@ def test_only_a_quick_case_is_run_again(tmp_path: Path, run: Run, *, done: bool)
     assert records.is_done("qtrade", Case.LAST, 3) is done
 
 
+def test_a_slow_case_that_a_target_compares_is_run_as_often_as_asked(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    for _ in range(3):
+        assert not records.is_done("packer-chroot", Case.DEBS, 3)
+        records.add("packer-chroot", Case.DEBS, dataclasses.replace(QUICK, wall_s=SLOW_S + 1), {})
+    assert records.is_done("packer-chroot", Case.DEBS, 3)
+
+
 def test_more_than_ten_runs_keep_their_order(tmp_path: Path) -> None:
     records = Records(tmp_path)
     for number in range(12):
