@@ -1,5 +1,5 @@
 """One lab host after another: the fixtures of `tests/rigs.py`."""
 
-from tests.rigs import bios, image_010, pytest_sessionstart, settings, uefi
+from tests.rigs import bios, image_010, pytest_sessionstart, settings
 
-__all__ = ["bios", "image_010", "pytest_sessionstart", "settings", "uefi"]
+__all__ = ["bios", "image_010", "pytest_sessionstart", "settings"]

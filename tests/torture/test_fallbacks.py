@@ -6,9 +6,9 @@ import pytest
 
 from flash.lab import host as lab
 from qtrade.settings import Settings
-from tests.e2e.faults import arm, edit_system, expect_fallback, flip_byte
 from tests.e2e.images import extra_layer, other_kernel, publish_variant
 from tests.rigs import LabRig
+from tests.torture.faults import arm, edit_system, expect_fallback, flip_byte
 
 pytestmark = pytest.mark.torture
 

@@ -18,9 +18,9 @@ from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.store import LocalStore
 from qtrade.toolsroot import open_tools
-from tests.e2e.faults import partition_offset
 from tests.e2e.images import extra_layer, publish_variant
 from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
+from tests.torture.faults import partition_offset
 
 pytestmark = pytest.mark.torture
 

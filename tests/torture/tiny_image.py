@@ -46,8 +46,11 @@ class TinyImages:
         return next(name for name, one in self.versions.items() if one.image.id == image_id)
 
 
-def make_images(settings: Settings, folder: Path, names: str) -> TinyImages:
-    """Publish a version for each letter of `names`, made of the lab image 0.1.0, which must be in the store."""
+def make_images(settings: Settings, folder: Path, names: str, *, broken: str = "") -> TinyImages:
+    """Publish a version for each letter of `names`, made of the lab image 0.1.0, which must be in the store.
+
+    In those of `broken`, init exits at once.
+    """
     store = LocalStore(settings.store)
     lab = Image.model_validate_json(store.read("lab", "0.1.0").image_text)
     root = _pack(settings, _make_root(settings, store.open_blob(lab.installer.digest), lab, folder), "root", lab.epoch)
@@ -58,6 +61,8 @@ def make_images(settings: Settings, folder: Path, names: str) -> TinyImages:
         tree = folder / f"mark-{name}"
         (tree / "usr/share").mkdir(parents=True)
         (tree / "usr/share/mark").write_bytes(random.Random(name).randbytes(_MARK_BYTES))
+        if name in broken:
+            _write_init(tree, b"#!/bin/sh\nexit 1\n")
         kernel = _pad(store, lab.kernel, folder, 512 * number) if number % 2 else lab.kernel
         layers = (root, _pack(settings, tree, "mark", lab.epoch))
         changes = {"name": NAME, "version": name, "layers": layers, "inputs": {}, "components": ()}
@@ -84,11 +89,16 @@ def _make_root(settings: Settings, installer: Path, lab: Image, folder: Path) ->
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name, text in _FILES.items():
         (tree / name).write_text(text)
-    init = tree / "usr/sbin/init"
-    init.unlink(missing_ok=True)
-    shutil.copyfile(_INIT, init)
-    init.chmod(0o755)
+    _write_init(tree, _INIT.read_bytes())
     return tree
+
+
+def _write_init(tree: Path, content: bytes) -> None:
+    init = tree / "usr/sbin/init"
+    init.parent.mkdir(parents=True, exist_ok=True)
+    init.unlink(missing_ok=True)
+    init.write_bytes(content)
+    init.chmod(0o755)
 
 
 def _make_installers(

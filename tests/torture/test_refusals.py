@@ -11,7 +11,7 @@ from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.rigs import LabRig, make_rig, qtrade
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.torture
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from qtrade.settings import Settings
-from tests.e2e.faults import arm, expect_fallback
 from tests.e2e.images import extra_layer, publish_variant
 from tests.rigs import LabRig
+from tests.torture.faults import arm, expect_fallback
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.torture
 
 
 def test_flashed_host_booted_by_uefi(uefi: LabRig) -> None:
