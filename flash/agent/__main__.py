@@ -1,4 +1,4 @@
-"""The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status` and `boot-ok` (on a running host)."""
+"""The agent's verbs: `install` (in the installer), `run` (one job on stdin), and what needs no job on a running host."""
 
 import contextlib
 import json
@@ -8,21 +8,25 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, confine, errands, install, kexec, predecessor, programs, trust
-from .actions import ACTIONS, Task
+from . import adopt, boot, config, confine, errands, install, kexec, predecessor, programs, pushes, trial, trust
+from .actions import ACTIONS
 from .errors import AgentError
 from .host import Host, locked
 from .job import PAYLOAD_TYPE, Job, open_job
 from .journal import Journal
 from .report import Reporter, sign_report
 from .status import read_status
+from .task import Task
 
 _MAX_JOB_BYTES = 64 * 1024 * 1024
 
 
 def main() -> int:
     """Run the verb of the command line; the exit code is 0 when it succeeded, 1 when it failed, 2 for a wrong verb."""
-    verbs = {"install": run_install, "kexec": run_kexec, "run": run_job, "status": show_status, "boot-ok": note_boot}
+    verbs = {
+        "install": run_install, "kexec": run_kexec, "run": run_job, "status": show_status, "config": show_config,
+        "boot-ok": note_boot, "revert": revert_config,
+    }  # fmt: skip
     takes_words = sys.argv[1:2] in (["install"], ["kexec"])
     if sys.argv[1:2] == [] or sys.argv[1] not in verbs or (len(sys.argv) != 2 and not takes_words):
         print(f"usage: python3 -m agent {'|'.join(verbs)}", file=sys.stderr)
@@ -113,7 +117,8 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
     }  # fmt: skip
     try:
         environment = adopt.adopt(host, current, job.environment)
-        facts.update(ACTIONS[job.kind](Task(job, host, reporter, current, environment, _now(job, current))))
+        came = confine.connected_at(os.environ)
+        facts.update(ACTIONS[job.kind](Task(job, host, reporter, current, environment, _now(job, current), came)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
         facts.update(_failure(error))
     # What is done is done, and the controller is to hear of it, whether it can be noted or not.
@@ -129,6 +134,22 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
 def show_status() -> int:
     """Print the host's state as JSON."""
     print(json.dumps(read_status(Host()), sort_keys=True))
+    return 0
+
+
+def show_config() -> int:
+    """Print the host's state as JSON with `bundle`, the signed bundle of the current generation; null where there is none."""
+    host = Host()
+    print(json.dumps({**read_status(host), "bundle": config.read_envelope(host.config)}, sort_keys=True))
+    return 0
+
+
+def revert_config() -> int:
+    """Take back a config generation that was not confirmed in time: called by a timer."""
+    host = Host()
+    with locked(host.state / "agent/lock"):
+        gone = trial.revert(pushes.ground_of(host))
+    print(json.dumps({"reverted": gone}))
     return 0
 
 
