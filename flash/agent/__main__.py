@@ -138,9 +138,11 @@ def show_status() -> int:
 
 
 def show_config() -> int:
-    """Print the host's state as JSON with `bundle`, the signed bundle of the current generation; null where there is none."""
+    """Print the host's state as JSON with `bundles`: those of the current generation and of the running image's settled ones."""
     host = Host()
-    print(json.dumps({**read_status(host), "bundle": config.read_envelope(host.config)}, sort_keys=True))
+    print(
+        json.dumps({**read_status(host), "bundles": config.read_envelopes(host.config, host.image_id)}, sort_keys=True)
+    )
     return 0
 
 

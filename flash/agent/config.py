@@ -136,12 +136,14 @@ def is_settled(config: Path, generation: str) -> bool:
     return (folder / _BUNDLE).is_file() and ((folder / _IMAGE).is_file() or not (folder / _SUMS).is_file())
 
 
-def read_envelope(config: Path) -> Any:
-    """Return the signed bundle of the current generation, None where there is none that can be read."""
-    try:
-        return json.loads((config / "current" / _BUNDLE).read_bytes())
-    except (OSError, ValueError):
-        return None
+def read_envelopes(config: Path, image_id: str) -> Dict[str, Any]:
+    """Return generation -> signed bundle of the current generation and of those that the image could go back to."""
+    kept = {name for name, image in settled_generations(config).items() if image == image_id}
+    found = {}
+    for name in sorted(kept | ({current_generation(config)} - {""})):
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = json.loads((config / name / _BUNDLE).read_bytes())
+    return found
 
 
 def image_of(config: Path, generation: str) -> str:

@@ -1,6 +1,6 @@
 """What a push makes a running host do: take config and secrets, confirm them, or go back to an earlier generation."""
 
-import secrets
+import os
 from pathlib import Path
 from typing import Any, Dict
 
@@ -21,7 +21,7 @@ class SystemdTimer:
     def arm(self, within_s: float) -> None:
         """Start one."""
         run(
-            "systemd-run", "--quiet", "--collect", f"--unit={_UNIT}-{secrets.token_hex(4)}", f"--on-active={within_s:.1f}",
+            "systemd-run", "--quiet", "--collect", f"--unit={_UNIT}-{os.urandom(4).hex()}", f"--on-active={within_s:.1f}",
             "--timer-property=AccuracySec=500ms", "--property=Restart=on-failure", "--property=RestartSec=10",
             *confine.render_agent([], "revert"),
         )  # fmt: skip

@@ -125,7 +125,7 @@ def test_a_hung_image_falls_back_by_its_watchdog(
 
 def test_a_damaged_config_generation_gives_way_to_the_last_good_one(rig: LabRig, tmp_path: Path) -> None:
     first = str(rig.link.status()["generation"])
-    qtrade("push", "--host", rig.name)
+    qtrade("push", "--host", rig.name, "--yes")
     status = rig.link.status()
     second = str(status["generation"])
     assert (first != second, status["config"]) == (True, "whole")
@@ -135,7 +135,7 @@ def test_a_damaged_config_generation_gives_way_to_the_last_good_one(rig: LabRig,
     after = wait_for_boot(rig, str(status["boot_id"]))
     assert (after["generation"], after["config"], after["state"]) == (first, "fell_back", "persistent")
     assert rig.sh("systemctl is-system-running --wait", check=False) == "running"
-    qtrade("push", "--host", rig.name)
+    qtrade("push", "--host", rig.name, "--yes")
     assert int(str(rig.link.status()["generation"])) > int(second)
 
 
@@ -148,7 +148,7 @@ def test_a_full_state_partition_refuses_a_push_with_figures_and_boots(
     before = rig.link.status()
     rig.sh("touch /var/tmp/fill")
     wait_until(lambda: int(rig.sh("stat -f -c %f /var")) < 8, "the state partition is full")
-    done = qtrade("push", "--host", rig.name, check=False)
+    done = qtrade("push", "--host", rig.name, "--yes", check=False)
     assert done.returncode != 0
     assert "qtrade-state" in done.stderr
     assert "Traceback" not in done.stderr
@@ -158,7 +158,7 @@ def test_a_full_state_partition_refuses_a_push_with_figures_and_boots(
     assert (after["state"], after["generation"], after["config"]) == ("persistent", before["generation"], "whole")
     rig.sh("touch /run/qtrade-empty/now")
     wait_until(lambda: int(rig.sh("stat -f -c %f /var")) > 1000, "the state partition has room again")
-    qtrade("push", "--host", rig.name)
+    qtrade("push", "--host", rig.name, "--yes")
 
 
 def test_three_failed_boots_lead_to_the_previous_image(rig: LabRig, image_010: str, tmp_path: Path) -> None:
