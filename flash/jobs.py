@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,15 +134,20 @@ class JobBuilder:
         return self._sign("commit", image_id=image_id, require_running=require_running)
 
     def apply(
-        self, bundle: dict[str, Any], *, values: Mapping[str, bytes] | None = None, confirm_within_s: int = 0
+        self,
+        bundle: dict[str, Any],
+        *,
+        values: Mapping[str, bytes] | None = None,
+        forget: Sequence[str] = (),
+        confirm_within_s: int = 0,
     ) -> SignedJob:
-        """Return the job that makes a config bundle current, and brings secrets by name along.
+        """Return the job that makes a config bundle current, brings secrets by name along and drops those to `forget`.
 
         With `confirm_within_s` the host takes back what may cut it off, unless it gets the job `confirm` in time. Agents that know
-        neither get the bundle alone.
+        none of this get the bundle alone.
         """
         more: dict[str, Any] = {"secrets": _as_secrets(values)} if values else {}
-        return self._sign("apply", bundle=bundle, **more, **_trial(confirm_within_s))
+        return self._sign("apply", bundle=bundle, **more, **_forget(forget), **_trial(confirm_within_s))
 
     def restore(self, generation: str, *, confirm_within_s: int = 0) -> SignedJob:
         """Return the job that makes an earlier config generation of the running image current, otherwise as `apply`."""
@@ -152,9 +157,12 @@ class JobBuilder:
         """Return the job that settles what the job with this nonce has put on trial; it has to go over a new connection."""
         return self._sign("confirm", confirms=nonce)
 
-    def secrets(self, values: Mapping[str, bytes]) -> SignedJob:
-        """Return the job that stores secrets, by name, for each unit to act once. It goes over SSH stdin and nowhere else."""
-        return self._sign("secret", secrets=_as_secrets(values))
+    def secrets(self, values: Mapping[str, bytes], *, forget: Sequence[str] = ()) -> SignedJob:
+        """Return the job that stores secrets, by name, and drops others, for each unit to act once.
+
+        It goes over SSH stdin and nowhere else.
+        """
+        return self._sign("secret", secrets=_as_secrets(values), **_forget(forget))
 
     def kexec(self, image: VerifiedImage, install: SignedJob, *, source: str, cmdline: str) -> SignedJob:
         """Return the job that starts the image's installer by kexec, with the job `install` in its memory."""
@@ -205,6 +213,10 @@ class JobBuilder:
 
 def _as_secrets(values: Mapping[str, bytes]) -> list[dict[str, str]]:
     return [{"name": name, "value": base64.b64encode(value).decode()} for name, value in values.items()]
+
+
+def _forget(names: Sequence[str]) -> dict[str, Any]:
+    return {"forget": list(names)} if names else {}
 
 
 def _trial(confirm_within_s: int) -> dict[str, Any]:

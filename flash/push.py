@@ -9,7 +9,7 @@ from flash.config import Bundle, read_bundle, render_bundle
 from flash.confirmation import send_and_confirm
 from flash.generations import next_generation
 from flash.inventory import load_environment, load_host
-from flash.push_plan import PushPlan, plan_push
+from flash.push_plan import PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
 from flash.sent_secrets import SentSecrets, sent_secrets
 from flash.trust import load_installed
@@ -92,13 +92,14 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
         wanted = _held(status, to)
         if wanted is None:
             raise HostError(f"{host.name} does not show generation {to}", resolution="push instead")
-        plan = plan_push(image, status["generation"], held, wanted, secrets={}, to=to)
+        plan = plan_push(image, held, wanted, generation=status["generation"], to=to)
         return Prepared(access, plan, status, wanted, {}, sent)
     bundle = render_bundle(host, environment, image)
     secrets = resolve_secrets(settings, host, image)
-    reasons = sent.reasons(secrets, status.get("secrets", {}))
-    plan = plan_push(image, status["generation"], held, bundle, secrets=reasons)
-    return Prepared(access, plan, status, bundle, {name: secrets[name] for name in reasons}, sent)
+    stamps = status.get("secrets")
+    changes = SecretChanges(sent.reasons(secrets, stamps), _forgotten(image, secrets, stamps or {}))
+    plan = plan_push(image, held, bundle, generation=status["generation"], secrets=changes)
+    return Prepared(access, plan, status, bundle, {name: secrets[name] for name in changes.reasons}, sent)
 
 
 def carry_out(prepared: Prepared) -> PushResult:
@@ -119,7 +120,7 @@ def carry_out(prepared: Prepared) -> PushResult:
     return PushResult(
         host,
         generation,
-        tuple(report.get("units", ())),
+        tuple(report.get("units", [unit.name for unit in prepared.plan.units])),
         tuple(prepared.secrets),
         reboot_needed=tuple(report.get("reboot_needed", ())),
         confirmed=bool(report.get("waits_s")),
@@ -129,15 +130,22 @@ def carry_out(prepared: Prepared) -> PushResult:
 def _send(prepared: Prepared) -> tuple[str, Evidence]:
     """Send the one job that the plan takes; return the generation that is to be current then, and the report."""
     access, plan, status = prepared.access, prepared.plan, prepared.status
-    if plan.secrets and not plan.files and _is_settled(status):
-        return status["generation"], access.link.run(access.jobs.secrets(prepared.secrets))
+    if not plan.files and not plan.to and _is_settled(status):
+        job = access.jobs.secrets(prepared.secrets, forget=plan.forget)
+        return status["generation"], access.link.run(job)
     if plan.to:
         job, generation = access.jobs.restore(plan.to, confirm_within_s=TRIAL_S), plan.to
     else:
         generation = str(next_generation(access.settings, plan.host, seen=_highest(status)))
         envelope = prepared.bundle.envelope(int(generation), access.jobs.key)
-        job = access.jobs.apply(envelope, values=prepared.secrets, confirm_within_s=TRIAL_S)
+        job = access.jobs.apply(envelope, values=prepared.secrets, forget=plan.forget, confirm_within_s=TRIAL_S)
     return generation, send_and_confirm(access, job, generation, within_s=TRIAL_S)
+
+
+def _forgotten(image: Image, secrets: Mapping[str, bytes], stamps: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the secrets that the host has for the image that it runs, and that its manifest does not name; other images' stay."""
+    declared = {secret.name for inputs in image.inputs.values() for secret in inputs.secrets}
+    return tuple(sorted(declared & set(stamps) - set(secrets)))
 
 
 def _has_all(prepared: Prepared) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flash.config import Bundle, ConfigFile
@@ -39,12 +39,20 @@ class UnitStep:
 
 
 @dataclass(frozen=True)
+class SecretChanges:
+    """Secrets that are sent, by name with the reason, and those that the host is to forget."""
+
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    forget: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PushPlan:
     """What a push of one host does.
 
-    `secrets` maps names to the reason why they are sent, never to a value. `guarded` are files that SSH, network or firewall depend
-    on: the host takes them back unless they are confirmed. `reboot` are files that only a boot reads. `to` is the generation that is
-    gone back to, empty where a new one is pushed.
+    `secrets` maps names to the reason why they are sent, never to a value; the manifest names those to `forget` no more. SSH, network
+    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Only a boot reads `reboot`
+    files. `to` is the generation that is gone back to, empty where a new one is pushed.
     """
 
     host: str
@@ -52,7 +60,8 @@ class PushPlan:
     generation: str
     files: tuple[FileChange, ...] = ()
     values: tuple[ValueChange, ...] = ()
-    secrets: Mapping[str, str] | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    forget: tuple[str, ...] = ()
     units: tuple[UnitStep, ...] = ()
     guarded: tuple[str, ...] = ()
     reboot: tuple[str, ...] = ()
@@ -61,20 +70,27 @@ class PushPlan:
     @property
     def is_empty(self) -> bool:
         """Whether the host has all of it already."""
-        return not self.files and not self.secrets and not self.to
+        return not (self.files or self.secrets or self.forget or self.to)
 
 
 def plan_push(
-    image: Image, generation: str, held: Bundle | None, wanted: Bundle, *, secrets: Mapping[str, str], to: str = ""
+    image: Image,
+    held: Bundle | None,
+    wanted: Bundle,
+    *,
+    generation: str,
+    to: str = "",
+    secrets: SecretChanges | None = None,
 ) -> PushPlan:
-    """Return what it takes to bring a host from the bundle that it has (None: unknown) to `wanted`."""
+    """Return what it takes to bring a host from the bundle of its generation (None: unknown) to `wanted`."""
+    sent = secrets or SecretChanges()
     files = tuple(_compare_files(held.files if held else (), wanted.files))
     declared = {file.path: inputs for file in files if (inputs := declaration_of(image, file.path)) is not None}
     of_secrets = [
         action
         for inputs in image.inputs.values()
         for secret in inputs.secrets
-        if secret.name in secrets
+        if secret.name in sent.reasons or secret.name in sent.forget
         for action in secret.units
     ]
     of_files = [action for inputs in declared.values() for action in inputs.units]
@@ -84,7 +100,8 @@ def plan_push(
         generation=generation,
         files=files,
         values=tuple(_compare_values(held, wanted)),
-        secrets=dict(secrets),
+        secrets=dict(sent.reasons),
+        forget=sent.forget,
         units=merge_actions([*of_files, *of_secrets]),
         guarded=tuple(path for path, inputs in declared.items() if inputs.access),
         reboot=tuple(path for path, inputs in declared.items() if inputs.reboot),
@@ -119,7 +136,8 @@ def render_plan(plan: PushPlan, *, shows_values: bool = False) -> str:
     aim = f"back to generation {plan.to}" if plan.to else "a new generation"
     lines = [f"{plan.host}: {aim}, from {plan.generation or 'none'}, for {plan.version}"]
     lines += [f"  file {file.path}: {file.change}" for file in plan.files]
-    lines += [f"  secret {name}: sent, since {reason}" for name, reason in sorted((plan.secrets or {}).items())]
+    lines += [f"  secret {name}: sent, since {reason}" for name, reason in sorted(plan.secrets.items())]
+    lines += [f"  secret {name}: removed, since the host's manifest does not name it" for name in plan.forget]
     lines += [f"  unit {unit.name}: {unit.action}" for unit in plan.units] or ["  no unit reads what changes"]
     if plan.guarded:
         lines.append(f"  {', '.join(plan.guarded)}: undone by the host itself unless it can be reached anew afterwards")

@@ -24,8 +24,10 @@ class SentSecrets:
     host: str
     key: SigningKey
 
-    def reasons(self, values: Mapping[str, bytes], stamps: Mapping[str, str]) -> dict[str, str]:
-        """Return why each secret has to be sent; those that the host has already are left out."""
+    def reasons(self, values: Mapping[str, bytes], stamps: Mapping[str, str] | None) -> dict[str, str]:
+        """Return why each secret has to be sent; those that the host has already are left out. Older agents have no `stamps`."""
+        if stamps is None:
+            return dict.fromkeys(values, "the host does not say what it has")
         known = self._read()
         reasons = {name: self._reason(name, value, known.get(name, {}), stamps) for name, value in values.items()}
         return {name: reason for name, reason in reasons.items() if reason}

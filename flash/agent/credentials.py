@@ -1,5 +1,7 @@
 """Secrets: encrypted at rest by systemd-creds, in the credential store of the state partition."""
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple
@@ -14,29 +16,37 @@ from .units import Inputs, UnitAction
 
 @dataclass(frozen=True)
 class Stored:
-    """Secrets that are stored and that not all of their units have yet: their names, and what the units are to do."""
+    """What has changed in the store and not all units have yet: the names, and what the units are to do."""
 
     names: Tuple[str, ...]
     actions: Tuple[UnitAction, ...]
 
 
 def store_secrets(
-    store: Path, secrets: Sequence[Secret], inputs: Inputs, act: Callable[[UnitAction], None] = units.act
+    store: Path,
+    secrets: Sequence[Secret],
+    inputs: Inputs,
+    act: Callable[[UnitAction], None] = units.act,
+    *,
+    forget: Sequence[str] = (),
 ) -> List[str]:
     """Store declared secrets, then act once on each unit that reads one of them; returns the names of these units.
 
     A value that its units have already acts on none. Raises as `put`; when units did not take a value, they all act again the next
     time, with the same value too.
     """
-    stored = put(store, secrets, inputs)
+    stored = put(store, secrets, inputs, forget=forget)
     units.act_on_all(stored.actions, act)
     hand_over(store, stored)
     return [action.name for action in stored.actions]
 
 
-def put(store: Path, secrets: Sequence[Secret], inputs: Inputs) -> Stored:
-    """Store secrets that are not stored yet. Raises `AgentError`, before anything is stored, for one that the image does not declare."""
-    unknown = sorted(secret.name for secret in secrets if secret.name not in inputs.secrets)
+def put(store: Path, secrets: Sequence[Secret], inputs: Inputs, *, forget: Sequence[str] = ()) -> Stored:
+    """Store secrets that are not stored yet, and drop those to `forget`: all of them in one step, or none.
+
+    Raises `AgentError`, before anything is stored, for one that the image does not declare.
+    """
+    unknown = sorted({*(secret.name for secret in secrets), *forget} - set(inputs.secrets))
     if unknown:
         raise AgentError(
             "secret-undeclared",
@@ -44,14 +54,32 @@ def put(store: Path, secrets: Sequence[Secret], inputs: Inputs) -> Stored:
             "declare it in the role's config/inputs.yml",
         )
     store.mkdir(mode=0o700, exist_ok=True)
-    # There while a stored value has not reached all units.
-    pending = {secret.name: _pending(store, secret.name) for secret in secrets}
-    for secret in secrets:
-        if not _is_stored(store / secret.name, secret):
-            durable.write_file(pending[secret.name], b"", 0o600)
-            _write(store, secret)
-    fresh = tuple(name for name, path in pending.items() if path.exists())
-    return Stored(fresh, tuple(units.merge_actions(action for name in fresh for action in inputs.secrets[name])))
+    fresh = [secret for secret in secrets if not _is_stored(store / secret.name, secret)]
+    gone = [name for name in forget if (store / name).exists()]
+    if fresh or gone:
+        _replace_store(store, fresh, gone)
+    names = tuple(name for name in (*(one.name for one in secrets), *forget) if _pending(store, name).exists())
+    return Stored(names, tuple(units.merge_actions(action for name in names for action in inputs.secrets[name])))
+
+
+def _replace_store(store: Path, fresh: Sequence[Secret], gone: Sequence[str]) -> None:
+    """Make the store anew beside the old one, and let them change places: a certificate never lies beside the key of another."""
+    new = store.with_name(f"{store.name}.new")
+    if new.exists():
+        shutil.rmtree(new)
+    new.mkdir(mode=0o700)
+    changed = {*(secret.name for secret in fresh), *gone}
+    for path in store.iterdir():
+        if path.name not in changed:
+            os.link(path, new / path.name)
+    # There while a change has not reached all units.
+    for name in changed:
+        _pending(new, name).touch(mode=0o600)
+    for secret in fresh:
+        _write(new, secret)
+    durable.sync_folder(new)
+    durable.exchange(new, store)
+    shutil.rmtree(new)
 
 
 def hand_over(store: Path, stored: Stored) -> None:
@@ -75,14 +103,12 @@ def _pending(store: Path, name: str) -> Path:
     return store / f".{name}.pending"
 
 
-def _write(store: Path, secret: Secret) -> None:
-    fresh = store / f".{secret.name}.new"
-    fresh.unlink(missing_ok=True)
+def _write(folder: Path, secret: Secret) -> None:
+    path = folder / secret.name
     # The value goes by stdin: never in an argument, the environment or a plain file.
-    run("systemd-creds", "encrypt", f"--name={secret.name}", "-", str(fresh), stdin=secret.value)
-    fresh.chmod(0o600)
-    fresh.replace(store / secret.name)
-    durable.sync_folder(store)
+    run("systemd-creds", "encrypt", f"--name={secret.name}", "-", str(path), stdin=secret.value)
+    path.chmod(0o600)
+    durable.flush_file(path)
 
 
 def _is_stored(path: Path, secret: Secret) -> bool:

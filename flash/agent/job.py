@@ -42,7 +42,7 @@ _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
     "bundle", "secret", "secrets", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease", "boot",
-    "confirm_within_s", "confirms", "generation",
+    "confirm_within_s", "confirms", "generation", "forget",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -118,6 +118,7 @@ class Job:
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secrets: Tuple[Secret, ...]
+    forget: Tuple[str, ...] = ()
     lease: int = 0
     boot: Optional[Mapping[str, Any]] = None
     confirm_within_s: int = 0
@@ -169,6 +170,7 @@ def parse_job(payload: bytes) -> Job:
         wipe_state=read_flag(fields, "wipe_state", default=False),
         bundle=read_object(fields, "bundle") if "bundle" in fields else None,
         secrets=_parse_secrets(fields, kind),
+        forget=_parse_forgotten(fields),
         boot=read_object(fields, "boot") if "boot" in fields else None,
         lease=read_number(fields, "lease") if "lease" in fields else 0,
         confirm_within_s=read_number(fields, "confirm_within_s") if "confirm_within_s" in fields else 0,
@@ -246,6 +248,13 @@ def _parse_secrets(fields: Dict[str, Any], kind: str) -> Tuple[Secret, ...]:
     """Return the secrets of `secrets`, and the one of `secret`, which older controllers send."""
     given = [*read_objects(fields, "secrets"), *([read_object(fields, "secret")] if "secret" in fields else [])]
     found = tuple(Secret(read_matching(one, "name", _SECRET, "a-z, 0-9, _"), read_bytes(one, "value")) for one in given)
-    if len({one.name for one in found}) != len(found) or (kind == "secret" and not found):
+    if len({one.name for one in found}) != len(found) or (kind == "secret" and not found and not fields.get("forget")):
         raise AgentError("job-invalid", "the job holds no secret, or two values of one", "send one of each")
     return found
+
+
+def _parse_forgotten(fields: Dict[str, Any]) -> Tuple[str, ...]:
+    found = fields.get("forget", [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and _SECRET.match(one) for one in found):
+        raise invalid_field("forget", found, "a list of names of secrets")
+    return tuple(found)

@@ -59,7 +59,7 @@ def apply(task: Task) -> Dict[str, Any]:
     check_declared(bundle, ground.inputs)
     names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
     config.write_generation(host.config, bundle, names)
-    stored = credentials.put(_store(host), job.secrets, ground.inputs)
+    stored = credentials.put(_store(host), job.secrets, ground.inputs, forget=job.forget)
     taken = trial.take(ground, bundle.generation, job.nonce, confirm_within_s=job.confirm_within_s, also=stored.actions)
     credentials.hand_over(_store(host), stored)
     return {**_facts(ground, taken), "stamps": credentials.stamps(_store(host))}
@@ -81,7 +81,8 @@ def confirm(task: Task) -> Dict[str, Any]:
 def store_secrets(task: Task) -> Dict[str, Any]:
     """Take secrets."""
     job, host = task.job, task.host
-    acted = credentials.store_secrets(_store(host), job.secrets, units.read_inputs(host.inputs))
+    inputs = units.read_inputs(host.inputs)
+    acted = credentials.store_secrets(_store(host), job.secrets, inputs, forget=job.forget)
     return {
         "secrets": [secret.name for secret in job.secrets],
         "units": acted,

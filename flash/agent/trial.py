@@ -125,7 +125,13 @@ def confirm(ground: Ground, nonce: str, *, connected_at: float) -> str:
     nothing, since firewalls let live connections be.
     """
     trial = read_trial(ground)
-    if trial is None or trial.nonce != nonce or not trial.acted_at:
+    if trial is not None and trial.nonce == nonce and not trial.acted_at:
+        raise AgentError(
+            "trial-unfinished",
+            f"the agent died in the middle of the change to generation {trial.generation}",
+            f"the host goes back to generation {trial.before} by itself within {trial.due - ground.now():.0f} s; push again then",
+        )
+    if trial is None or trial.nonce != nonce:
         raise AgentError(
             "trial-over",
             f"nothing waits for this confirmation; generation {config.current_generation(ground.config) or 'none'} is current",

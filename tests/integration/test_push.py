@@ -1,17 +1,29 @@
 """Pushes to the real agent over a real SSH server: what changes, what is undone, what is refused."""
 
+import base64
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from flash import confirmation, push_many
 from flash import push as pushing
+from flash.access import HeldAccess
+from flash.config import ConfigFile
+from flash.inventory import load_host
+from flash.jobs import AgentFailed
+from flash.lease import lease
 from flash.push import Order
+from flash.ssh import pin_host_key
 from qtrade import ssh_sharing
-from qtrade.errors import BadInput, HostError
+from qtrade.errors import BadInput, ConflictError, HostError
+from qtrade.signing import ensure_key
+from qtrade.store import open_store
 from tests.fakes.cli import Cli
 from tests.fakes.examples import make_settings
 from tests.fakes.pushed_host import PushedHost, run_pushed_host, wait_until
@@ -143,6 +155,134 @@ def test_a_wrong_value_is_an_error_before_anything_is_sent(host) -> None:
     with pytest.raises(BadInput, match=r"config\.app_a is 'two', not a int"):
         push(host)
     assert host.current == "1"
+
+
+def test_an_agent_that_dies_in_the_middle_leaves_it_to_the_host(host, monkeypatch) -> None:
+    """Its unit kills it, as the kernel would for want of memory; the timer was armed before."""
+    (host.folder / "lib/qtrade/agent/trial.py").write_text(
+        (host.folder / "lib/qtrade/agent/trial.py").read_text().replace("_GUARD_S = 120", "_GUARD_S = 3")
+    )
+    host.hook("app.service", f"[ -e {host.folder}/spared ] || {{ touch {host.folder}/spared; kill -9 $PPID; }}\n")
+    host.write_manifest(app_a=2, app_b=2)
+    with pytest.raises(HostError, match="the agent died in the middle of the change to generation 2"):
+        push(host)
+    assert (host.current, host.settled) == ("2", "1")
+    wait_until(lambda: host.current == "1" and host.timers() == [])
+    wait_until(lambda: host.acts()[-1:] == ["restart db.service"])
+    assert push(host).generation == "3"
+    assert (host.read("app/app.env"), host.settled) == ("A=2\n", "3")
+
+
+def test_a_unit_that_refuses_brings_the_last_generation_back(host) -> None:
+    host.hook("db.service", "! grep -q B=2 /run/qtrade/state/config/current/db/db.conf\n")
+    host.write_manifest(app_a=2, app_b=2)
+    with pytest.raises(HostError, match=r"generation 2 was not taken.*restart db\.service"):
+        push(host)
+    assert (host.current, host.settled, host.timers()) == ("1", "1", [])
+    assert host.acts()[-2:] == ["reload-or-restart app.service", "restart db.service"]
+
+
+def test_a_confirmation_needs_a_connection_made_after_the_change(host) -> None:
+    """The network fails for all but live connections, as when a firewall's rules change; the old connection still gets through."""
+    host.write_manifest(app_network="down")
+    access = open_access(host)
+    bundle = pushing.prepare(access).bundle
+    job = access.jobs.apply(bundle.envelope(7, access.jobs.key), confirm_within_s=4)
+    assert access.link.run(job)["waits_s"] == 4
+    with pytest.raises(AgentFailed, match="only over a connection that was made after the change") as caught:
+        access.link.run(access.jobs.confirm(job.nonce))
+    assert caught.value.code == "connection-old"
+    wait_until(lambda: host.current == "1")
+
+
+def open_access(host: PushedHost) -> HeldAccess:
+    store = open_store(host.settings)
+    return HeldAccess(host.settings, load_host(host.settings, host.name), store, RecordingReporter(), 0, lambda: None)
+
+
+def refusals(host: PushedHost) -> dict[str, tuple[str, Any]]:
+    """Return what the host must refuse: by name, its word for why, and the bundle."""
+    access = open_access(host)
+    bundle, key = pushing.prepare(access).bundle, access.jobs.key
+    stranger = ensure_key(host.folder / "stranger", "job")
+    file = ConfigFile("etc/shadow", "0644", "root", "root", "x")
+    altered = bundle.envelope(7, key)
+    altered["payload"] = base64.b64encode(base64.b64decode(altered["payload"]).replace(b"rpc-1", b"rpc-2")).decode()
+    return {
+        "foreign": ("bundle-foreign", replace(bundle, host="rpc-2").envelope(7, key)),
+        "of another image": ("bundle-foreign", replace(bundle, image="f" * 64).envelope(7, key)),
+        "unsigned": ("signature-untrusted", {**bundle.envelope(7, key), "signatures": []}),
+        "altered": ("signature-untrusted", altered),
+        "by a stranger": ("signature-untrusted", bundle.envelope(7, stranger)),
+        "undeclared": ("path-undeclared", replace(bundle, files=(*bundle.files, file)).envelope(7, key)),
+        "outside": ("path-invalid", replace(bundle, files=(replace(file, path="../../x"),)).envelope(7, key)),
+        "absolute": ("path-invalid", replace(bundle, files=(replace(file, path="/etc/x"),)).envelope(7, key)),
+    }
+
+
+def test_the_host_refuses_what_is_not_for_it(host) -> None:
+    access = open_access(host)
+    for name, (code, envelope) in refusals(host).items():
+        with pytest.raises(AgentFailed) as caught:
+            access.link.run(access.jobs.apply(envelope, confirm_within_s=4))
+        assert caught.value.code == code, name
+    assert (host.current, host.acts(), host.timers()) == ("1", [], [])
+    assert sorted(path.name for path in host.config.iterdir()) == ["1", "by-image", "current"]
+
+
+def test_secrets_travel_once_and_go_when_no_manifest_names_them(host, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN_OF_APP", "s3cr3t-token-value")
+    host.write_manifest(secrets={"app_token": "env:TOKEN_OF_APP"})
+    assert push(host).secrets == ("app_token",)
+    assert host.acts() == ["restart db.service"]
+    assert push(host).changed is False
+    # Another machine cannot know; it sends it, and the host sees that it has it.
+    (host.settings.state_dir / "sent/rpc-1.json").unlink()
+    result = push(host)
+    assert (result.secrets, result.units) == (("app_token",), ())
+    monkeypatch.setenv("TOKEN_OF_APP", "an0ther-token-value")
+    assert push(host).units == ("db.service",)
+    for path in (host.settings.state_dir / "sent").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert "token-value" not in path.read_text()
+    host.acts()
+    host.write_manifest()
+    assert push(host).units == ("db.service",)
+    assert list((host.folder / "run/state/credstore").iterdir()) == []
+    assert push(host).changed is False
+
+
+def test_who_else_holds_the_host_is_named(host) -> None:
+    host.write_manifest(app_a=2)
+    with (
+        lease(host.settings, open_store(host.settings), host.name, RecordingReporter()),
+        pytest.raises(ConflictError, match="rpc-1 is held by another process"),
+    ):
+        push(host)
+    assert host.current == "1"
+
+
+def test_a_push_of_an_environment_names_who_failed_and_does_the_rest(host, monkeypatch, capsys) -> None:
+    cli = Cli(monkeypatch, capsys)
+    monkeypatch.setattr("qtrade.cli.push.load_settings", lambda: host.settings)
+    host.write_manifest(app_a=2)
+    hosts = host.settings.project / "manifests/hosts"
+    document = yaml.safe_load((hosts / "rpc-1.yaml").read_text())
+    gone = {**document, "name": "rpc-2", "ssh": {**document["ssh"], "port": 1}}
+    (hosts / "rpc-2.yaml").write_text(yaml.safe_dump(gone))
+    pin_host_key(host.settings, "rpc-2", (host.server.folder / "host_key.pub").read_text())
+    code, out, err = cli("push", "--env", "development", "--yes", "--json")
+    first, second = json.loads(out)["hosts"]
+    assert code == HostError.exit_code
+    assert (first["result"]["generation"], first["result"]["units"], first["error"]) == ("2", ["app.service"], None)
+    assert (second["host"], second["result"], second["error"]["class"]) == ("rpc-2", None, "HostError")
+    assert "rpc-2: error: rpc-2 cannot be reached over SSH" in err
+    (hosts / "rpc-3.yaml").write_text(yaml.safe_dump({**document, "name": "rpc-3", "config": {"app_x": 1}}))
+    pin_host_key(host.settings, "rpc-3", (host.server.folder / "host_key.pub").read_text())
+    code, out, err = cli("push", "--env", "development", "--dry-run")
+    assert code == 1, "failures of several classes"
+    assert out == "rpc-1: nothing to change; generation 2 of 0.1.0 is current\n"
+    assert "config.app_x is no value" in err
 
 
 def test_the_plan_by_the_command_line(host, monkeypatch, capsys) -> None:
