@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any, Dict
 
-from . import adopt, boot, config, confine, errands, install, kexec, predecessor, programs, pushes, trial, trust
+from . import adopt, boot, config, confine, kexec, programs, pushes, trial, trust
 from .actions import ACTIONS
 from .errors import AgentError
 from .host import Host, locked
@@ -41,6 +41,8 @@ def main() -> int:
 
 def run_install() -> int:
     """Install this machine with the job that the kernel command line names; in a rescue system, words of ours take its place."""
+    from . import errands, install, predecessor  # noqa: PLC0415 - a push starts without them
+
     host = Host()
     parameters = install.read_parameters(" ".join(sys.argv[2:]) or (host.proc / "cmdline").read_text())
     envelope = install.get_job(parameters["qtrade.job"])
@@ -74,6 +76,8 @@ def run_install() -> int:
 
 def run_kexec() -> int:
     """On a system that is not ours: start the installer by kexec, with the job that the words of the command line name."""
+    from . import install  # noqa: PLC0415 - a push starts without it
+
     parameters = install.read_parameters(" ".join(sys.argv[2:]))
     envelope = install.get_job(parameters["qtrade.job"])
     current = trust.open_pinned(trust.offered_set(envelope, PAYLOAD_TYPE), parameters["qtrade.root"])

@@ -3,7 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 from . import (
     admission,
@@ -22,11 +22,13 @@ from . import (
 )
 from .bundle import check_declared, open_bundle
 from .errors import AgentError
-from .fetch import Fetcher
 from .host import Host
 from .job import Image, Job
 from .report import tell_fetch
 from .task import Task
+
+if TYPE_CHECKING:
+    from .fetch import Fetcher
 
 DRAIN = Path("/usr/lib/qtrade/drain.d")
 _DRAIN_TIMEOUT_S = 1800
@@ -37,6 +39,8 @@ _ROOM = 1 << 20
 
 def stage(task: Task) -> Dict[str, Any]:
     """Put an image on the disk next to the running one, without a change of what boots."""
+    from .fetch import Fetcher  # noqa: PLC0415 - what fetches nothing starts without HTTP
+
     job, host, reporter = task.job, task.host, task.reporter
     image = _require_image(job)
     task.trust.require_fresh(task.now)
@@ -214,7 +218,7 @@ def _require_space(system: Path, needed: int) -> None:
         )
 
 
-def _require_intact(fetcher: Fetcher, image: Image) -> None:
+def _require_intact(fetcher: "Fetcher", image: Image) -> None:
     bad = fetcher.missing(image.contents.blobs)
     if bad:
         raise AgentError(
