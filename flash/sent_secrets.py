@@ -58,7 +58,7 @@ class SentSecrets:
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:
-            found: dict[str, dict[str, str]] = json.loads(self.path.read_text())["secrets"]
+            found: dict[str, dict[str, str]] = dict(json.loads(self.path.read_text())["secrets"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return found
