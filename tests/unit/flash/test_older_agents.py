@@ -99,8 +99,8 @@ def test_an_agent_without_the_verb_config_is_asked_for_its_status() -> None:
         def run(self, command: str, **_: Any) -> Completed:
             said.append(command.rsplit(maxsplit=1)[-1])
             if command.endswith("config"):
-                return Completed(1, "", "sudo: a password is required\n")
-            return Completed(0, '{"image": "i"}', "")
+                return Completed((), 1, "", "sudo: a password is required\n")
+            return Completed((), 0, '{"image": "i"}', "")
 
     assert AgentLink(Target(frozenset())).config() == {"image": "i"}  # type: ignore[arg-type]
     assert said == ["config", "status"]
