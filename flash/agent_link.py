@@ -16,6 +16,7 @@ _POLL_S = 2.0
 _KNOCK_S = 6.5
 _JOB_TIMEOUT_S = 600.0
 _STATUS = "sudo -n /usr/bin/qtrade-agent status"
+_CONFIG = "sudo -n /usr/bin/qtrade-agent config"
 
 
 class _Unknown(HostError):
@@ -96,13 +97,21 @@ class AgentLink:
 
     def status(self, *, timeout_s: float = 60) -> dict[str, Any]:
         """Return what the host says of itself. Raises `HostError`."""
-        done = self.target.run(_STATUS, timeout_s=timeout_s)
+        return self._parse(self.target.run(_STATUS, timeout_s=timeout_s).stdout)
+
+    def config(self, *, timeout_s: float = 60) -> dict[str, Any]:
+        """Return the same with `bundles`, the signed bundles that the host keeps, by generation; older agents leave these out.
+
+        Raises `HostError`.
+        """
+        done = self.target.run(_CONFIG, timeout_s=timeout_s, check=False)
+        return self._parse(done.stdout) if done.returncode == 0 else self.status(timeout_s=timeout_s)
+
+    def _parse(self, text: str) -> dict[str, Any]:
         try:
-            status: dict[str, Any] = json.loads(done.stdout)
+            status: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            raise HostError(
-                f"{self.target.host}: the agent's status is not JSON", details=done.stdout[-500:]
-            ) from error
+            raise HostError(f"{self.target.host}: the agent's status is not JSON", details=text[-500:]) from error
         return status
 
     def wait_for_status(

@@ -1,7 +1,9 @@
 """Render a host's config bundle: the files that the image declares, from the values of environment and host."""
 
 import base64
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Environment as Jinja
@@ -30,11 +32,12 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Bundle:
-    """All files of one config generation of one host, for one image."""
+    """All files of one config generation of one host, for one image, with the values that they were rendered from."""
 
     host: str
     image: str
     files: tuple[ConfigFile, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -58,6 +61,7 @@ class Bundle:
                 }
                 for file in self.files
             ],
+            "values": dict(self.values),
         }
 
     def envelope(self, generation: int, key: SigningKey) -> dict[str, Any]:
@@ -73,7 +77,26 @@ def render_bundle(host: HasConfig, environment: HasValues, image: Image) -> Bund
     for inputs in image.inputs.values():
         for file in inputs.files:
             files += _render_file(jinja, file, values, host)
-    return Bundle(host.name, image.id, tuple(sorted(files, key=lambda file: file.path)))
+    return Bundle(host.name, image.id, tuple(sorted(files, key=lambda file: file.path)), values)
+
+
+def read_bundle(envelope: Any) -> Bundle | None:
+    """Return the bundle that a host says it keeps, None where it is malformed. For comparison only: nobody's signature is checked."""
+    try:
+        fields = json.loads(base64.b64decode(envelope["payload"]))
+        files = [
+            ConfigFile(
+                path=str(one["path"]),
+                mode=str(one["mode"]),
+                owner=str(one["owner"]),
+                group=str(one["group"]),
+                content=base64.b64decode(one["content"]).decode(),
+            )
+            for one in fields["files"]
+        ]
+        return Bundle(str(fields["host"]), str(fields["image"]), tuple(files), dict(fields.get("values") or {}))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def value_of(host: HasConfig, environment: HasValues, image: Image, name: str) -> Any:

@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,14 @@ _NEWER = _LEASE | {"environment", "allow_older"}
 _INVALID, _UNKNOWN = "job-invalid", "the job holds unknown fields: "
 # The component of an image that is its agent, and the version of it from which on its installer heeds the lease.
 _AGENT, _KNOWS_LEASE = "qtrade-agent", 2
+
+
+class AgentFailed(HostError):
+    """The agent answered that it did not do it; `code` is its own word for why (flash/agent/errors.py)."""
+
+    def __init__(self, brief: str, *, code: str, resolution: str = "") -> None:
+        super().__init__(brief, details=f"code: {code}", resolution=resolution)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -125,14 +133,36 @@ class JobBuilder:
         """Return the job that makes `image_id` the default; it must be running unless `require_running` is off."""
         return self._sign("commit", image_id=image_id, require_running=require_running)
 
-    def apply(self, bundle: dict[str, Any]) -> SignedJob:
-        """Return the job that makes a config bundle current."""
-        return self._sign("apply", bundle=bundle)
+    def apply(
+        self,
+        bundle: dict[str, Any],
+        *,
+        values: Mapping[str, bytes] | None = None,
+        forget: Sequence[str] = (),
+        confirm_within_s: int = 0,
+    ) -> SignedJob:
+        """Return the job that makes a config bundle current, brings secrets by name along and drops those to `forget`.
 
-    def secrets(self, values: Mapping[str, bytes]) -> SignedJob:
-        """Return the job that stores secrets, by name, for each unit to act once. It goes over SSH stdin and nowhere else."""
-        held = [{"name": name, "value": base64.b64encode(value).decode()} for name, value in values.items()]
-        return self._sign("secret", secrets=held)
+        With `confirm_within_s` the host takes back what may cut it off, unless it gets the job `confirm` in time. Agents that know
+        none of this get the bundle alone.
+        """
+        more: dict[str, Any] = {"secrets": _as_secrets(values)} if values else {}
+        return self._sign("apply", bundle=bundle, **more, **_forget(forget), **_trial(confirm_within_s))
+
+    def restore(self, generation: str, *, confirm_within_s: int = 0) -> SignedJob:
+        """Return the job that makes an earlier config generation of the running image current, otherwise as `apply`."""
+        return self._sign("restore", generation=generation, **_trial(confirm_within_s))
+
+    def confirm(self, nonce: str) -> SignedJob:
+        """Return the job that settles what the job with this nonce has put on trial; it has to go over a new connection."""
+        return self._sign("confirm", confirms=nonce)
+
+    def secrets(self, values: Mapping[str, bytes], *, forget: Sequence[str] = ()) -> SignedJob:
+        """Return the job that stores secrets, by name, and drops others, for each unit to act once.
+
+        It goes over SSH stdin and nowhere else.
+        """
+        return self._sign("secret", secrets=_as_secrets(values), **_forget(forget))
 
     def kexec(self, image: VerifiedImage, install: SignedJob, *, source: str, cmdline: str) -> SignedJob:
         """Return the job that starts the image's installer by kexec, with the job `install` in its memory."""
@@ -181,6 +211,18 @@ class JobBuilder:
         )
 
 
+def _as_secrets(values: Mapping[str, bytes]) -> list[dict[str, str]]:
+    return [{"name": name, "value": base64.b64encode(value).decode()} for name, value in values.items()]
+
+
+def _forget(names: Sequence[str]) -> dict[str, Any]:
+    return {"forget": list(names)} if names else {}
+
+
+def _trial(confirm_within_s: int) -> dict[str, Any]:
+    return {"confirm_within_s": confirm_within_s} if confirm_within_s else {}
+
+
 def _unknown_to(image: Image) -> frozenset[str]:
     """Return the fields that the agent of an image refuses, as its component's version tells: it cannot be asked before it runs."""
     version = next((part.version for part in image.components if part.name == _AGENT), "")
@@ -213,12 +255,12 @@ def check_report(report: dict[str, Any], nonce: str, host: str) -> dict[str, Any
 
 def failure(host: str, error: dict[str, str]) -> QtradeError:
     """Return the error that the agent of `host` reported: a `LeaseLost` where a later holder of the host was there before."""
-    kind = LeaseLost if error.get("code") == _LEASE_LOST else HostError
-    return kind(
-        f"{host}: {error.get('message', 'the agent failed')}",
-        details=f"code: {error.get('code', 'unknown')}",
-        resolution=error.get("remedy") or "look at the host's console",
-    )
+    code = error.get("code", "unknown")
+    brief = f"{host}: {error.get('message', 'the agent failed')}"
+    resolution = error.get("remedy") or "look at the host's console"
+    if code == _LEASE_LOST:
+        return LeaseLost(brief, details=f"code: {code}", resolution=resolution)
+    return AgentFailed(brief, code=code, resolution=resolution)
 
 
 def _disk(disk: DiskIdentity) -> dict[str, Any]:

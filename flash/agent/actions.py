@@ -2,16 +2,14 @@
 
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 from . import (
     admission,
     adopt,
     boot,
     config,
-    credentials,
     disks,
     durable,
     hardware,
@@ -20,39 +18,29 @@ from . import (
     layers,
     mounts,
     protect,
-    units,
+    pushes,
 )
+from .bundle import check_declared, open_bundle
 from .errors import AgentError
-from .fetch import Fetcher
 from .host import Host
 from .job import Image, Job
-from .names import parse_names
-from .report import Reporter, tell_fetch
-from .trust import TrustSet
+from .report import tell_fetch
+from .task import Task
+
+if TYPE_CHECKING:
+    from .fetch import Fetcher
 
 DRAIN = Path("/usr/lib/qtrade/drain.d")
 _DRAIN_TIMEOUT_S = 1800
 
 
-@dataclass(frozen=True)
-class Task:
-    """A job, the host that it is for, whom to tell, and what the host demands: `now` is the latest of the clocks that it knows."""
-
-    job: Job
-    host: Host
-    reporter: Reporter
-    trust: TrustSet
-    environment: str
-    now: float
-
-
 _ROOM = 1 << 20
-
-Action = Callable[[Task], Dict[str, Any]]
 
 
 def stage(task: Task) -> Dict[str, Any]:
     """Put an image on the disk next to the running one, without a change of what boots."""
+    from .fetch import Fetcher  # noqa: PLC0415 - what fetches nothing starts without HTTP
+
     job, host, reporter = task.job, task.host, task.reporter
     image = _require_image(job)
     task.trust.require_fresh(task.now)
@@ -133,30 +121,6 @@ def commit(task: Task) -> Dict[str, Any]:
     return {"default": state.default, "previous": state.previous}
 
 
-def apply(task: Task) -> Dict[str, Any]:
-    """Take a config bundle for the running image."""
-    job, host = task.job, task.host
-    if job.bundle is None:
-        raise AgentError("job-invalid", "a job of kind apply needs a bundle")
-    bundle = config.open_bundle(job.bundle, task.trust.job, job.host)
-    if bundle.image_id != host.image_id:
-        raise AgentError(
-            "bundle-foreign",
-            f"the bundle is for image {bundle.image_id}, {host.image_id} runs",
-            "render it for the running image",
-        )
-    names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
-    acted = config.apply(host.config, bundle, units.read_inputs(host.inputs), names)
-    return {"generation": bundle.generation, "units": acted}
-
-
-def store_secrets(task: Task) -> Dict[str, Any]:
-    """Take secrets."""
-    job, host = task.job, task.host
-    acted = credentials.store_secrets(host.state / "credstore", job.secrets, units.read_inputs(host.inputs))
-    return {"secrets": [secret.name for secret in job.secrets], "units": acted}
-
-
 def reboot(_task: Task) -> Dict[str, Any]:
     """Agree to a reboot, which follows the report."""
     return {"rebooting": True}
@@ -196,12 +160,14 @@ def undrain(task: Task) -> Dict[str, Any]:
     return {"undrained": done}
 
 
-ACTIONS: Dict[str, Action] = {
+ACTIONS: Dict[str, Callable[[Task], Dict[str, Any]]] = {
     "stage": stage,
     "arm": arm,
     "commit": commit,
-    "apply": apply,
-    "secret": store_secrets,
+    "apply": pushes.apply,
+    "restore": pushes.restore,
+    "confirm": pushes.confirm,
+    "secret": pushes.store_secrets,
     "reboot": reboot,
     "drain": drain,
     "undrain": undrain,
@@ -252,7 +218,7 @@ def _require_space(system: Path, needed: int) -> None:
         )
 
 
-def _require_intact(fetcher: Fetcher, image: Image) -> None:
+def _require_intact(fetcher: "Fetcher", image: Image) -> None:
     bad = fetcher.missing(image.contents.blobs)
     if bad:
         raise AgentError(
@@ -273,13 +239,13 @@ def _stage_bundle(task: Task, image: Image) -> None:
     job, host = task.job, task.host
     if job.bundle is None:
         return
-    bundle = config.open_bundle(job.bundle, task.trust.job, job.host)
+    bundle = open_bundle(job.bundle, task.trust.job, job.host)
     if bundle.image_id != image.image_id:
         raise AgentError(
             "bundle-foreign", f"the bundle is for image {bundle.image_id}, not for {image.image_id}", "render it again"
         )
     names, inputs = layers.read_image(host.system, image.contents)
-    config.check_declared(bundle, inputs)
+    check_declared(bundle, inputs)
     config.write_generation(host.config, bundle, names)
     config.assign(host.config, bundle)
 

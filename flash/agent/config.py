@@ -1,91 +1,34 @@
-"""Config generations: writes one from a verified bundle, switches to it, and goes back when a unit does not take it."""
+"""Config generations on the state partition: writes one from a verified bundle, and says which one counts.
+
+One is settled by `settle`: its image boots with it from then on. Before that it lacks `.image`, so that its sums do not hold and the
+initramfs passes it over; a generation that was refused or never confirmed can thus never be what a host falls back on.
+"""
 
 import base64
-import binascii
+import contextlib
 import json
 import os
-import re
 import shutil
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
 
-from . import durable, units
-from .dsse import canonical, digest, open_envelope
+from . import durable
+from .bundle import Bundle
+from .dsse import canonical, digest
 from .errors import AgentError
-from .imagelist import is_digest
 from .names import Names
-from .units import Inputs, UnitAction
 
-PAYLOAD_TYPE = "application/vnd.qtrade.bundle+json"
-_GENERATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
-_MODE = re.compile(r"0?[0-7]{3}\Z")
 _KEPT = 5
-_OWN = (".bundle.json", ".image", ".sums")
+_BUNDLE, _IMAGE, _SUMS = ".bundle.json", ".image", ".sums"
+_OWN = (_BUNDLE, _IMAGE, _SUMS)
 _BLOCK = 4096
 
 
-@dataclass(frozen=True)
-class BundleFile:
-    """A file of a bundle."""
-
-    path: str
-    mode: int
-    owner: str
-    group: str
-    content: bytes
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A config bundle whose signature was checked, with the envelope that it came in."""
-
-    host: str
-    generation: str
-    image_id: str
-    files: Tuple[BundleFile, ...]
-    envelope: Mapping[str, Any]
-
-
-def open_bundle(envelope: Mapping[str, Any], keys: Mapping[str, bytes], host: str) -> Bundle:
-    """Return the bundle of an envelope that one of `keys` signed for `host`. Raises `AgentError`."""
-    payload = open_envelope(envelope, PAYLOAD_TYPE, keys).payload
-    try:
-        fields = json.loads(payload)
-        files = tuple(_parse_file(one) for one in fields["files"])
-        bundle = Bundle(str(fields["host"]), str(fields["generation"]), str(fields["image"]), files, envelope)
-        is_known = fields["schema_version"] == 1
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AgentError(
-            "bundle-invalid", f"the config bundle is malformed: {error!r}", "render it again with `qtrade push`"
-        ) from error
-    if not is_known or not is_digest(bundle.image_id) or _GENERATION.match(bundle.generation) is None:
-        raise AgentError("bundle-invalid", "the config bundle has a bad schema_version, image or generation")
-    if bundle.host != host:
-        raise AgentError(
-            "bundle-foreign", f"the config bundle is for {bundle.host}, this is {host}", "push the bundle of this host"
-        )
-    if len({one.path for one in bundle.files}) != len(bundle.files):
-        raise AgentError("bundle-invalid", "the config bundle names a path twice")
-    return bundle
-
-
-def check_declared(bundle: Bundle, inputs: Inputs) -> None:
-    """Raise `AgentError` when the bundle holds a path that the image does not declare."""
-    foreign = sorted(one.path for one in bundle.files if inputs.units_of(one.path) is None)
-    if foreign:
-        raise AgentError(
-            "path-undeclared",
-            f"the image declares no config file {', '.join(foreign)}",
-            "declare it in the role's config/inputs.yml",
-        )
-
-
 def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
-    """Write the folder of a generation; the same bundle again is no error, another one of the same number is."""
+    """Write the folder of a generation, not settled; the same bundle again is no error, another one of the same number is."""
     final = config / bundle.generation
     if final.is_dir():
-        if (final / ".bundle.json").read_bytes() == canonical(bundle.envelope):
+        if (final / _BUNDLE).read_bytes() == canonical(bundle.envelope):
             return
         raise AgentError(
             "generation-exists", f"generation {bundle.generation} is there with other content", "push a higher one"
@@ -102,12 +45,12 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
         durable.write_file(path, one.content, 0o600)
         os.chown(path, names.user(one.owner), names.group(one.group))
         path.chmod(one.mode)
-    durable.write_file(fresh / ".bundle.json", canonical(bundle.envelope), 0o600)
+    durable.write_file(fresh / _BUNDLE, canonical(bundle.envelope), 0o600)
     # By these the initramfs tells a whole generation, and one of the same image to fall back on.
-    durable.write_file(fresh / ".image", f"{bundle.image_id}\n".encode(), 0o600)
-    names_of = sorted(str(path.relative_to(fresh)) for path in fresh.rglob("*") if path.is_file())
-    sums = "".join(f"{digest((fresh / name).read_bytes())}  {name}\n" for name in names_of)
-    durable.write_file(fresh / ".sums", sums.encode(), 0o600)
+    sums = {str(path.relative_to(fresh)): digest(path.read_bytes()) for path in fresh.rglob("*") if path.is_file()}
+    sums[_IMAGE] = digest(_image_line(bundle.image_id))
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    durable.write_file(fresh / _SUMS, lines.encode(), 0o600)
     os.sync()
     fresh.rename(final)
     durable.sync_folder(config)
@@ -135,7 +78,7 @@ def make_room(config: Path, bundle: Bundle) -> None:
     For the installer only: a controller that lost its count begins anew.
     """
     there = config / bundle.generation
-    if not there.is_dir() or (there / ".bundle.json").read_bytes() == canonical(bundle.envelope):
+    if not there.is_dir() or (there / _BUNDLE).read_bytes() == canonical(bundle.envelope):
         return
     aside = f"{bundle.generation}-{digest((there / '.bundle.json').read_bytes())[:12]}"
     if (config / aside).exists():
@@ -147,9 +90,17 @@ def make_room(config: Path, bundle: Bundle) -> None:
 
 
 def assign(config: Path, bundle: Bundle) -> None:
-    """Let the image of the bundle boot with this generation from now on."""
+    """As `settle`, for the generation and the image of a bundle."""
+    settle(config, bundle.generation, bundle.image_id)
+
+
+def settle(config: Path, generation: str, image_id: str) -> None:
+    """Let the image boot with this generation from now on."""
+    # A generation of an older agent has no sums, and nothing is added to it.
+    if (config / generation / _SUMS).is_file() and not (config / generation / _IMAGE).is_file():
+        durable.write_file(config / generation / _IMAGE, _image_line(image_id), 0o600)
     (config / "by-image").mkdir(exist_ok=True)
-    durable.replace_link(config / "by-image" / bundle.image_id, f"../{bundle.generation}")
+    durable.replace_link(config / "by-image" / image_id, f"../{generation}")
 
 
 def switch(config: Path, generation: str) -> None:
@@ -166,38 +117,78 @@ def current_generation(config: Path) -> str:
 def assigned_generations(config: Path) -> Dict[str, str]:
     """Return image id -> the generation that it boots with, for those that are whole."""
     links = [link for link in sorted((config / "by-image").glob("*")) if link.is_symlink()]
-    return {link.name: link.readlink().name for link in links if (link / ".bundle.json").is_file()}
+    return {link.name: link.readlink().name for link in links if (link / _BUNDLE).is_file()}
 
 
-def apply(
-    config: Path, bundle: Bundle, inputs: Inputs, names: Names, act: Callable[[UnitAction], None] = units.act
-) -> List[str]:
-    """Write and switch to a generation; units of changed files reload or restart. Returns their names.
+def settled_generations(config: Path) -> Dict[str, str]:
+    """Return generation -> image id for all that were settled once: what a host can go back to."""
+    found = {}
+    for name in _generations(config):
+        with contextlib.suppress(AgentError):
+            if is_settled(config, name):
+                found[name] = image_of(config, name)
+    return found
 
-    When a unit does not take it, the earlier generation is current again, the units get it back, and `AgentError` is raised.
-    """
-    check_declared(bundle, inputs)
-    write_generation(config, bundle, names)
-    before = current_generation(config)
-    changed = changed_paths(config, before, bundle.generation)
-    actions = inputs.actions_of(changed)
-    switch(config, bundle.generation)
+
+def is_settled(config: Path, generation: str) -> bool:
+    """Say whether a generation was settled, and not only tried."""
+    folder = config / generation
+    return (folder / _BUNDLE).is_file() and ((folder / _IMAGE).is_file() or not (folder / _SUMS).is_file())
+
+
+def read_envelopes(config: Path, image_id: str) -> Dict[str, Any]:
+    """Return generation -> signed bundle of the current generation and of those that the image could go back to."""
+    kept = {name for name, image in settled_generations(config).items() if image == image_id}
+    found = {}
+    for name in sorted(kept | ({current_generation(config)} - {""})):
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = json.loads((config / name / _BUNDLE).read_bytes())
+    return found
+
+
+def image_of(config: Path, generation: str) -> str:
+    """Return the image that a generation is for. Raises `AgentError` when its bundle cannot be read."""
     try:
-        units.act_on_all(actions, act)
-    except AgentError as error:
-        if before:
-            switch(config, before)
-            units.act_on_all_regardless(actions, act)
+        envelope = json.loads((config / generation / _BUNDLE).read_bytes())
+        return str(json.loads(base64.b64decode(envelope["payload"]))["image"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise AgentError(
-            "config-rejected",
-            f"generation {bundle.generation} was not taken: {error.message}",
-            f"generation {before} is current again; correct the values and push"
-            if before
-            else "correct the values and push",
+            "generation-broken", f"generation {generation} has no readable bundle: {error!r}", "push again"
         ) from error
-    assign(config, bundle)
-    prune(config)
-    return [action.name for action in actions]
+
+
+def require_whole(config: Path, generation: str, image_id: str) -> None:
+    """Raise `AgentError` unless a generation was settled, is for the image, and every file of it is as it was pushed."""
+    if not is_settled(config, generation):
+        kept = ", ".join(settled_generations(config)) or "none"
+        raise AgentError(
+            "generation-missing", f"no generation {generation} was ever settled here", f"name one of these: {kept}"
+        )
+    if image_of(config, generation) != image_id:
+        raise AgentError(
+            "generation-foreign",
+            f"generation {generation} is for image {image_of(config, generation)}, {image_id} runs",
+            "roll the image back instead: it takes its config along",
+        )
+    damaged = _damaged(config / generation)
+    if damaged:
+        raise AgentError("generation-broken", f"generation {generation} is damaged: {', '.join(damaged)}", "push again")
+
+
+def read_sums(config: Path, generation: str) -> Dict[str, str]:
+    """Return path -> SHA-256 of the files of a generation; none where there is no generation."""
+    found = _snapshot(config / generation) if generation else {}
+    return {path: digest(content) for path, (_, _, _, content) in found.items()}
+
+
+def _damaged(folder: Path) -> List[str]:
+    """Return the files that are not as the sums say; none for a generation of an older agent, which has no sums."""
+    if not (folder / _SUMS).is_file():
+        return []
+    rows = [line.split("  ", 1) for line in (folder / _SUMS).read_text().splitlines()]
+    return [
+        name for wanted, name in rows if not (folder / name).is_file() or digest((folder / name).read_bytes()) != wanted
+    ]
 
 
 def changed_paths(config: Path, before: str, after: str) -> List[str]:
@@ -207,14 +198,25 @@ def changed_paths(config: Path, before: str, after: str) -> List[str]:
 
 
 def prune(config: Path) -> None:
-    """Remove old generations, but none that is current or that an image boots with."""
+    """Remove old generations, but none that is current or that an image boots with; of those never settled the last one stays."""
     links = [config / "current", *(config / "by-image").glob("*")]
     used = {link.readlink().name for link in links if link.is_symlink()}
-    folders = [path for path in config.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "by-image"]
-    idle = sorted(
-        (path for path in folders if path.name not in used), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    durable.remove_all(idle[_KEPT:])
+    idle = [name for name in _generations(config) if name not in used]
+    idle.sort(key=lambda name: (config / name).stat().st_mtime, reverse=True)
+    settled = [name for name in idle if is_settled(config, name)]
+    tried = [name for name in idle if name not in settled]
+    durable.remove_all(config / name for name in settled[_KEPT:] + tried[1:])
+
+
+def _generations(config: Path) -> List[str]:
+    """Return the names of all generations, settled or not, lowest number first."""
+    folders = [path.name for path in config.iterdir() if path.is_dir() and not path.is_symlink()]
+    found = [name for name in folders if name != "by-image" and not name.startswith(".")]
+    return sorted(found, key=lambda name: (int(name) if name.isdigit() else 0, name))
+
+
+def _image_line(image_id: str) -> bytes:
+    return f"{image_id}\n".encode()
 
 
 def _snapshot(folder: Path) -> Dict[str, Tuple[int, int, int, bytes]]:
@@ -224,19 +226,3 @@ def _snapshot(folder: Path) -> Dict[str, Tuple[int, int, int, bytes]]:
             status = path.stat()
             found[str(path.relative_to(folder))] = (status.st_mode, status.st_uid, status.st_gid, path.read_bytes())
     return found
-
-
-def _parse_file(fields: Mapping[str, Any]) -> BundleFile:
-    path = str(fields["path"])
-    pure = PurePosixPath(path)
-    hidden: Optional[str] = next((part for part in pure.parts if part.startswith(".")), None)
-    if pure.is_absolute() or hidden or str(pure) != path or not pure.parts or "\0" in path:
-        raise AgentError("path-invalid", f"{path!r} is no plain relative path", "correct the role's config/inputs.yml")
-    mode = str(fields["mode"])
-    if _MODE.match(mode) is None:
-        raise AgentError("bundle-invalid", f"{path}: mode {mode!r} is not like 0640")
-    try:
-        content = base64.b64decode(fields["content"], validate=True)
-    except (binascii.Error, ValueError):
-        raise AgentError("bundle-invalid", f"{path}: the content is not base64") from None
-    return BundleFile(path, int(mode, 8), str(fields["owner"]), str(fields["group"]), content)

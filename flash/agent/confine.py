@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import List, Mapping
 
@@ -9,6 +10,7 @@ from .errors import AgentError
 from .host import Host
 
 _MARK = "QTRADE_CONFINED"
+_CONNECTED = "QTRADE_CONNECTED_AT"
 # Reading is needed to tell the protected disks; loop devices show the layers of an image that is not running.
 _ALLOWED = ("block-* r", "block-loop rw", "/dev/loop-control rw", "/dev/tpm0 rw", "/dev/tpmrm0 rw")
 
@@ -20,7 +22,7 @@ def is_confined(environment: Mapping[str, str]) -> bool:
 
 def enter(host: Host, verb: str) -> None:
     """Start the agent again as a transient unit under a device policy; comes back only by `AgentError`."""
-    arguments = render_command(_own_devices(host), verb, str(Path(__file__).resolve().parents[1]))
+    arguments = render_command(_own_devices(host), verb, connected_at=connection_time(host.proc, os.getpid()))
     try:
         os.execvp(arguments[0], arguments)  # noqa: S606 - the unit takes this process's place
     except OSError as error:
@@ -29,17 +31,43 @@ def enter(host: Host, verb: str) -> None:
         ) from error
 
 
-def render_command(devices: List[str], verb: str, folder: str) -> List[str]:
-    """Return the command line that confines `verb` to writing to `devices`.
-
-    `folder` is the one that the package is in.
-    """
-    allowed = [*_ALLOWED, *(f"{device} rw" for device in devices)]
+def render_command(devices: List[str], verb: str, *, connected_at: float) -> List[str]:
+    """Return the command line that confines `verb` to writing to `devices`."""
     return [
         "systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec",
-        "--property=DevicePolicy=closed", *(f"--property=DeviceAllow={one}" for one in allowed),
-        f"--setenv={_MARK}=1", f"--setenv=PYTHONPATH={folder}", sys.executable, "-P", "-B", "-s", "-m", "agent", verb,
+        f"--setenv={_CONNECTED}={connected_at:.2f}", *render_agent([*_ALLOWED, *(f"{one} rw" for one in devices)], verb),
     ]  # fmt: skip
+
+
+def render_agent(allowed: List[str], verb: str) -> List[str]:
+    """Return what is to follow `systemd-run` and its options: the agent's `verb` in a unit that may use the `allowed` devices only."""
+    return [
+        "--property=DevicePolicy=closed", *(f"--property=DeviceAllow={one}" for one in allowed), f"--setenv={_MARK}=1",
+        f"--setenv=PYTHONPATH={Path(__file__).resolve().parents[1]}", sys.executable, "-P", "-B", "-s", "-m", "agent", verb,
+    ]  # fmt: skip
+
+
+def connected_at(environment: Mapping[str, str]) -> float:
+    """Return when the connection was made that this process's job came over, in seconds since the boot; `enter` has found it out."""
+    try:
+        return float(environment[_CONNECTED])
+    except (KeyError, ValueError):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def connection_time(proc: Path, pid: int) -> float:
+    """Return when the nearest sshd above process `pid` started, in seconds since the boot: one serves all commands of a connection.
+
+    Where there is none, nobody came over SSH, and the time is now.
+    """
+    while pid > 1:
+        # The second field is the name in parentheses, which may hold anything.
+        head, _, tail = (proc / str(pid) / "stat").read_text().rpartition(")")
+        fields = tail.split()
+        if head.partition("(")[2].startswith("sshd"):
+            return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        pid = int(fields[1])
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _own_devices(host: Host) -> List[str]:

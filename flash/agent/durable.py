@@ -11,6 +11,8 @@ from typing import Iterable
 _FIFREEZE = 0xC0045877
 _FITHAW = 0xC0045878
 _SYNC_FILE_RANGE_WRITE = 2
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -55,6 +57,24 @@ def replace_link(link: Path, target: str) -> None:
     fresh.symlink_to(target)
     fresh.replace(link)
     sync_folder(link.parent)
+
+
+def flush_file(path: Path) -> None:
+    """Flush a file that another program wrote."""
+    device = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(device)
+    finally:
+        os.close(device)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change names in one step, with no moment in which one of the names is missing or leads to a mix."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    sync_folder(one.parent)
 
 
 def sync_folder(folder: Path) -> None:

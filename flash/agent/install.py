@@ -26,6 +26,7 @@ from . import (
     protect,
     survey,
 )
+from .bundle import Bundle, check_declared, open_bundle
 from .errors import AgentError
 from .fetch import Fetcher
 from .host import Host
@@ -53,7 +54,7 @@ class Plan:
     keeps_layout: bool
     guarded: List[disks.Disk]
     before: Dict[str, str]
-    bundle: Optional[config.Bundle]
+    bundle: Optional[Bundle]
     trust: TrustSet
     io_errors: int
     warnings: List[str]
@@ -96,7 +97,7 @@ def check(job: Job, trust: TrustSet, now: float, host: Host, reporter: Reporter)
     reporter.progress("check")
     trust.require_fresh(now)
     sequence = admission.require_admitted(job.image, trust, job.environment, now)
-    bundle = config.open_bundle(job.bundle, trust.job, job.host) if job.bundle is not None else None
+    bundle = open_bundle(job.bundle, trust.job, job.host) if job.bundle is not None else None
     if bundle is not None and bundle.image_id != job.image.image_id:
         raise AgentError(
             "bundle-foreign",
@@ -269,7 +270,7 @@ def _write_state(plan: Plan, host: Host) -> None:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", job.host, "-f", str(key))
     if plan.bundle is not None:
         names, inputs = layers.read_image(host.system, plan.image.contents)
-        config.check_declared(plan.bundle, inputs)
+        check_declared(plan.bundle, inputs)
         config.make_room(state / "config", plan.bundle)
         config.write_generation(state / "config", plan.bundle, names)
         config.assign(state / "config", plan.bundle)

@@ -1,15 +1,25 @@
 """The job: what the controller tells the agent. Parsed strictly, once; the rest of the agent sees typed values only."""
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 
 from . import dsse
 from .chunks import NONE, ChunkLists, parse_chunks
 from .errors import AgentError
-from .imagelist import ImageList, check_cmdline, is_digest, parse_list
+from .fields import (
+    invalid_field,
+    read_bytes,
+    read_digest,
+    read_flag,
+    read_matching,
+    read_number,
+    read_object,
+    read_objects,
+    read_text,
+    read_url,
+)
+from .imagelist import ImageList, check_cmdline, parse_list
 
 PAYLOAD_TYPE = "application/vnd.qtrade.job+json"
 IDENTIFIERS = ("serial", "wwid", "size_bytes", "pci_path")
@@ -21,6 +31,8 @@ _NEEDS: Dict[str, FrozenSet[str]] = {
     "arm": frozenset({"image_id"}),
     "commit": frozenset({"image_id"}),
     "apply": frozenset({"bundle"}),
+    "restore": frozenset({"generation"}),
+    "confirm": frozenset({"confirms"}),
     **{kind: frozenset() for kind in ("reboot", "drain", "undrain", "secret")},
     "prepare_disks": frozenset({"report", "os_disk", "data", "trust"}),
     "decommission": frozenset({"report", "os_disk", "trust"}),
@@ -30,6 +42,7 @@ _ALWAYS = frozenset({"schema_version", "kind", "host", "nonce", "issued_at"})
 _KNOWN = _ALWAYS | {
     "image", "image_id", "require_running", "source", "report", "os_disk", "protected", "data", "layout", "cmdline", "trust",
     "bundle", "secret", "secrets", "environment", "allow_older", "adopt", "remake_system", "wipe_state", "lease", "boot",
+    "confirm_within_s", "confirms", "generation", "forget",
 }  # fmt: skip
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
@@ -105,8 +118,12 @@ class Job:
     wipe_state: bool
     bundle: Optional[Mapping[str, Any]]
     secrets: Tuple[Secret, ...]
+    forget: Tuple[str, ...] = ()
     lease: int = 0
     boot: Optional[Mapping[str, Any]] = None
+    confirm_within_s: int = 0
+    confirms: str = ""
+    generation: str = ""
 
 
 def open_job(envelope: Any, keys: Mapping[str, bytes]) -> Job:
@@ -118,10 +135,10 @@ def parse_job(payload: bytes) -> Job:
     """Parse and validate a job. Raises `AgentError` naming the field, what was found and what is allowed."""
     fields = dsse.load_object(payload)
     if fields.get("schema_version") != 1:
-        raise _invalid("schema_version", fields.get("schema_version"), "1")
-    kind = _text(fields, "kind")
+        raise invalid_field("schema_version", fields.get("schema_version"), "1")
+    kind = read_text(fields, "kind")
     if kind not in _NEEDS:
-        raise _invalid("kind", kind, " or ".join(sorted(_NEEDS)))
+        raise invalid_field("kind", kind, " or ".join(sorted(_NEEDS)))
     missing = sorted((_ALWAYS | _NEEDS[kind]) - set(fields))
     if missing:
         raise AgentError("job-invalid", f"a job of kind {kind} lacks {', '.join(missing)}")
@@ -129,32 +146,36 @@ def parse_job(payload: bytes) -> Job:
         raise AgentError(
             "job-invalid", f"the job holds unknown fields: {', '.join(unknown)}", "update the agent on the host"
         )
-    _object(fields, "trust")  # Which keys count was decided by it before the job was opened; here its shape counts.
+    read_object(fields, "trust")  # Which keys count was decided by it before the job was opened; here its shape counts.
     image = _parse_image(fields["image"]) if "image" in fields else None
     return Job(
         kind=kind,
-        host=_matching(fields, "host", _HOST, "a host name"),
-        nonce=_digest(fields, "nonce"),
-        issued_at=_number(fields, "issued_at"),
+        host=read_matching(fields, "host", _HOST, "a host name"),
+        nonce=read_digest(fields, "nonce"),
+        issued_at=read_number(fields, "issued_at"),
         image=image,
-        image_id=_digest(fields, "image_id") if "image_id" in fields else (image.image_id if image else ""),
-        require_running=_flag(fields, "require_running", default=True),
-        source=_url(fields, "source"),
-        report=_url(fields, "report"),
-        os_disk=parse_os_disk(_object(fields, "os_disk")) if "os_disk" in fields else None,
+        image_id=read_digest(fields, "image_id") if "image_id" in fields else (image.image_id if image else ""),
+        require_running=read_flag(fields, "require_running", default=True),
+        source=read_url(fields, "source"),
+        report=read_url(fields, "report"),
+        os_disk=parse_os_disk(read_object(fields, "os_disk")) if "os_disk" in fields else None,
         protected=_disks(fields, "protected"),
         data=_disks(fields, "data"),
-        layout=_parse_layout(_object(fields, "layout")) if "layout" in fields else None,
-        cmdline=check_cmdline(_text(fields, "cmdline", default="")),
+        layout=_parse_layout(read_object(fields, "layout")) if "layout" in fields else None,
+        cmdline=check_cmdline(read_text(fields, "cmdline", default="")),
         environment=_parse_environment(fields),
-        allow_older=_flag(fields, "allow_older", default=False),
-        adopt=_text(fields, "adopt", default=""),
-        remake_system=_flag(fields, "remake_system", default=False),
-        wipe_state=_flag(fields, "wipe_state", default=False),
-        bundle=_object(fields, "bundle") if "bundle" in fields else None,
+        allow_older=read_flag(fields, "allow_older", default=False),
+        adopt=read_text(fields, "adopt", default=""),
+        remake_system=read_flag(fields, "remake_system", default=False),
+        wipe_state=read_flag(fields, "wipe_state", default=False),
+        bundle=read_object(fields, "bundle") if "bundle" in fields else None,
         secrets=_parse_secrets(fields, kind),
-        boot=_object(fields, "boot") if "boot" in fields else None,
-        lease=_number(fields, "lease") if "lease" in fields else 0,
+        forget=_parse_forgotten(fields),
+        boot=read_object(fields, "boot") if "boot" in fields else None,
+        lease=read_number(fields, "lease") if "lease" in fields else 0,
+        confirm_within_s=read_number(fields, "confirm_within_s") if "confirm_within_s" in fields else 0,
+        confirms=read_digest(fields, "confirms") if "confirms" in fields else "",
+        generation=read_text(fields, "generation", default=""),
     )
 
 
@@ -173,9 +194,9 @@ def parse_os_disk(fields: Dict[str, Any]) -> DiskId:
 
 def _parse_disk(where: str, fields: Dict[str, Any]) -> DiskId:
     def text(name: str) -> Optional[str]:
-        return _text(fields, name).strip() or None if fields.get(name) is not None else None
+        return read_text(fields, name).strip() or None if fields.get(name) is not None else None
 
-    size = _number(fields, "size_bytes") if fields.get("size_bytes") is not None else None
+    size = read_number(fields, "size_bytes") if fields.get("size_bytes") is not None else None
     disk = DiskId(text("serial"), text("wwid"), size, text("pci_path"), text("fs_uuid"))
     if disk == DiskId():
         raise AgentError("job-invalid", f"{where} names no disk", "give its serial or wwid")
@@ -183,37 +204,37 @@ def _parse_disk(where: str, fields: Dict[str, Any]) -> DiskId:
 
 
 def _disks(fields: Dict[str, Any], name: str) -> Tuple[DiskId, ...]:
-    return tuple(_parse_disk(f"{name}[{index}]", one) for index, one in enumerate(_objects(fields, name)))
+    return tuple(_parse_disk(f"{name}[{index}]", one) for index, one in enumerate(read_objects(fields, name)))
 
 
 def _parse_image(value: Any) -> Image:
     if not isinstance(value, dict):
-        raise _invalid("image", value, "an object")
-    text = _text(value, "list")
+        raise invalid_field("image", value, "an object")
+    text = read_text(value, "list")
     contents = parse_list(text)
-    image_id = _digest(value, "id")
+    image_id = read_digest(value, "id")
     if contents.image_id != image_id:
         raise AgentError(
             "image-invalid",
             f"the list has the id {contents.image_id}, the job says {image_id}",
             "bake or publish again",
         )
-    signature = _bytes(value, "sig")
-    promotion = _object(value, "promotion") if value.get("promotion") is not None else None
-    image_json = _text(value, "image_json", default="")
+    signature = read_bytes(value, "sig")
+    promotion = read_object(value, "promotion") if value.get("promotion") is not None else None
+    image_json = read_text(value, "image_json", default="")
     chunks = parse_chunks(value.get("chunks"))
-    return Image(image_id, _text(value, "version"), text, signature, image_json, contents, promotion, chunks)
+    return Image(image_id, read_text(value, "version"), text, signature, image_json, contents, promotion, chunks)
 
 
 def _parse_environment(fields: Dict[str, Any]) -> str:
-    value = _text(fields, "environment", default="")
+    value = read_text(fields, "environment", default="")
     if value not in ("", "development", "staging", "production"):
-        raise _invalid("environment", value, "development, staging or production")
+        raise invalid_field("environment", value, "development, staging or production")
     return value
 
 
 def _parse_layout(fields: Dict[str, Any]) -> Layout:
-    layout = Layout(_number(fields, "esp_mib"), _number(fields, "system_mib"))
+    layout = Layout(read_number(fields, "esp_mib"), read_number(fields, "system_mib"))
     if layout.esp_mib < 33 or layout.system_mib < 128:
         raise AgentError(
             "job-invalid",
@@ -225,76 +246,15 @@ def _parse_layout(fields: Dict[str, Any]) -> Layout:
 
 def _parse_secrets(fields: Dict[str, Any], kind: str) -> Tuple[Secret, ...]:
     """Return the secrets of `secrets`, and the one of `secret`, which older controllers send."""
-    given = [*_objects(fields, "secrets"), *([_object(fields, "secret")] if "secret" in fields else [])]
-    found = tuple(Secret(_matching(one, "name", _SECRET, "a-z, 0-9, _"), _bytes(one, "value")) for one in given)
-    if len({one.name for one in found}) != len(found) or (kind == "secret" and not found):
+    given = [*read_objects(fields, "secrets"), *([read_object(fields, "secret")] if "secret" in fields else [])]
+    found = tuple(Secret(read_matching(one, "name", _SECRET, "a-z, 0-9, _"), read_bytes(one, "value")) for one in given)
+    if len({one.name for one in found}) != len(found) or (kind == "secret" and not found and not fields.get("forget")):
         raise AgentError("job-invalid", "the job holds no secret, or two values of one", "send one of each")
     return found
 
 
-def _invalid(name: str, found: Any, allowed: str) -> AgentError:
-    shown = "hidden" if name in ("secret", "secrets", "value") else repr(found)[:80]
-    return AgentError("job-invalid", f"{name} is {shown}, allowed is {allowed}")
-
-
-def _object(fields: Dict[str, Any], name: str) -> Dict[str, Any]:
-    value = fields.get(name, {})
-    if not isinstance(value, dict):
-        raise _invalid(name, value, "an object")
-    return value
-
-
-def _objects(fields: Dict[str, Any], name: str) -> List[Dict[str, Any]]:
-    value = fields.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _invalid(name, value, "a list of objects")
-    return value
-
-
-def _text(fields: Dict[str, Any], name: str, default: Optional[str] = None) -> str:
-    value = fields.get(name, default)
-    if not isinstance(value, str) or "\0" in value:
-        raise _invalid(name, value, "text")
-    return value
-
-
-def _number(fields: Dict[str, Any], name: str) -> int:
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _invalid(name, value, "a whole number")
-    return value
-
-
-def _flag(fields: Dict[str, Any], name: str, *, default: bool) -> bool:
-    value = fields.get(name, default)
-    if not isinstance(value, bool):
-        raise _invalid(name, value, "true or false")
-    return value
-
-
-def _digest(fields: Dict[str, Any], name: str) -> str:
-    value = _text(fields, name)
-    if not is_digest(value):
-        raise _invalid(name, value, "64 lower-case hex digits")
-    return value
-
-
-def _matching(fields: Dict[str, Any], name: str, pattern: "re.Pattern[str]", allowed: str) -> str:
-    value = _text(fields, name)
-    if pattern.match(value) is None:
-        raise _invalid(name, value, allowed)
-    return value
-
-
-def _url(fields: Dict[str, Any], name: str) -> str:
-    value = _text(fields, name, default="")
-    if value and not value.startswith(("http://", "https://")):
-        raise _invalid(name, value, "an http or https address")
-    return value.rstrip("/")
-
-
-def _bytes(fields: Dict[str, Any], name: str) -> bytes:
-    try:
-        return base64.b64decode(_text(fields, name), validate=True)
-    except (binascii.Error, ValueError):
-        raise AgentError("job-invalid", f"{name} is not base64") from None
+def _parse_forgotten(fields: Dict[str, Any]) -> Tuple[str, ...]:
+    found = fields.get("forget", [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and _SECRET.match(one) for one in found):
+        raise invalid_field("forget", found, "a list of names of secrets")
+    return tuple(found)

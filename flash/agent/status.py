@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 from typing import Any, Dict, List
 
-from . import admission, boot, images, kexec
-from .config import assigned_generations, current_generation
+from . import admission, boot, credentials, images, kexec, pushes, reboots, trial
+from .config import assigned_generations, current_generation, settled_generations
 from .errors import AgentError
 from .host import Host
 from .trust import read_held
@@ -34,6 +34,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "generation": current_generation(host.config),
         "generations": assigned_generations(host.config),
         "ssh_host_key": host.ssh_host_key(),
+        **_read_pushes(host),
         "upper_entries": len(changed),
         "upper": changed[:_SHOWN],
         "kexec_refusal": kexec.refusal(),
@@ -69,6 +70,19 @@ def read_data(mnt: Path) -> Dict[str, str]:
         if isinstance(program, str) and isinstance(version, str):
             found[program] = version
     return found
+
+
+def _read_pushes(host: Host) -> Dict[str, Any]:
+    """Return what a push asks for: the generations to go back to, what is on trial or was taken back, what waits for a reboot."""
+    ground = pushes.ground_of(host)
+    on_trial = trial.read_trial(ground)
+    return {
+        "kept": settled_generations(host.config),
+        "trial": on_trial.generation if on_trial else "",
+        "reverted": trial.read_reverted(ground),
+        "reboot_needed": reboots.waiting(ground.booted, ground.config, ground.inputs),
+        "secrets": credentials.stamps(host.state / "credstore"),
+    }
 
 
 def _read_boot(host: Host) -> Dict[str, Any]:

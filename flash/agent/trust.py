@@ -1,6 +1,7 @@
 """The trust set: which keys may sign images, promotions and jobs, signed by a root. The host keeps one and takes only newer ones."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
@@ -92,6 +93,11 @@ def choose(held: TrustSet, offered: Optional[Mapping[str, Any]], now: float) -> 
         )
     found.require_fresh(now)
     return found
+
+
+def latest_time(issued_at: float, trust: TrustSet) -> float:
+    """Return the latest of the times that are known: a clock that was reset must not make old things fresh."""
+    return max(time.time(), issued_at, trust.issued_at)
 
 
 def offered_set(envelope: Any, payload_type: str) -> Optional[Mapping[str, Any]]:

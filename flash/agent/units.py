@@ -5,7 +5,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple
 
 from .errors import AgentError
 from .programs import run
@@ -27,22 +27,39 @@ class UnitAction:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Declared files and secrets, each with its units."""
+    """Declared files and secrets, each with its units.
+
+    A fault of an `access` file may cut the host off; only a boot reads a `reboot` file.
+    """
 
     files: Mapping[str, Tuple[UnitAction, ...]]
     secrets: Mapping[str, Tuple[UnitAction, ...]]
+    access: FrozenSet[str] = frozenset()
+    reboot: FrozenSet[str] = frozenset()
 
     def units_of(self, path: str) -> Optional[Tuple[UnitAction, ...]]:
         """Return the units of a config file, None when the image does not declare it.
 
         A declared path may hold `{key}`, which stands for one plain name.
         """
+        declared = self._declared(path)
+        return None if declared is None else self.files[declared]
+
+    def guarding_access(self, paths: Iterable[str]) -> List[str]:
+        """Return those of the paths that SSH, network or firewall depend on."""
+        return [path for path in paths if self._declared(path) in self.access]
+
+    def read_at_boot(self, paths: Iterable[str]) -> List[str]:
+        """Return those of the paths that only a boot reads."""
+        return [path for path in paths if self._declared(path) in self.reboot]
+
+    def _declared(self, path: str) -> Optional[str]:
         if path in self.files:
-            return self.files[path]
-        for declared, actions in self.files.items():
+            return path
+        for declared in self.files:
             before, key, after = declared.partition("{key}")
             if key and re.fullmatch(re.escape(before) + _KEY + re.escape(after), path):
-                return actions
+                return declared
         return None
 
     def actions_of(self, paths: Iterable[str]) -> List[UnitAction]:
@@ -63,16 +80,19 @@ def parse_inputs(texts: Iterable[str]) -> Inputs:
     """Parse the files of inputs.d. Raises `AgentError`."""
     files: Dict[str, Tuple[UnitAction, ...]] = {}
     secrets: Dict[str, Tuple[UnitAction, ...]] = {}
+    marked: Dict[str, Set[str]] = {"access": set(), "reboot": set()}
     for text in texts:
         try:
             declared = json.loads(text)
             files.update({one["path"]: _parse_units(one) for one in declared.get("files", [])})
+            for mark, paths in marked.items():
+                paths.update(one["path"] for one in declared.get("files", []) if one.get(mark) is True)
             secrets.update({one["name"]: _parse_units(one) for one in declared.get("secrets", [])})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AgentError(
                 "inputs-invalid", f"the image declares its config inputs wrongly: {error!r}", "bake it again"
             ) from error
-    return Inputs(files, secrets)
+    return Inputs(files, secrets, frozenset(marked["access"]), frozenset(marked["reboot"]))
 
 
 def read_inputs(folder: Path) -> Inputs:
@@ -99,7 +119,9 @@ def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] =
     if errors:
         raise AgentError(errors[0].code, "; ".join(error.message for error in errors), errors[0].remedy)
     if done and do is act:
-        time.sleep(_SETTLE_S)
+        # A reload is over when it ends; what was started may fail a moment later.
+        if any(action.action == "restart" for action in done):
+            time.sleep(_SETTLE_S)
         failed = [action.name for action in done if is_failed(action.name)]
         if failed:
             raise AgentError("unit-failed", f"failed after the change: {', '.join(failed)}", "see their journals")

@@ -1,4 +1,4 @@
-"""`qtrade flash`, `push`, `rollback`, `hosts`."""
+"""`qtrade flash`, `rollback`, `hosts`."""
 
 from dataclasses import asdict
 from functools import partial
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli import maintenance
+from qtrade.cli import maintenance, push
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("flash")(flash)
-    app.command("push")(push)
+    push.register(app)
     app.command("rollback")(rollback)
     hosts = typer.Typer(help="Hosts.", no_args_is_help=True)
     hosts.command("list")(list_hosts)
@@ -115,18 +115,6 @@ def _show_result(result: "FlashResult", *, as_json: bool) -> None:
         print_json(asdict(result))
     else:
         typer.echo(f"{result.host} {result.version} {result.state}")
-
-
-def push(*, host: HostName, as_json: AsJson = False) -> None:
-    """Send a host its config and secrets; only the units that read what changed restart."""
-    from flash.push import push as push_config  # noqa: PLC0415
-
-    settings = load_settings()
-    result = push_config(settings, host, console(settings))
-    if as_json:
-        print_json(asdict(result))
-    else:
-        typer.echo(f"{result.host} generation {result.generation}; units: {', '.join(result.units) or 'none'}")
 
 
 def rollback(

@@ -18,7 +18,9 @@ class UnitAction(Model):
 class InputFile(Model):
     """A file of the config generation. With `each`, one file per key of that value (a mapping), `{key}` in the path.
 
-    `template` is the Jinja2 text; the bake copies it into the image document, so that an image and what it reads fit.
+    `template` is the Jinja2 text; the bake copies it into the image document, so that an image and what it reads fit. Only a boot
+    reads a `reboot` file. Of an `access` file SSH, network or firewall depend: a push that changes one is undone by the host itself
+    unless it is confirmed over a new connection.
     """
 
     path: str = Field(pattern=r"^[^/.][^\n]*$")
@@ -28,6 +30,7 @@ class InputFile(Model):
     each: str | None = None
     units: tuple[UnitAction, ...] = ()
     reboot: bool = False
+    access: bool = False
     template: str = ""
 
 

@@ -83,7 +83,7 @@ def test_push_changes_one_file_and_one_secret(bios: LabRig) -> None:
     document["config"]["datadog_tags"] = ["team:e2e"]
     document["secrets"]["datadog_api_key"] = "env:E2E_DATADOG_KEY"
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
-    done = qtrade("push", "--host", bios.name, "--json")
+    done = qtrade("push", "--host", bios.name, "--yes", "--json")
     result = json.loads(done.stdout)
     assert set(result["units"]) == {"datadog-agent.service", "otelcol-contrib.service"}
     assert SECRET not in done.stdout + done.stderr
@@ -115,7 +115,7 @@ def traded(bios: LabRig) -> list[str]:
     document["secrets"]["postgres_client_password"] = "env:E2E_CLIENT_PASSWORD"
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     os.environ["E2E_CLIENT_PASSWORD"] = PASSWORD  # of later flashes too
-    qtrade("push", "--host", bios.name)
+    qtrade("push", "--host", bios.name, "--yes")
     psql = f"PGPASSWORD={PASSWORD} psql -X -h 127.0.0.1 -U qtrade_client -d qtrade -v ON_ERROR_STOP=1 -Atc"
     bios.sh(f'{psql} "{TRADES}"')
     return bios.query(TRADED)
@@ -226,7 +226,7 @@ class Neighbour:
         document = yaml.safe_load(manifest.read_text())
         document["config"] |= values
         manifest.write_text(yaml.safe_dump(document, sort_keys=False))
-        argv = ["ip", "netns", "exec", self.netns, QTRADE, "push", "--host", self.rig.name, "--json"]
+        argv = ["ip", "netns", "exec", self.netns, QTRADE, "push", "--host", self.rig.name, "--yes", "--json"]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
 
     def sh(self, command: str) -> str:

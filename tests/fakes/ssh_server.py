@@ -24,17 +24,19 @@ mkdir /run/sshd /run/state
 cp /etc/passwd /run/state/passwd
 grep -q ^sshd: /etc/passwd || echo 'sshd:x:74:65534::/run/sshd:/usr/sbin/nologin' >>/run/state/passwd
 mount --bind /run/state/passwd /etc/passwd
+if [ -n "${2-}" ]; then . "$2"; fi
 exec "$0" -D -e -f "$1"
 """
 
 
 @dataclass
 class SshServer:
-    """A server at `port`; root logs in with the key `identity`."""
+    """A server at `port`; root logs in with the key `identity`. The shell text in `setup` runs first, in the server's own mounts."""
 
     folder: Path
     root: Path
     port: int = 0
+    setup: Path | None = None
     child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,6 +64,7 @@ class SshServer:
     def start(self) -> None:
         """Start, and wait until it listens."""
         command = ["unshare", "--mount", "sh", "-euc", _ENTER, self.root / "usr/sbin/sshd", self.folder / "sshd_config"]
+        command += [self.setup] if self.setup else []
         env = {"LD_LIBRARY_PATH": ":".join(str(path) for path in self.root.glob("**/*-linux-gnu"))}
         self.child = process.spawn(command, log=self.folder / "sshd.log", env=env)
         deadline = time.monotonic() + _START_S
@@ -90,10 +93,10 @@ class SshServer:
 
 
 @contextmanager
-def serve_ssh(settings: Settings, folder: Path) -> Iterator[SshServer]:
+def serve_ssh(settings: Settings, folder: Path, *, setup: Path | None = None) -> Iterator[SshServer]:
     """Serve until the block ends. `settings` say where the unpacked server is kept."""
     folder.mkdir(parents=True)
-    server = SshServer(folder, _unpack(settings.cache_dir / "tests/sshd"), _free_port())
+    server = SshServer(folder, _unpack(settings.cache_dir / "tests/sshd"), _free_port(), setup)
     for name in ("host_key", "user_key"):
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
     (folder / "authorized").write_text((folder / "user_key.pub").read_text())

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flash.agent import __main__ as agent
-from flash.agent import admission, boot, images, install, partition, predecessor, protect
+from flash.agent import admission, boot, images, install, installing, partition, predecessor, protect
 from flash.agent import trust as agent_trust
 from flash.agent.errors import AgentError
 from flash.agent.job import PAYLOAD_TYPE, parse_job
@@ -89,7 +89,7 @@ class Installed:
         (folder / "job.json").write_text(json.dumps(envelope))
         words = [f"qtrade.job=file://{folder}/job.json", f"qtrade.root={ROOT.key_id}"]
         monkeypatch.setattr(agent.sys, "argv", ["agent", "install", *words])
-        monkeypatch.setattr(agent, "Host", lambda: self.machine.host)
+        monkeypatch.setattr(installing, "Host", lambda: self.machine.host)
         return agent.main()
 
     def digests(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ def test_an_exit_that_hangs_is_ended_and_the_next_start_is_good(bios: LabRig) ->
     unit = "agave-validator.service"
     before = read_manifest(bios)["config"]
     with changed_manifest(bios, config={**before, **HANGING}):
-        assert unit in json.loads(qtrade("push", "--host", bios.name, "--json").stdout)["units"]
+        assert unit in json.loads(qtrade("push", "--host", bios.name, "--yes", "--json").stdout)["units"]
         assert read_last_stop(bios)["graceful"] is True, "the validator from before the push hangs already"
         first = bios.sh(f"systemctl show -P MainPID {unit}")
         begun = time.monotonic()
@@ -37,7 +37,7 @@ def test_an_exit_that_hangs_is_ended_and_the_next_start_is_good(bios: LabRig) ->
     assert bios.sh(f"systemctl show -P MainPID {unit}") != first
     assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["lag"] <= 0
     # This push's own stop hangs too, and ends in the time that a push has for a unit.
-    qtrade("push", "--host", bios.name)
+    qtrade("push", "--host", bios.name, "--yes")
     assert read_last_stop(bios)["graceful"] is False
     assert json.loads(bios.sh("qtrade-agave-ready --wait 90 --interval 2"))["ready"] is True
     assert bios.sh("systemctl is-system-running") == "running"

@@ -4,11 +4,14 @@ The BMC switches the host on after a power cut, and does nothing else.
 """
 
 import os
+import secrets
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flash.drivers.redfish import RedfishDriver
 from flash.inventory import load_host
@@ -19,7 +22,7 @@ from qtrade.settings import Settings
 from qtrade.store import LocalStore
 from qtrade.toolsroot import open_tools
 from tests.e2e.images import extra_layer, publish_variant
-from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
+from tests.rigs import LabRig, make_rig, qtrade, qtrade_json, read_manifest
 from tests.torture.faults import partition_offset
 
 pytestmark = pytest.mark.torture
@@ -66,6 +69,14 @@ def wait_until(is_so: Callable[[], bool], what: str, *, within_s: float = 180) -
     while not is_so():
         assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
         time.sleep(2)
+
+
+def push_tag(rig: LabRig, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Push a value that no push before had."""
+    document = read_manifest(rig)
+    document["config"]["datadog_tags"] = [f"push:{secrets.token_hex(4)}"]
+    rig.host.paths.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+    return qtrade("push", "--host", rig.name, "--yes", check=check)
 
 
 def power_on(rig: LabRig) -> None:
@@ -125,7 +136,7 @@ def test_a_hung_image_falls_back_by_its_watchdog(
 
 def test_a_damaged_config_generation_gives_way_to_the_last_good_one(rig: LabRig, tmp_path: Path) -> None:
     first = str(rig.link.status()["generation"])
-    qtrade("push", "--host", rig.name)
+    push_tag(rig)
     status = rig.link.status()
     second = str(status["generation"])
     assert (first != second, status["config"]) == (True, "whole")
@@ -135,7 +146,7 @@ def test_a_damaged_config_generation_gives_way_to_the_last_good_one(rig: LabRig,
     after = wait_for_boot(rig, str(status["boot_id"]))
     assert (after["generation"], after["config"], after["state"]) == (first, "fell_back", "persistent")
     assert rig.sh("systemctl is-system-running --wait", check=False) == "running"
-    qtrade("push", "--host", rig.name)
+    push_tag(rig)
     assert int(str(rig.link.status()["generation"])) > int(second)
 
 
@@ -148,7 +159,7 @@ def test_a_full_state_partition_refuses_a_push_with_figures_and_boots(
     before = rig.link.status()
     rig.sh("touch /var/tmp/fill")
     wait_until(lambda: int(rig.sh("stat -f -c %f /var")) < 8, "the state partition is full")
-    done = qtrade("push", "--host", rig.name, check=False)
+    done = push_tag(rig, check=False)
     assert done.returncode != 0
     assert "qtrade-state" in done.stderr
     assert "Traceback" not in done.stderr
@@ -158,7 +169,7 @@ def test_a_full_state_partition_refuses_a_push_with_figures_and_boots(
     assert (after["state"], after["generation"], after["config"]) == ("persistent", before["generation"], "whole")
     rig.sh("touch /run/qtrade-empty/now")
     wait_until(lambda: int(rig.sh("stat -f -c %f /var")) > 1000, "the state partition has room again")
-    qtrade("push", "--host", rig.name)
+    push_tag(rig)
 
 
 def test_three_failed_boots_lead_to_the_previous_image(rig: LabRig, image_010: str, tmp_path: Path) -> None:

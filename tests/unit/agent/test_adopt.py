@@ -11,6 +11,7 @@ from flash.agent.errors import AgentError
 from flash.agent.host import Host
 from flash.agent.job import parse_job
 from flash.agent.report import Reporter
+from flash.agent.task import Task
 
 pytestmark = pytest.mark.unit
 
@@ -175,7 +176,7 @@ def test_of_what_a_revoked_key_signed_only_the_default_may_be_armed(host, put, s
     def arm(image_id):
         fields = job_fields(kind="arm", image=None, image_id=image_id)
         job = parse_job(json.dumps(fields).encode())
-        actions.arm(actions.Task(job, host, Reporter(), sets["revoked"], "development", 0))
+        actions.arm(Task(job, host, Reporter(), sets["revoked"], "development", 0, 0))
 
     with pytest.raises(AgentError) as caught:
         arm(other)
@@ -193,6 +194,6 @@ def test_what_a_revoked_key_signed_is_not_made_the_default(host, put, sets, key,
     fields = job_fields(kind="commit", image=None, image_id=bad, require_running=False)
     job = parse_job(json.dumps(fields).encode())
     with pytest.raises(AgentError) as caught:
-        actions.commit(actions.Task(job, host, Reporter(), sets["revoked"], "development", 0))
+        actions.commit(Task(job, host, Reporter(), sets["revoked"], "development", 0, 0))
     assert caught.value.code == "key-revoked"
     assert state(host) == boot.BootState(old, bad)

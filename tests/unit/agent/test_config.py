@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from flash.agent import config
+from flash.agent import bundle as bundle_of
+from flash.agent import config, trial
 from flash.agent.errors import AgentError
 from flash.agent.names import Names, parse_names
 from flash.agent.units import UnitAction, parse_inputs
@@ -26,6 +27,13 @@ INPUTS = json.dumps(
         "secrets": [{"name": "api_key", "units": [{"name": "otel.service", "action": "restart"}]}],
     }
 )
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """The folder of the generations."""
+    (tmp_path / "config").mkdir()
+    return tmp_path / "config"
 
 
 @pytest.fixture
@@ -52,8 +60,8 @@ def make_bundle(key):
             for path, text in files.items()
         ]
         fields = {"schema_version": 1, "host": host, "generation": generation, "image": image, "files": rows}
-        envelope = key.envelope(config.PAYLOAD_TYPE, fields)
-        return config.open_bundle(envelope, {key.key_id: key.raw}, "lab-1")
+        envelope = key.envelope(bundle_of.PAYLOAD_TYPE, fields)
+        return bundle_of.open_bundle(envelope, {key.key_id: key.raw}, "lab-1")
 
     return make
 
@@ -71,10 +79,28 @@ class Units:
             raise AgentError("unit-failed", f"{action.name} failed")
 
 
+class NoTimer:
+    def arm(self, within_s):
+        pass
+
+    def disarm(self):
+        pass
+
+
+def push(folder, bundle, inputs, names, act):
+    """Take a bundle as the agent does; returns the units that acted."""
+    bundle_of.check_declared(bundle, inputs)
+    config.write_generation(folder, bundle, names)
+    notes = folder.parent / "notes"
+    notes.mkdir(exist_ok=True)
+    ground = trial.Ground(folder, notes, notes / "booted", bundle.image_id, "boot-1", inputs, NoTimer(), act)
+    return trial.take(ground, bundle.generation, "5" * 64).units
+
+
 def test_generation_is_written_and_current(tmp_path, make_bundle, inputs, names):
     units = Units()
     bundle = make_bundle(1, agave__validator_env="A=1\n")
-    assert config.apply(tmp_path, bundle, inputs, names, units) == ["agave.service"]
+    assert push(tmp_path, bundle, inputs, names, units) == ["agave.service"]
     written = tmp_path / "current/agave/validator.env"
     assert written.read_text() == "A=1\n"
     assert written.stat().st_mode & 0o777 == 0o640
@@ -85,15 +111,15 @@ def test_generation_is_written_and_current(tmp_path, make_bundle, inputs, names)
 
 
 def test_only_units_of_changed_files_act(tmp_path, make_bundle, inputs, names):
-    config.apply(tmp_path, make_bundle(1, agave__validator_env="A=1", otel__otel_yaml="x"), inputs, names, Units())
+    push(tmp_path, make_bundle(1, agave__validator_env="A=1", otel__otel_yaml="x"), inputs, names, Units())
     units = Units()
-    config.apply(tmp_path, make_bundle(2, agave__validator_env="A=1", otel__otel_yaml="y"), inputs, names, units)
+    push(tmp_path, make_bundle(2, agave__validator_env="A=1", otel__otel_yaml="y"), inputs, names, units)
     assert units.done == ["reload otel.service"]
     units = Units()
-    config.apply(tmp_path, make_bundle(3, otel__otel_yaml="y"), inputs, names, units)
+    push(tmp_path, make_bundle(3, otel__otel_yaml="y"), inputs, names, units)
     assert units.done == ["restart agave.service"]
     units = Units()
-    config.apply(tmp_path, make_bundle(4, otel__otel_yaml="y"), inputs, names, units)
+    push(tmp_path, make_bundle(4, otel__otel_yaml="y"), inputs, names, units)
     assert units.done == []
 
 
@@ -102,10 +128,10 @@ def test_a_unit_acts_once(inputs):
 
 
 def test_unit_that_fails_brings_the_last_generation_back(tmp_path, make_bundle, inputs, names):
-    config.apply(tmp_path, make_bundle(1, agave__validator_env="good"), inputs, names, Units())
+    push(tmp_path, make_bundle(1, agave__validator_env="good"), inputs, names, Units())
     units = Units("agave.service")
     with pytest.raises(AgentError, match=r"generation 2 was not taken.*generation 1 is current again") as caught:
-        config.apply(tmp_path, make_bundle(2, agave__validator_env="bad"), inputs, names, units)
+        push(tmp_path, make_bundle(2, agave__validator_env="bad"), inputs, names, units)
     assert caught.value.code == "config-rejected"
     assert config.current_generation(tmp_path) == "1"
     assert str((tmp_path / "by-image" / IMAGE).readlink()) == "../1"
@@ -114,7 +140,7 @@ def test_unit_that_fails_brings_the_last_generation_back(tmp_path, make_bundle, 
 
 def test_undeclared_path_is_refused_before_anything_is_written(tmp_path, make_bundle, inputs, names):
     with pytest.raises(AgentError, match="no config file etc/shadow"):
-        config.apply(tmp_path, make_bundle(1, etc__shadow="x"), inputs, names, Units())
+        push(tmp_path, make_bundle(1, etc__shadow="x"), inputs, names, Units())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +151,7 @@ def test_paths_stay_inside(key, path):
     fields = {"schema_version": 1, "host": "lab-1", "generation": 1, "image": IMAGE}
     fields["files"] = [{"path": path, "mode": "0640", "owner": "0", "group": "0", "content": ""}]
     with pytest.raises(AgentError, match="no plain relative path"):
-        config.open_bundle(key.envelope(config.PAYLOAD_TYPE, fields), {key.key_id: key.raw}, "lab-1")
+        bundle_of.open_bundle(key.envelope(bundle_of.PAYLOAD_TYPE, fields), {key.key_id: key.raw}, "lab-1")
 
 
 @pytest.mark.parametrize("mode", ["4755", "rw", "888", ""])
@@ -147,14 +173,14 @@ def test_generation_names_are_plain(make_bundle, generation):
 
 def test_same_bundle_again_is_fine_another_is_not(tmp_path, make_bundle, inputs, names):
     bundle = make_bundle(1, agave__validator_env="A=1")
-    config.apply(tmp_path, bundle, inputs, names, Units())
-    assert config.apply(tmp_path, bundle, inputs, names, Units()) == []
+    push(tmp_path, bundle, inputs, names, Units())
+    assert push(tmp_path, bundle, inputs, names, Units()) == []
     with pytest.raises(AgentError, match="generation 1 is there with other content"):
-        config.apply(tmp_path, make_bundle(1, agave__validator_env="A=2"), inputs, names, Units())
+        push(tmp_path, make_bundle(1, agave__validator_env="A=2"), inputs, names, Units())
 
 
 def test_installer_moves_a_generation_of_the_same_number_aside(tmp_path, make_bundle, inputs, names):
-    config.apply(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="old"), inputs, names, Units())
+    push(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="old"), inputs, names, Units())
     bundle = make_bundle(1, agave__validator_env="new")
     for _ in range(2):
         config.make_room(tmp_path, bundle)
@@ -168,14 +194,14 @@ def test_leftovers_of_a_power_cut_are_no_obstacle(tmp_path, make_bundle, inputs,
     (tmp_path / ".new-1/agave").mkdir(parents=True)
     (tmp_path / ".new-1/agave/old").write_text("half")
     (tmp_path / ".current.new").symlink_to("nowhere")
-    config.apply(tmp_path, make_bundle(1, agave__validator_env="A=1"), inputs, names, Units())
+    push(tmp_path, make_bundle(1, agave__validator_env="A=1"), inputs, names, Units())
     assert not (tmp_path / "current/agave/old").exists()
 
 
 def test_old_generations_go_but_none_that_an_image_boots_with(tmp_path, make_bundle, inputs, names):
-    config.apply(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="first"), inputs, names, Units())
+    push(tmp_path, make_bundle(1, image="2" * 64, agave__validator_env="first"), inputs, names, Units())
     for generation in range(2, 12):
-        config.apply(tmp_path, make_bundle(generation, agave__validator_env=str(generation)), inputs, names, Units())
+        push(tmp_path, make_bundle(generation, agave__validator_env=str(generation)), inputs, names, Units())
     left = {path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()} - {"by-image"}
     assert {"1", "11"} <= left
     assert len(left) == 7
@@ -183,8 +209,8 @@ def test_old_generations_go_but_none_that_an_image_boots_with(tmp_path, make_bun
 
 def test_each_image_says_which_generation_it_boots_with(tmp_path, make_bundle, inputs, names):
     first, second = make_bundle(generation="1"), make_bundle(generation="2")
-    config.apply(tmp_path, first, inputs, names, lambda _: None)
-    config.apply(tmp_path, second, inputs, names, lambda _: None)
+    push(tmp_path, first, inputs, names, lambda _: None)
+    push(tmp_path, second, inputs, names, lambda _: None)
     assert config.assigned_generations(tmp_path) == {first.image_id: "2"}
     shutil.rmtree(tmp_path / "2")
     assert config.assigned_generations(tmp_path) == {}

@@ -123,3 +123,52 @@ def test_a_unit_that_did_not_take_one_of_several_keeps_all_pending(store):
         credentials.store_secrets(store, secrets, INPUTS, Units("third.service"))
     assert credentials.store_secrets(store, secrets, INPUTS, Units()) == [*ALL, "third.service"]
     assert sorted(path.name for path in store.iterdir()) == ["certificate", "token"]
+
+
+def test_all_secrets_change_in_one_step(store, monkeypatch):
+    """A certificate never lies beside the key of another: power that fails before the step leaves all old, after it all new."""
+    send(store, b"a", Units())
+    credentials.store_secrets(store, [Secret("certificate", b"a")], INPUTS, Units())
+    seen = []
+    exchange = credentials.durable.exchange
+
+    def watched(new, old):
+        seen.append({path.name: path.read_bytes() for path in old.iterdir() if not path.name.startswith(".")})
+        exchange(new, old)
+        seen.append({path.name: path.read_bytes() for path in old.iterdir() if not path.name.startswith(".")})
+
+    monkeypatch.setattr(credentials.durable, "exchange", watched)
+    credentials.store_secrets(store, [Secret("token", b"b"), Secret("certificate", b"b")], INPUTS, Units())
+    assert seen == [{"token": b"a", "certificate": b"a"}, {"token": b"b", "certificate": b"b"}]
+    assert [path.name for path in store.parent.iterdir()] == ["credstore"]
+
+
+def test_what_a_power_cut_left_beside_the_store_is_no_obstacle(store):
+    send(store, b"a", Units())
+    left = store.with_name("credstore.new")
+    left.mkdir()
+    (left / "token").write_bytes(b"half")
+    send(store, b"b", Units())
+    assert (store / "token").read_bytes() == b"b"
+    assert not left.exists()
+
+
+def test_a_secret_that_is_forgotten_goes_and_its_units_act(store):
+    credentials.store_secrets(store, [Secret("token", b"a"), Secret("certificate", b"b")], INPUTS, Units())
+    units = Units()
+    assert credentials.store_secrets(store, [], INPUTS, units, forget=["certificate"]) == [
+        "second.service",
+        "third.service",
+    ]
+    assert sorted(path.name for path in store.iterdir()) == ["token"]
+    assert credentials.store_secrets(store, [], INPUTS, Units(), forget=["certificate"]) == []
+
+
+def test_stamps_change_with_each_write_and_leave_out_what_units_did_not_take(store):
+    send(store, b"a", Units())
+    first = credentials.stamps(store)
+    assert set(first) == {"token"}
+    assert credentials.stamps(store) == first
+    with pytest.raises(AgentError):
+        send(store, b"b", Units("first.service"))
+    assert credentials.stamps(store) == {}

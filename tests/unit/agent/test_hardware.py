@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flash.agent import __main__ as agent
-from flash.agent import hardware, sectors, verity
+from flash.agent import hardware, sectors, trust, verity
 from flash.agent.errors import AgentError
 from flash.agent.imagelist import Blob
 from tests.fakes.agent_disks import Machine
@@ -60,6 +59,6 @@ def test_a_blob_that_cannot_be_read_is_not_intact(tmp_path):
 
 @pytest.mark.parametrize("clock", [0, 5_000])
 def test_a_clock_in_the_past_makes_nothing_fresh_again(monkeypatch, clock):
-    monkeypatch.setattr(agent.time, "time", lambda: clock)
-    job, trust = SimpleNamespace(issued_at=1_800_000_000), SimpleNamespace(issued_at=1_800_000_500)
-    assert agent._now(job, trust) == 1_800_000_500
+    monkeypatch.setattr(trust.time, "time", lambda: clock)
+    held = SimpleNamespace(issued_at=1_800_000_500)
+    assert trust.latest_time(1_800_000_000, held) == 1_800_000_500

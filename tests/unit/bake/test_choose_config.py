@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flash.agent import config
-from flash.agent.config import Bundle, BundleFile
+from flash.agent.bundle import Bundle, BundleFile
 from flash.agent.names import parse_names
 
 pytestmark = pytest.mark.unit

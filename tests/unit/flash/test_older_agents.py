@@ -19,6 +19,7 @@ from flash.trust import VerifiedImage
 from qtrade.errors import HostError
 from qtrade.manifest import Image
 from qtrade.manifest.image import ImageComponent
+from qtrade.process import Completed
 from qtrade.settings import Settings
 from qtrade.trust.keyring import ensure_keyring
 from tests.fakes.examples import make_host, make_image, make_settings, sha
@@ -89,6 +90,20 @@ def test_a_job_is_not_sent_without_what_it_needs(jobs) -> None:
     with pytest.raises(HostError, match="the job holds unknown fields: bundle, lease"):
         AgentLink(agent).run(jobs.stage(verified(make_image()), source="http://h/s", bundle={}))  # type: ignore[arg-type]
     assert len(agent.got) == 1
+
+
+def test_an_agent_without_the_verb_config_is_asked_for_its_status() -> None:
+    said: list[str] = []
+
+    class Target(OldAgent):
+        def run(self, command: str, **_: Any) -> Completed:
+            said.append(command.rsplit(maxsplit=1)[-1])
+            if command.endswith("config"):
+                return Completed((), 1, "", "sudo: a password is required\n")
+            return Completed((), 0, '{"image": "i"}', "")
+
+    assert AgentLink(Target(frozenset())).config() == {"image": "i"}  # type: ignore[arg-type]
+    assert said == ["config", "status"]
 
 
 def payload(job: SignedJob) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""The verbs of a running host: `run` (one job on stdin), and what needs no job."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from typing import Any, Dict
+
+from . import adopt, boot, config, confine, kexec, programs, pushes, trial, trust
+from .actions import ACTIONS
+from .errors import AgentError
+from .failure import failure_of
+from .host import Host, locked
+from .job import PAYLOAD_TYPE, Job, open_job
+from .journal import Journal
+from .report import Reporter, sign_report
+from .status import read_status
+from .task import Task
+
+_MAX_JOB_BYTES = 64 * 1024 * 1024
+
+
+def run_job() -> int:
+    """Run the one job that comes on stdin; the last line on stdout is the report."""
+    host = Host()
+    envelope = _read_envelope()
+    held = trust.read_held(host.system)
+    current = trust.choose(held, trust.offered_set(envelope, PAYLOAD_TYPE), max(time.time(), held.issued_at))
+    job = open_job(envelope, current.job)
+    if job.host != host.name:
+        raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
+    if job.kind not in ACTIONS:
+        raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(ACTIONS)}")
+    (host.state / "agent").mkdir(mode=0o700, exist_ok=True)
+    # An agent whose controller is gone may still be at work: one job at a time.
+    with locked(host.state / "agent/lock"):
+        return _carry_out(job, host, current)
+
+
+def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
+    """Do a job and report; returns the exit code."""
+    journal = Journal(host.state / "agent")
+    journal.use_lease(job)
+    journal.use_nonce(job)
+    reporter = Reporter(job.report)
+    facts: Dict[str, Any] = {
+        "ok": True, "kind": job.kind, "nonce": job.nonce, "boot_id": host.boot_id, "image": host.image_id, "bytes_fetched": 0,
+        "blobs_fetched": [], "ssh_host_key": host.ssh_host_key(), "protected": [], "error": None,
+    }  # fmt: skip
+    try:
+        environment = adopt.adopt(host, current, job.environment)
+        came = confine.connected_at(os.environ)
+        facts.update(
+            ACTIONS[job.kind](
+                Task(job, host, reporter, current, environment, trust.latest_time(job.issued_at, current), came)
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, the controller must hear of it
+        facts.update(failure_of(error))
+    # What is done is done, and the controller is to hear of it, whether it can be noted or not.
+    with contextlib.suppress(OSError, AgentError):
+        journal.note("done" if facts["ok"] else "failed", job)
+        journal.keep_report(sign_report({"event": "report", **facts}, job.nonce))
+    reporter.report(facts, job.nonce)
+    if facts["ok"]:
+        _reboot_if_asked(job)
+    return 0 if facts["ok"] else 1
+
+
+def show_status() -> int:
+    """Print the host's state as JSON."""
+    print(json.dumps(read_status(Host()), sort_keys=True))
+    return 0
+
+
+def show_config() -> int:
+    """Print the host's state as JSON with `bundles`: those of the current generation and of the running image's settled ones."""
+    host = Host()
+    print(
+        json.dumps({**read_status(host), "bundles": config.read_envelopes(host.config, host.image_id)}, sort_keys=True)
+    )
+    return 0
+
+
+def revert_config() -> int:
+    """Take back a config generation that was not confirmed in time: called by a timer."""
+    host = Host()
+    with locked(host.state / "agent/lock"):
+        gone = trial.revert(pushes.ground_of(host))
+    print(json.dumps({"reverted": gone}))
+    return 0
+
+
+def note_boot() -> int:
+    """Take the failed boots off the count: called by a unit when the host is up."""
+    host = Host()
+    with host.esp() as esp:
+        state = boot.note_success(esp, host.image_id)
+    print(json.dumps({"default": state.default, "failed_boots": state.tries}))
+    return 0
+
+
+def _read_envelope() -> Any:
+    try:
+        return json.loads(sys.stdin.buffer.read(_MAX_JOB_BYTES))
+    except ValueError as error:
+        raise AgentError("envelope-invalid", "stdin holds no JSON", "send one DSSE envelope") from error
+
+
+def _reboot_if_asked(job: Job) -> None:
+    if job.kind == "reboot":
+        # With a delay, so that the answer gets out before the network goes down.
+        programs.run("systemd-run", "--on-active=1", "--collect", "--quiet", "systemctl", "reboot")
+    if job.kind == "kexec":
+        kexec.start_cleanly()

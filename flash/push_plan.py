@@ -1,0 +1,175 @@
+"""What a push would do to a host, as a pure function of what it has and what it is to have."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flash.config import Bundle, ConfigFile
+from qtrade.manifest import Image
+from qtrade.manifest.inputs import InputFile, UnitAction
+
+_SHOWN_CHARACTERS = 100
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file of the generation that is `new`, `changed` or `gone`."""
+
+    path: str
+    change: str
+
+
+@dataclass(frozen=True)
+class ValueChange:
+    """A value and what it is before and after; None: not given, and that the host does not say it (`is_known` false)."""
+
+    name: str
+    before: Any
+    after: Any
+    is_known: bool = True
+
+
+@dataclass(frozen=True)
+class UnitStep:
+    """What a unit is told: `restart`, or `reload`, which restarts a unit that knows no reload."""
+
+    name: str
+    action: str
+
+
+@dataclass(frozen=True)
+class SecretChanges:
+    """Secrets that are sent, by name with the reason, and those that the host is to forget."""
+
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    forget: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PushPlan:
+    """What a push of one host does.
+
+    `secrets` maps names to the reason why they are sent, never to a value; the manifest names those to `forget` no more. SSH, network
+    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Only a boot reads `reboot`
+    files. `to` is the generation that is gone back to, empty where a new one is pushed.
+    """
+
+    host: str
+    version: str
+    generation: str
+    files: tuple[FileChange, ...] = ()
+    values: tuple[ValueChange, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    forget: tuple[str, ...] = ()
+    units: tuple[UnitStep, ...] = ()
+    guarded: tuple[str, ...] = ()
+    reboot: tuple[str, ...] = ()
+    to: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the host has all of it already."""
+        return not (self.files or self.secrets or self.forget or self.to)
+
+
+def plan_push(
+    image: Image,
+    held: Bundle | None,
+    wanted: Bundle,
+    *,
+    generation: str,
+    to: str = "",
+    secrets: SecretChanges | None = None,
+) -> PushPlan:
+    """Return what it takes to bring a host from the bundle of its generation (None: unknown) to `wanted`."""
+    sent = secrets or SecretChanges()
+    files = tuple(_compare_files(held.files if held else (), wanted.files))
+    declared = {file.path: inputs for file in files if (inputs := declaration_of(image, file.path)) is not None}
+    of_secrets = [
+        action
+        for inputs in image.inputs.values()
+        for secret in inputs.secrets
+        if secret.name in sent.reasons or secret.name in sent.forget
+        for action in secret.units
+    ]
+    of_files = [action for inputs in declared.values() for action in inputs.units]
+    return PushPlan(
+        host=wanted.host,
+        version=image.version,
+        generation=generation,
+        files=files,
+        values=tuple(_compare_values(held, wanted)),
+        secrets=dict(sent.reasons),
+        forget=sent.forget,
+        units=merge_actions([*of_files, *of_secrets]),
+        guarded=tuple(path for path, inputs in declared.items() if inputs.access),
+        reboot=tuple(path for path, inputs in declared.items() if inputs.reboot),
+        to=to,
+    )
+
+
+def declaration_of(image: Image, path: str) -> InputFile | None:
+    """Return how the image declares a file of the generation; `{key}` in a declared path stands for one plain name."""
+    for inputs in image.inputs.values():
+        for file in inputs.files:
+            before, key, after = file.path.partition("{key}")
+            inner = path.removeprefix(before).removesuffix(after)
+            if path == file.path or (key and path == before + inner + after and inner and "/" not in inner):
+                return file
+    return None
+
+
+def merge_actions(actions: Iterable[UnitAction]) -> tuple[UnitStep, ...]:
+    """Return each unit once, as the agent does; a restart outweighs a reload."""
+    chosen: dict[str, UnitStep] = {}
+    for action in actions:
+        if action.name not in chosen or action.action == "restart":
+            chosen[action.name] = UnitStep(action.name, action.action)
+    return tuple(chosen.values())
+
+
+def render_plan(plan: PushPlan, *, shows_values: bool = False) -> str:
+    """Return the plan as lines for people, without a trailing newline."""
+    if plan.is_empty:
+        return f"{plan.host}: nothing to change; generation {plan.generation or 'none'} of {plan.version} is current"
+    aim = f"back to generation {plan.to}" if plan.to else "a new generation"
+    lines = [f"{plan.host}: {aim}, from {plan.generation or 'none'}, for {plan.version}"]
+    lines += [f"  file {file.path}: {file.change}" for file in plan.files]
+    lines += [f"  secret {name}: sent, since {reason}" for name, reason in sorted(plan.secrets.items())]
+    lines += [f"  secret {name}: removed, since the host's manifest does not name it" for name in plan.forget]
+    lines += [f"  unit {unit.name}: {unit.action}" for unit in plan.units] or ["  no unit reads what changes"]
+    if plan.guarded:
+        lines.append(f"  {', '.join(plan.guarded)}: undone by the host itself unless it can be reached anew afterwards")
+    if plan.reboot:
+        lines.append(f"  {', '.join(plan.reboot)}: read at boot only; the change waits for a reboot")
+    if shows_values:
+        lines += [_render_value(value) for value in plan.values] or ["  no value changes"]
+    return "\n".join(lines)
+
+
+def _render_value(value: ValueChange) -> str:
+    before = _text(value.before) if value.is_known else "(the host does not say)"
+    return f"  value {value.name}: {before} -> {_text(value.after)}"
+
+
+def _text(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def _compare_files(held: Iterable[ConfigFile], wanted: Iterable[ConfigFile]) -> Iterable[FileChange]:
+    old, new = {file.path: file for file in held}, {file.path: file for file in wanted}
+    for path in sorted({*old, *new}):
+        if old.get(path) != new.get(path):
+            yield FileChange(path, "gone" if path not in new else "changed" if path in old else "new")
+
+
+def _compare_values(held: Bundle | None, wanted: Bundle) -> Iterable[ValueChange]:
+    # Bundles of earlier versions of qtrade came without values.
+    is_known = held is not None and bool(held.values)
+    old = dict(held.values) if held else {}
+    for name in sorted({*old, *wanted.values}):
+        before, after = old.get(name), wanted.values.get(name)
+        if not is_known or before != after:
+            yield ValueChange(name, before, after, is_known)
