@@ -25,6 +25,7 @@ class Host:
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
     mnt: Path = Path("/mnt")
+    root: Path = Path("/")
 
     @property
     def system(self) -> Path:
