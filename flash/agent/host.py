@@ -97,6 +97,13 @@ class Host:
         ):
             yield path
 
+    @contextlib.contextmanager
+    def esp_shown(self) -> Iterator[Path]:
+        """Mount the ESP for a look."""
+        device = self.os_disk().partition_path("qtrade-esp")
+        with locked(self.run / "esp.lock"), mounts.shown(device, self.run / "esp", "vfat") as path:
+            yield path
+
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:

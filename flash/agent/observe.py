@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import generation, images, packages, people, ruleset, runtime, unit_states, upper, verity
+from . import boot, generation, images, packages, people, ruleset, runtime, unit_states, upper, verity
 from .errors import AgentError
-from .host import Host
+from .host import RUN, Host
 from .imagelist import parse_list
 from .lower import Lower
 
@@ -25,12 +25,16 @@ def observe(host: Host) -> Dict[str, Any]:
         "ports": lambda: runtime.read_ports(host.proc, lower),
         "firewall": lambda: ruleset.read_rules(lower, host.config / "current"),
         "sysctls": lambda: runtime.read_sysctls(host.proc, lower),
-        "mounts": lambda: {"found": runtime.read_mounts(host.proc, host.dev), "swaps": runtime.read_swaps(host.proc)},
+        "mounts": lambda: {
+            "found": runtime.read_mounts(host.proc, host.dev, host.sys),
+            "swaps": runtime.read_swaps(host.proc),
+        },
         "accounts": lambda: people.read_accounts(host.etc, lower),
         "sudo": lambda: people.read_sudo(host.etc, lower),
         "ssh": lambda: people.read_ssh(host.root, host.state, passwd),
         "spools": lambda: people.read_spools(host.root, passwd),
         "command_line": lambda: runtime.read_command_line(host.proc, host.system, facts["image"]),
+        "boot": lambda: _read_boot(host),
         "time_zone": lambda: runtime.read_time_zone(host.etc, lower),
     }
     observation: Dict[str, Any] = {
@@ -62,6 +66,12 @@ def _read_image(host: Host, facts: Dict[str, str]) -> Dict[str, Any]:
     }
 
 
+def _read_boot(host: Host) -> Dict[str, Any]:
+    with host.esp_shown() as esp:
+        state = boot.read_state(esp)
+    return {"default": state.default, "previous": state.previous, "once": state.once, "failed_boots": state.tries}
+
+
 def _read_layer(host: Host, digest: str) -> Dict[str, Any]:
     path = host.system / "layers" / f"{digest}.erofs"
     return {"digest": digest, "verity": (verity.measure(path) or "") if path.is_file() else "missing"}
@@ -70,9 +80,9 @@ def _read_layer(host: Host, digest: str) -> Dict[str, Any]:
 def _mounted_layers(host: Host) -> List[str]:
     """Return the digest of the blob that each folder of layers shows, the lowest first; what is no blob of ours shows as its source."""
     found = []
-    for mount in runtime.read_mounts(host.proc, host.dev):
+    for mount in runtime.read_mounts(host.proc, host.dev, host.sys):
         where = Path(mount["where"])
-        if where.parent != host.run / "layers":
+        if where.parent != RUN / "layers":
             continue
         what = Path(mount["what"])
         backing = host.sys / "block" / what.name / "loop/backing_file"

@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -64,9 +63,9 @@ def declared_ssh_ports(lower: Lower) -> List[int]:
     return sorted(set(ports)) or [22]
 
 
-def read_mounts(proc: Path, dev: Path) -> List[Dict[str, str]]:
+def read_mounts(proc: Path, dev: Path, sysfs: Path) -> List[Dict[str, str]]:
     """Return every mount of the host: where, what, type, options, the folder of the filesystem that is shown, and the filesystem's UUID."""
-    uuids = _uuids(dev)
+    uuids = {link.readlink().name: _unescape(link.name) for link in (dev / "disk/by-uuid").glob("*")}
     table = proc / "1/mountinfo"
     found = []
     for line in _text(table if table.exists() else proc / "self/mountinfo").splitlines():
@@ -75,7 +74,7 @@ def read_mounts(proc: Path, dev: Path) -> List[Dict[str, str]]:
         found.append(
             {
                 "where": _unescape(fields[4]), "what": _unescape(what), "type": kind, "options": fields[5], "super": of_super,
-                "root": _unescape(fields[3]), "uuid": uuids.get(fields[2], ""),
+                "root": _unescape(fields[3]), "uuid": uuids.get(_name_of(sysfs / "dev/block" / fields[2]), ""),
             }
         )  # fmt: skip
     return found
@@ -138,15 +137,9 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(words))
 
 
-def _uuids(dev: Path) -> Dict[str, str]:
-    found = {}
-    for link in (dev / "disk/by-uuid").glob("*"):
-        try:
-            number = link.stat().st_rdev
-        except OSError:
-            continue
-        found[f"{os.major(number)}:{os.minor(number)}"] = _unescape(link.name)
-    return found
+def _name_of(link: Path) -> str:
+    """Return the kernel's name of a block device that is known by its numbers, empty for what is none."""
+    return link.readlink().name if link.is_symlink() else ""
 
 
 def _unescape(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Dict, List, Set
 
 from .lower import Lower
 from .programs import run
@@ -16,12 +16,12 @@ _WANTS = re.compile(r"\.target\.(wants|requires)\Z")
 _GENERATED = ("/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late")
 
 
-def read_units(run_folder: Path, lower: Lower, ask: Callable[..., str] = run) -> Dict[str, Any]:
+def read_units(run_folder: Path, lower: Lower) -> Dict[str, Any]:
     """Return `declared` (units that the image's targets want), `found` (those that are loaded) and `drained` (stopped by a drain).
 
     A found unit has `in_image`: whether its file is one of the image's, or made by a generator; `drop_ins` are those that are not.
     """
-    text = ask("systemctl", "show", "--property", ",".join(PROPERTIES), *_KINDS, timeout_s=60)
+    text = run("systemctl", "show", "--property", ",".join(PROPERTIES), *_KINDS, timeout_s=60)
     marks = run_folder / "drained"
     return {
         "declared": sorted(declared_units(lower)),
