@@ -14,8 +14,13 @@ def document(reports: tuple[HostReport, ...]) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "drifted": any(report.drifted for report in reports),
-        "hosts": [asdict(report) | {"drifted": report.drifted} for report in reports],
+        "hosts": [host_document(report) for report in reports],
     }
+
+
+def host_document(report: HostReport) -> dict[str, Any]:
+    """Return one report as JSON."""
+    return asdict(report) | {"drifted": report.drifted}
 
 
 def render_text(reports: tuple[HostReport, ...]) -> str:
