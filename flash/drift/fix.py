@@ -60,7 +60,7 @@ def render_plan(plan: FixPlan, report: HostReport) -> str:
 def fix(settings: Settings, plan: FixPlan, reporter: Reporter, look: Callable[[], HostReport]) -> HostReport:
     """Carry a plan out, `look` again, and return what is left.
 
-    Raises `HostError` when something is still there that the plan said it would cure, `ConflictError` for a host that somebody holds, and as a push does.
+    Raises `HostError` when something is still there that it was to cure, `ConflictError` for a host that somebody holds, and as a push.
     """
     if plan.pushed:
         push(settings, plan.host, reporter)
