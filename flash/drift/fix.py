@@ -15,6 +15,7 @@ from flash.provider_lock import unlocked
 from flash.push import push
 from flash.states import State, rules
 from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.manifest import DriftKind
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
@@ -62,6 +63,11 @@ def fix(settings: Settings, plan: FixPlan, reporter: Reporter, look: Callable[[]
 
     Raises `HostError` when something is still there that it was to cure, `ConflictError` for a host that somebody holds, and as a push.
     """
+    if plan.rebooted and any(one.kind is DriftKind.HOST_KEY for one in plan.left):
+        raise Refused(
+            f"{plan.host} would come back with an SSH key that is not the pinned one, and nobody could log in",
+            resolution="see to its host key first; nothing was done",
+        )
     if plan.pushed:
         push(settings, plan.host, reporter)
     if plan.rebooted:
@@ -70,7 +76,7 @@ def fix(settings: Settings, plan: FixPlan, reporter: Reporter, look: Callable[[]
     promised = (*plan.pushed, *plan.rebooted)
     still = {(one.kind, one.subject) for one in after.findings}
     stays = [one for one in promised if (one.kind, one.subject) in still]
-    if stays or (promised and any(one.kind == "unobserved" for one in after.findings)):
+    if stays or (promised and any(one.kind is DriftKind.UNOBSERVED for one in after.findings)):
         lines = [f"  {one.kind}: {one.subject}: {one.what}" for one in after.findings]
         raise HostError(
             f"{plan.host}: {', then '.join(plan.steps)} did not cure what it was to",
