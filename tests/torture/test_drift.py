@@ -8,7 +8,6 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from flash.lab import host as lab
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.e2e.images import extra_layer, publish_variant
-from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
+from tests.rigs import LabRig, make_rig, qtrade, qtrade_json, read_manifest
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(3600)]
 
@@ -27,6 +26,8 @@ PLANT = {
     "usr/lib/qtrade/plant": '#!/bin/sh\nexec /bin/sh -c "$1"\n',
     "etc/sudoers.d/99-plant": "operator ALL = (root) NOPASSWD: /usr/lib/qtrade/plant\n",
 }
+SYSTEM = "/run/qtrade/system"
+HOST_KEY = "/run/qtrade/state/host/ssh_host_ed25519_key"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFJescueKeyOfTheTestsOnlyNotARealOne stranger"
 STATUS = "printf '\\nPackage: nmap\\nStatus: install ok unpacked\\nArchitecture: amd64\\nVersion: 7.95\\n' >>/var/lib/dpkg/status"
 LISTEN = "import socket, time; s = socket.create_server(('0.0.0.0', 4444)); time.sleep(9999)"
@@ -54,15 +55,13 @@ PLANTED = {
         ("mount", "/mnt/data"),
     ),
     "command line": (
-        "mount -o remount,rw /run/qtrade/system; sed -i 's/ audit=0/ audit=1/' /run/qtrade/system/images/*/entry.cfg; "
-        "mount -o remount,ro /run/qtrade/system",
+        f"mount -o remount,rw {SYSTEM}; sed -i 's/ audit=0/ audit=1/' {SYSTEM}/images/*/entry.cfg; mount -o remount,ro {SYSTEM}",
         ("cmdline", "entry"),
     ),
     "time zone": ("timedatectl set-timezone Asia/Tokyo", ("time_zone", "/etc/localtime")),
     # The last: the pinned key is not the host's any more, once sshd has read the new one.
     "host key changed": (
-        "f=/run/qtrade/state/host/ssh_host_ed25519_key; cp -a $f /root/kept; cp -a $f.pub /root/kept.pub; rm $f $f.pub; "
-        "ssh-keygen -q -t ed25519 -N '' -f $f",
+        f"cp -a {HOST_KEY} /root/kept; cp -a {HOST_KEY}.pub /root/kept.pub; rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY}",
         ("host_key", "ssh_host_ed25519_key"),
     ),
 }
@@ -87,9 +86,13 @@ def drift(rig: LabRig) -> tuple[int, set[tuple[str, str]], dict[str, Any]]:
 def rig(settings: Settings, image_010: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabRig]:
     """A BIOS host that runs the variant."""
     assert image_010
-    folder: Path = tmp_path_factory.mktemp("plant")
+    folder = tmp_path_factory.mktemp("plant")
     publish_variant(settings, VERSION, top=extra_layer(settings, folder, PLANT))
     rig = make_rig(settings, "e2e-9", Firmware.BIOS)
+    # A drift a few seconds after the other: whom the allow list names is not rate limited.
+    document = read_manifest(rig)
+    document["config"]["ufw_solana_ssh_sources"] = ["10.0.2.0/24"]
+    rig.host.paths.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     ledger = rig.ledger_sha256()
     assert qtrade_json("flash", "--host", rig.name, "--version", VERSION, "--yes")["state"] == "COMMITTED"
     yield rig
@@ -106,7 +109,7 @@ def test_a_clean_host_shows_none_in_time(rig: LabRig) -> None:
 
 def test_verify_proves_it(rig: LabRig) -> None:
     checks = {one["name"]: one["state"] for one in qtrade_json("verify", "--host", rig.name)["checks"]}
-    secrets = yaml.safe_load(rig.host.paths.manifest.read_text())["secrets"]
+    secrets = read_manifest(rig)["secrets"]
     assert checks.pop("monitoring") == ("proven" if "datadog_api_key" in secrets else "skipped")
     assert set(checks.values()) == {"proven"}
 
@@ -117,11 +120,13 @@ def test_a_day_and_every_timer_later_it_shows_none(rig: LabRig) -> None:
     time.sleep(5)
     code, found, report = drift(rig)
     assert (code, found) == (0, set()), report["findings"]
+    plant(rig, "systemctl stop chrony; date -s '-24 hours' >/dev/null; systemctl start chrony")
 
 
 def test_twelve_kinds_are_found(rig: LabRig) -> None:
+    found: set[tuple[str, str]] = set()
     for name, (command, wanted) in PLANTED.items():
-        before = drift(rig)[1]
+        before = found
         plant(rig, command)
         code, found, report = drift(rig)
         assert code == 2
@@ -131,10 +136,13 @@ def test_twelve_kinds_are_found(rig: LabRig) -> None:
 
 
 def test_fix_cures_what_it_says_and_leaves_the_rest_to_people(rig: LabRig) -> None:
+    # Rebooted with the new key, it would be a stranger to us.
+    assert qtrade("drift", "--host", rig.name, "--fix", "--yes", check=False).returncode == 7
+    plant(rig, f"rm {HOST_KEY}*; cp -a /root/kept {HOST_KEY}; cp -a /root/kept.pub {HOST_KEY}.pub")
     done = qtrade("drift", "--host", rig.name, "--fix", "--yes", "--json", check=False)
     assert done.returncode == 2, done.stderr
     (report,) = json.loads(done.stdout)["hosts"]
     left = {(one["kind"], one["subject"]) for one in report["findings"]}
-    # What lies on the system and the state partition, no push and no reboot takes back.
-    assert {kind for kind, _ in left} <= {"cmdline", "host_key", "unobserved"}
+    # What lies on the system partition, no push and no reboot takes back; it is what booted.
+    assert left == {("cmdline", "entry"), ("cmdline", "running")}
     assert rig.sh("date +%Z") == "UTC"

@@ -18,11 +18,8 @@ from tests.fakes.reporter import RecordingReporter
 
 pytestmark = pytest.mark.unit
 
-PUSH, REBOOT, HAND = (
-    finding("config", "fstab", Remedy.PUSH),
-    finding(),
-    finding("host_key", "key", Remedy.HAND, hint="find out why"),
-)
+PUSH, REBOOT = finding("config", "fstab", Remedy.PUSH), finding()
+HAND = finding("cron", "/var/spool/cron/crontabs/root", Remedy.HAND, hint="find out who")
 STATUS = {"image": "i" * 64, "default": "i" * 64, "once": "", "boot_id": "b-1"}
 
 
@@ -72,7 +69,7 @@ def test_the_plan_says_what_each_step_cures_and_what_is_left() -> None:
         "rpc-1: push, then reboot",
         "  push cures config: fstab: it differs",
         "  reboot cures file: /etc/motd: it differs",
-        "  left to you: host_key: key: find out why",
+        "  left to you: cron: /var/spool/cron/crontabs/root: find out who",
         "  it is drained (agave-validator.service): the reboot starts these again",
     ]
 
@@ -81,6 +78,12 @@ def test_a_reboot_drains_first_and_is_proven_by_another_boot(rig) -> None:
     assert rig.fix(REBOOT, PUSH, HAND, after=(HAND,)).findings == (HAND,)
     assert rig.pushed == [(NAME, 0)]
     assert rig.link.kinds == ["drain", "reboot"]
+
+
+def test_a_host_that_nobody_could_log_in_to_afterwards_is_not_rebooted(rig) -> None:
+    with pytest.raises(Refused, match="not the pinned one"):
+        rig.fix(REBOOT, PUSH, finding("host_key", "ssh_host_ed25519_key", Remedy.HAND))
+    assert (rig.pushed, rig.link.kinds) == ([], [])
 
 
 def test_a_push_alone_reboots_nothing(rig) -> None:
