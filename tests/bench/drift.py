@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,16 @@ def main() -> int:
     parser.add_argument("--agent-s", type=float, default=2.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-drift-") as work:
-        result = measure(Path(work), arguments.hosts, arguments.agent_s)
+        result = measure(Path(work), arguments.hosts, arguments.agent_s, _patch)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     return 0 if result["seconds"] <= _WANTED_S and result["found"] == arguments.hosts else 1
 
 
-def measure(folder: Path, hosts: int, agent_s: float) -> dict[str, Any]:
-    """Return the seconds for all hosts, and those of one host: the least, the median and the most."""
+def measure(folder: Path, hosts: int, agent_s: float, patch: Callable[[str, Any], None]) -> dict[str, Any]:
+    """Return the seconds for all hosts, and those of one host: the least, the median and the most. `patch` as `make_host` wants it."""
     settings = make_settings(folder)
-    host = make_host(settings, folder / "host", _patch)
-    _enlarge(host)
+    host = make_host(settings, folder / "host", patch)
+    _enlarge(host, patch)
     host.write("etc/motd", "planted\n")
     observation = folder / "observation.json"
     observation.write_text(json.dumps({**json.loads(host.observe()), "host": "@HOST@"}))
@@ -88,7 +89,7 @@ def _patch(name: str, value: Any) -> None:
     raise LookupError(name)
 
 
-def _enlarge(host: DriftingHost) -> None:
+def _enlarge(host: DriftingHost, patch: Callable[[str, Any], None]) -> None:
     """Let the host have as many units and rules as a real one."""
     for number in range(_MORE_UNITS):
         name = f"more-{number}.service"
@@ -96,7 +97,7 @@ def _enlarge(host: DriftingHost) -> None:
     rules = "".join(f"-A INPUT -s 192.0.2.{number}/32 -j ACCEPT\n" for number in range(_MORE_RULES))
     saved = host.saved.replace("COMMIT\n", f"{rules}COMMIT\n")
     host.saved = saved
-    _patch("flash.agent.ruleset.run", lambda *_, **__: saved)
+    patch("flash.agent.ruleset.run", lambda *_, **__: saved)
 
 
 def _write_hosts(settings: Settings, server: SshServer, addresses: list[str]) -> None:
