@@ -1,4 +1,7 @@
-"""The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status`, `observe` and `boot-ok` (on a running host)."""
+"""The agent's verbs: `install` (in the installer), `run` (one job on stdin), `status` and `boot-ok` (on a running host).
+
+`observe` is a module of its own.
+"""
 
 import contextlib
 import json
@@ -14,7 +17,6 @@ from .errors import AgentError
 from .host import Host, locked
 from .job import PAYLOAD_TYPE, Job, open_job
 from .journal import Journal
-from .observe import observe
 from .report import Reporter, sign_report
 from .status import read_status
 
@@ -23,10 +25,7 @@ _MAX_JOB_BYTES = 64 * 1024 * 1024
 
 def main() -> int:
     """Run the verb of the command line; the exit code is 0 when it succeeded, 1 when it failed, 2 for a wrong verb."""
-    verbs = {
-        "install": run_install, "kexec": run_kexec, "run": run_job, "status": show_status, "observe": show_observation,
-        "boot-ok": note_boot,
-    }  # fmt: skip
+    verbs = {"install": run_install, "kexec": run_kexec, "run": run_job, "status": show_status, "boot-ok": note_boot}
     takes_words = sys.argv[1:2] in (["install"], ["kexec"])
     if sys.argv[1:2] == [] or sys.argv[1] not in verbs or (len(sys.argv) != 2 and not takes_words):
         print(f"usage: python3 -m agent {'|'.join(verbs)}", file=sys.stderr)
@@ -133,12 +132,6 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
 def show_status() -> int:
     """Print the host's state as JSON."""
     print(json.dumps(read_status(Host()), sort_keys=True))
-    return 0
-
-
-def show_observation() -> int:
-    """Print all that can drift as JSON, and change nothing."""
-    print(json.dumps(observe(Host()), sort_keys=True))
     return 0
 
 

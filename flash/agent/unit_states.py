@@ -1,4 +1,7 @@
-"""The units of the running host, beside those that the image starts at boot."""
+"""The units of the running host, beside those that the image starts at boot.
+
+One question to systemd lists them all; asking for each would take seconds on a small machine. What is only read of a few is asked of these.
+"""
 
 import re
 from pathlib import Path
@@ -7,25 +10,34 @@ from typing import Any, Dict, List, Set
 from .lower import Lower
 from .programs import run
 
-PROPERTIES = ("Id", "Type", "LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "FragmentPath", "DropInPaths",
-              "ConditionResult", "RemainAfterExit")  # fmt: skip
-_KINDS = ("*.service", "*.timer", "*.socket", "*.path")
+_KINDS = ("service", "timer", "socket", "path")
 _FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system")
 _WANTS = re.compile(r"\.target\.(wants|requires)\Z")
-# What generators and PID 1 itself make in every boot.
-_GENERATED = ("/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late")
+_ONCE = re.compile(r"(?m)^Type\s*=\s*oneshot\s*$")
+_REMAINS = re.compile(r"(?m)^RemainAfterExit\s*=\s*(yes|true|on|1)\s*$")
+# Where systemd keeps what was made or set since the boot; generators have other folders.
+_MADE = ("transient", "system", "system.control")
+# The initramfs masks this one (bake/initramfs/os/scripts/qtrade); sessions and slices come and go with people.
+_KNOWN = re.compile(r"systemd-machine-id-commit\.service\Z|.*\.(scope|slice)(\.d)?(/|\Z)")
 
 
 def read_units(run_folder: Path, lower: Lower) -> Dict[str, Any]:
-    """Return `declared` (units that the image's targets want), `found` (those that are loaded) and `drained` (stopped by a drain).
+    """Return `declared` (units that the image's targets want), `found` (those that systemd knows), `made` and `drained`.
 
-    A found unit has `in_image`: whether its file is one of the image's, or made by a generator; `drop_ins` are those that are not.
+    `made` are files of units and settings that were made at run time, `drained` the units that a drain has stopped. A declared unit that
+    is not active has `is_due`: whether it is one that stays, and its conditions held.
     """
-    text = run("systemctl", "show", "--property", ",".join(PROPERTIES), *_KINDS, timeout_s=60)
+    declared = declared_units(lower)
+    found = _parse_list(
+        run("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", "--type", ",".join(_KINDS))
+    )
+    idle = [one["name"] for one in found if one["name"] in declared and one["active"] in ("inactive", "deactivating")]
+    due = _due_units([name for name in idle if _stays(name, lower)])
     marks = run_folder / "drained"
     return {
-        "declared": sorted(declared_units(lower)),
-        "found": [_describe(fields, lower) for fields in _parse(text)],
+        "declared": sorted(declared),
+        "found": [{**one, "is_due": one["name"] in due} for one in found],
+        "made": _read_made(run_folder.parent / "systemd"),
         "drained": sorted(path.name for path in marks.iterdir()) if marks.is_dir() else [],
     }
 
@@ -39,32 +51,46 @@ def declared_units(lower: Lower) -> Set[str]:
         if _WANTS.search(wants)
         for name in lower.names(f"{folder}/{wants}")
     }
-    return {name for name in found if lower.link(f"etc/systemd/system/{name}") != "/dev/null"}
-
-
-def _parse(text: str) -> List[Dict[str, str]]:
-    blocks = (block.splitlines() for block in text.split("\n\n"))
-    return [dict(line.split("=", 1) for line in block if "=" in line) for block in blocks if block]
-
-
-def _describe(fields: Dict[str, str], lower: Lower) -> Dict[str, Any]:
-    fragment = fields.get("FragmentPath", "")
-    drop_ins = [path for path in fields.get("DropInPaths", "").split() if not _is_known(path, lower)]
     return {
-        "name": fields.get("Id", ""),
-        "type": fields.get("Type", ""),
-        "load": fields.get("LoadState", ""),
-        "active": fields.get("ActiveState", ""),
-        "sub": fields.get("SubState", ""),
-        "result": fields.get("Result", ""),
-        "file_state": fields.get("UnitFileState", ""),
-        "file": fragment,
-        "in_image": not fragment or _is_known(fragment, lower),
-        "drop_ins": drop_ins,
-        "condition": fields.get("ConditionResult") == "yes",
-        "remains": fields.get("RemainAfterExit") == "yes",
+        name
+        for name in found
+        if name.rpartition(".")[2] in _KINDS and lower.link(f"etc/systemd/system/{name}") != "/dev/null"
     }
 
 
-def _is_known(path: str, lower: Lower) -> bool:
-    return str(Path(path).parent).startswith(_GENERATED) or lower.find(path.lstrip("/")) is not None
+def _parse_list(text: str) -> List[Dict[str, str]]:
+    rows = (line.split(None, 4) for line in text.splitlines())
+    return [{"name": row[0], "load": row[1], "active": row[2], "sub": row[3]} for row in rows if len(row) > 3]
+
+
+def _stays(name: str, lower: Lower) -> bool:
+    """Say whether a unit, once started, is to be active: everything but services that run once (systemd.service(5), Type)."""
+    if not name.endswith(".service"):
+        return True
+    file = re.sub(r"@[^.]*", "@", name)
+    texts = [lower.read(f"{folder}/{file}") or "" for folder in reversed(_FOLDERS)]
+    texts += [
+        lower.read(f"{folder}/{file}.d/{drop_in}") or ""
+        for folder in reversed(_FOLDERS)
+        for drop_in in lower.names(f"{folder}/{file}.d")
+    ]
+    text = "\n".join(texts)
+    return _ONCE.search(text) is None or _REMAINS.search(text) is not None
+
+
+def _due_units(names: List[str]) -> Set[str]:
+    """Return those whose conditions held when they were last to start."""
+    if not names:
+        return set()
+    text = run("systemctl", "show", "--property", "Id,ConditionResult", *names, timeout_s=60)
+    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n"))
+    return {block.get("Id", "") for block in blocks if block.get("ConditionResult") == "yes"}
+
+
+def _read_made(systemd: Path) -> List[str]:
+    files = [path for name in _MADE for path in (systemd / name).rglob("*") if not path.is_dir() or path.is_symlink()]
+    return sorted(f"/run/systemd/{path.relative_to(systemd)}" for path in files if not _is_known(path, systemd))
+
+
+def _is_known(path: Path, systemd: Path) -> bool:
+    return _KNOWN.match("/".join(path.relative_to(systemd).parts[1:])) is not None

@@ -25,6 +25,8 @@ _KINDS = (
 _LINK = re.compile(r"(?:etc|usr/lib)/systemd/system/(?P<target>[^/]+)\.(?:wants|requires)/(?P<unit>[^/]+)$")
 _UNIT = re.compile(r"etc/systemd/system/(?P<unit>[^/]+\.[a-z]+)$")
 _KEYS = "ssh/authorized_keys/"
+# The file of the config over which the initramfs mounts the one of the state partition (bake/initramfs/os/scripts/qtrade).
+_BOUND = ("hostname", "/host/hostname")
 
 
 def compare_files(expected: Expected, observation: Observation) -> Iterator[Finding]:
@@ -84,7 +86,7 @@ def compare_config(expected: Expected, observation: Observation) -> Iterator[Fin
     assigned = config.assigned.get(expected.image.id, "none")
     if assigned != config.generation:
         yield _config("generation", "the next boot takes another generation", config.generation, assigned)
-    yield from _compare_pushed(observation.accounts, config.signed, config.found)
+    yield from _compare_pushed(observation.accounts, config.signed, _unbound(observation, config.found))
     yield from _compare_rendered(expected.files, config.signed)
     for name in sorted(expected.secrets - set(config.credentials)):
         yield _config(f"secret {name}", "the host was never sent this secret, or lost it", "there", "missing")
@@ -98,6 +100,18 @@ def compare_config(expected: Expected, observation: Observation) -> Iterator[Fin
             DriftKind.FILE, f"/run/qtrade/state/{name}", "nothing of qtrade's puts this on the state partition", Remedy.HAND, "",
             "there", "find out who did, and remove it: it survives reboots",
         )  # fmt: skip
+
+
+def _unbound(observation: Observation, found: dict[str, ConfigFacts]) -> dict[str, ConfigFacts]:
+    """Return the files without what the initramfs mounts over one: of the host's name only the content is the config's."""
+    config, mounts = observation.config, observation.mounts.found if observation.mounts else ()
+    if config is None or not {_BOUND[0]} <= {*found} & {*config.signed}:
+        return found
+    place = f"/{config.generation}/{_BOUND[0]}"
+    if not any(mount.root == _BOUND[1] and mount.where.endswith(place) for mount in mounts):
+        return found
+    wanted = _with_ids(config.signed[_BOUND[0]], observation.accounts)
+    return {**found, _BOUND[0]: wanted.model_copy(update={"sha256": found[_BOUND[0]].sha256})}
 
 
 def _compare_pushed(

@@ -27,7 +27,6 @@ class ImagePart(_Part):
     kernel_release: str
     layers: tuple[Layer, ...]
     mounted: tuple[str, ...]
-    installed: tuple[str, ...]
 
 
 class BootPart(_Part):
@@ -85,27 +84,21 @@ class ConfigPart(_Part):
 
 
 class Unit(_Part):
-    """A loaded unit; `in_image` says whether its file is the image's, `drop_ins` are those that are not."""
+    """A unit that systemd knows; `is_due`: it is to be active, for it stays once it is started, and its conditions held."""
 
     name: str
-    type: str
     load: str
     active: str
     sub: str
-    result: str
-    file_state: str
-    file: str
-    in_image: bool
-    drop_ins: tuple[str, ...]
-    condition: bool
-    remains: bool
+    is_due: bool
 
 
 class UnitsPart(_Part):
-    """The units that the image starts, those that are loaded, and those that a drain has stopped."""
+    """The units that the image starts, those that systemd knows, files of what was made at run time, and what a drain has stopped."""
 
     declared: tuple[str, ...]
     found: tuple[Unit, ...]
+    made: tuple[str, ...]
     drained: tuple[str, ...]
 
 

@@ -5,11 +5,9 @@ from fnmatch import fnmatchcase
 
 from flash.drift.expected import Expected, WantedMount
 from flash.drift.findings import Finding, Remedy
-from flash.drift.observation import Mount, Observation, Unit
+from flash.drift.observation import Mount, Observation
 from qtrade.manifest import DriftKind
 
-_STAYS = ("simple", "exec", "forking", "dbus", "notify", "notify-reload")
-_TRANSIENT = "/run/systemd/transient/"
 _KERNEL_TYPES = {
     "autofs", "bpf", "binfmt_misc", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue",
     "nsfs", "proc", "pstore", "ramfs", "securityfs", "sysfs", "tmpfs", "tracefs",
@@ -21,6 +19,8 @@ _OWN_MOUNTS = {
     "/var/lib/dpkg": False, "/etc/machine-id": False, "/etc/hostname": False, "/run/qtrade/esp": False,
 }  # fmt: skip
 _LAYERS = "/run/qtrade/layers/*"
+# The host's own name, bound over the config's link to it: what is mounted, and where.
+_HOST_NAME = ("/host/hostname", "/run/qtrade/state/config/*/hostname")
 
 
 def compare_units(expected: Expected, observation: Observation) -> Iterator[Finding]:
@@ -30,42 +30,23 @@ def compare_units(expected: Expected, observation: Observation) -> Iterator[Find
     if units is None:
         return
     for unit in units.found:
-        is_declared = unit.name in units.declared
         if unit.active == "failed":
-            yield _unit(unit, "the unit has failed", "active", f"{unit.active}, {unit.result}")
-        elif is_declared and _is_stopped(unit) and unit.name not in units.drained:
-            yield _unit(unit, "the unit was stopped", "active", f"{unit.active} ({unit.sub})")
-        if is_declared and (unit.load == "masked" or unit.file_state.startswith("masked")):
-            yield _unit(unit, "the unit is masked", "enabled", unit.file_state or unit.load)
-        elif not unit.in_image and unit.active in ("active", "activating", "reloading"):
-            what = (
-                "a unit runs that was made at run time"
-                if unit.file.startswith(_TRANSIENT)
-                else "a unit runs that is not the image's"
-            )
-            yield _unit(unit, what, "none", unit.file)
-        for drop_in in unit.drop_ins:
-            yield _unit(unit, f"settings of the unit were changed: {drop_in}", "", drop_in)
-    loaded = {unit.name for unit in units.found}
-    kinds = (".service", ".timer", ".socket", ".path")
+            yield _unit(unit.name, "the unit has failed", "active", f"{unit.active} ({unit.sub})")
+        elif unit.is_due and unit.name not in units.drained:
+            yield _unit(unit.name, "the unit was stopped", "active", f"{unit.active} ({unit.sub})")
+        elif unit.name in units.declared and unit.load == "masked":
+            yield _unit(unit.name, "the unit is masked", "loaded", unit.load)
+    known = {unit.name for unit in units.found}
     for name in units.declared:
-        # `name@.service` stands for its instances; a unit that is not even loaded lost what asks for it.
-        if name not in loaded and name.endswith(kinds) and "@." not in name:
-            yield Finding(
-                DriftKind.UNIT, name, "the image starts this unit, and it is not loaded", Remedy.REBOOT, "loaded", "unknown"
-            )  # fmt: skip
+        # `name@.service` stands for its instances.
+        if name not in known and "@." not in name:
+            yield _unit(name, "the image starts this unit, and systemd does not know it", "loaded", "unknown")
+    for path in units.made:
+        yield _unit(path, "a unit, or a setting of one, was made at run time", "none", "there")
 
 
-def _is_stopped(unit: Unit) -> bool:
-    if unit.active not in ("inactive", "deactivating"):
-        return False
-    if unit.name.endswith(".service"):
-        return unit.condition and (unit.type in _STAYS or unit.remains)
-    return unit.condition
-
-
-def _unit(unit: Unit, what: str, expected: str, found: str) -> Finding:
-    return Finding(DriftKind.UNIT, unit.name, what, Remedy.REBOOT, expected, found)
+def _unit(subject: str, what: str, expected: str, found: str) -> Finding:
+    return Finding(DriftKind.UNIT, subject, what, Remedy.REBOOT, expected, found)
 
 
 def compare_sysctls(expected: Expected, observation: Observation) -> Iterator[Finding]:
@@ -120,6 +101,8 @@ def _compare_mount(wanted: WantedMount, there: list[Mount]) -> Iterator[Finding]
 def _compare_known(where: str, there: list[Mount], *, is_wanted: bool) -> Iterator[Finding]:
     top = there[-1]
     if fnmatchcase(where, _LAYERS) and top.type == "erofs" and len(there) == 1:
+        return
+    if len(there) == 1 and top.root == _HOST_NAME[0] and fnmatchcase(where, _HOST_NAME[1]):
         return
     if where in _OWN_MOUNTS or is_wanted:
         if _OWN_MOUNTS.get(where) and "ro" not in top.options.split(","):

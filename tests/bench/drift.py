@@ -20,7 +20,7 @@ import yaml
 from flash.drift.look import choose_hosts, look_at_all
 from flash.ssh import known_hosts_path
 from qtrade.settings import Settings, load_settings
-from tests.fakes.drifting_host import UNIT, DriftingHost, make_host
+from tests.fakes.drifting_host import RUNS, DriftingHost, make_host
 from tests.fakes.examples import make_settings
 from tests.fakes.ssh_server import SshServer, serve_ssh
 
@@ -93,7 +93,7 @@ def _enlarge(host: DriftingHost, patch: Callable[[str, Any], None]) -> None:
     """Let the host have as many units and rules as a real one."""
     for number in range(_MORE_UNITS):
         name = f"more-{number}.service"
-        host.units[name] = UNIT.format(name, "oneshot", "active", "exited", "/usr/lib/systemd/system/chrony.service")
+        host.units[name] = RUNS
     rules = "".join(f"-A INPUT -s 192.0.2.{number}/32 -j ACCEPT\n" for number in range(_MORE_RULES))
     saved = host.saved.replace("COMMIT\n", f"{rules}COMMIT\n")
     host.saved = saved

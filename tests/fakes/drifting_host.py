@@ -45,10 +45,8 @@ INPUTS = {"files": [
     {"path": "fstab", "template": f"overlay / overlay defaults 0 0\nUUID={DATA_UUID} /srv/ledger ext4 noatime,nofail 0 2\n"},
     {"path": "ssh/authorized_keys/operator", "template": "ssh-ed25519 AAAA operator\n"},
 ], "values": {}, "secrets": [{"name": "api_key"}]}  # fmt: skip
-UNIT = (
-    "Id={0}\nType={1}\nLoadState=loaded\nActiveState={2}\nSubState={3}\nResult=success\nUnitFileState=enabled\n"
-    "FragmentPath={4}\nDropInPaths=\nConditionResult=yes\nRemainAfterExit=no"
-)
+# How `systemctl list-units` shows a unit, and whether its conditions held.
+RUNS, STOPPED = ("loaded", "active", "running", "yes"), ("loaded", "inactive", "dead", "yes")
 
 
 def make_private_key(seed: bytes) -> tuple[str, str]:
@@ -70,7 +68,7 @@ class DriftingHost:
     settings: Settings
     folder: Path
     image: Image
-    units: dict[str, str] = field(default_factory=dict)
+    units: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
     saved: str = SAVED
     boot: dict[str, Any] = field(default_factory=dict)
 
@@ -102,8 +100,12 @@ class DriftingHost:
 
     def run_program(self, *args: str, **_: Any) -> str:
         """Stand in for systemctl and the packet filter's programs."""
+        if args[:2] == ("systemctl", "show"):
+            return "\n\n".join(f"Id={name}\nConditionResult={self.units[name][3]}" for name in args[4:])
         if args[0] == "systemctl":
-            return "\n\n".join(self.units.values())
+            return "".join(
+                f"{name} {load} {active} {sub} A unit\n" for name, (load, active, sub, _) in self.units.items()
+            )
         return self.saved if args[0] == "sh" else SAVED
 
 
@@ -125,9 +127,8 @@ def make_host(settings: Settings, folder: Path, patch: Callable[[str, Any], None
     _write_image(host)
     _write_state(host)
     _write_kernel(host)
-    for name in ("chrony.service", "logrotate.timer"):
-        kind = "simple" if name.endswith("service") else ""
-        host.units[name] = UNIT.format(name, kind, "active", "running", f"/usr/lib/systemd/system/{name}")
+    for name in ("chrony.service", "logrotate.timer", "once.service"):
+        host.units[name] = RUNS
     sealed = {layer.digest: layer.verity for layer in image.layers}
     patch("flash.agent.verity.measure", lambda path: sealed[path.stem])
     patch("flash.agent.unit_states.run", host.run_program)
@@ -144,13 +145,18 @@ def _write_image(host: DriftingHost) -> None:
         "etc/sysctl.d/10-app.conf": "vm.swappiness = 1\nnet.core.rmem_max=1000\n", "usr/lib/sysctl.d/10-app.conf": "vm.swappiness = 60\n",
         "usr/share/qtrade/interfaces.d/app.json": json.dumps(INTERFACES), "usr/lib/qtrade/ufw_solana/boot.v4.rules": "",
         "usr/lib/qtrade/ufw_solana/boot.v6.rules": "", "usr/lib/systemd/system/chrony.service": "[Service]\n",
+        "usr/lib/systemd/system/once.service": "[Service]\nType=oneshot\n",
         "usr/lib/systemd/system/logrotate.timer": "[Timer]\n",
     }  # fmt: skip
     for path, text in files.items():
         (base / path).parent.mkdir(parents=True, exist_ok=True)
         (base / path).write_text(text)
-    for name, wants in (("chrony.service", "multi-user.target.wants"), ("logrotate.timer", "timers.target.wants")):
-        link = app / "etc/systemd/system" / wants / name
+    for name, wants in (
+        ("chrony.service", "multi-user"),
+        ("once.service", "multi-user"),
+        ("logrotate.timer", "timers"),
+    ):
+        link = app / f"etc/systemd/system/{wants}.target.wants/{name}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(f"/usr/lib/systemd/system/{name}")
     (app / "etc/localtime").symlink_to("/usr/share/zoneinfo/Etc/UTC")

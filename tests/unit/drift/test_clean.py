@@ -11,7 +11,7 @@ from flash.drift.findings import Remedy
 from flash.drift.observation import parse_observation
 from flash.inventory import load_environment, load_host
 from qtrade.errors import HostError
-from tests.fakes.drifting_host import NAME, SSH_LISTENS, TCP, UNIT, push
+from tests.fakes.drifting_host import NAME, SSH_LISTENS, STOPPED, TCP, push
 
 pytestmark = pytest.mark.unit
 
@@ -25,55 +25,61 @@ def found(host, **changes) -> set[tuple[str, str]]:
     return {(one.kind, one.subject) for one in compare(expected, parse_observation(host.observe(), NAME))}
 
 
-def unit(host, name: str, **fields: str) -> None:
-    text = UNIT.format(name, fields.pop("Type", "simple"), "inactive", "dead", f"/usr/lib/systemd/system/{name}")
-    known = dict(line.split("=", 1) for line in text.splitlines())
-    host.units[name] = "\n".join(f"{key}={value}" for key, value in {**known, **fields}.items())
-
-
 @pytest.mark.parametrize(
-    "fields", [{"ConditionResult": "no"}, {"Type": "oneshot"}, {"ActiveState": "activating"}], ids=str
+    ("name", "state"),
+    [
+        ("chrony.service", ("loaded", "inactive", "dead", "no")),
+        ("chrony.service", ("loaded", "activating", "start", "yes")),
+        ("once.service", STOPPED),
+        ("other.service", STOPPED),
+    ],
+    ids=["its condition does not hold", "it starts", "it runs once", "nobody declares it"],
 )
-def test_a_unit_that_waits_or_is_done_is_no_drift(host, fields) -> None:
-    unit(host, "chrony.service", **fields)
+def test_a_unit_that_waits_or_is_done_is_no_drift(host, name, state) -> None:
+    host.units[name] = state
     assert found(host) == set()
 
 
 def test_a_unit_that_a_drain_stopped_is_no_drift(host) -> None:
-    unit(host, "chrony.service")
+    host.units["chrony.service"] = STOPPED
     assert found(host) == {("unit", "chrony.service")}
     (host.folder / "run/drained").mkdir()
     (host.folder / "run/drained/chrony.service").touch()
     assert found(host) == set()
 
 
-def test_a_unit_that_failed_is_drift_whoever_declares_it(host) -> None:
-    unit(host, "other.service", ActiveState="failed", Result="exit-code", FragmentPath="")
-    assert found(host) == {("unit", "other.service")}
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("logrotate.timer", STOPPED),
+        ("chrony.service", ("masked", "active", "running", "yes")),
+        ("other.service", ("loaded", "failed", "failed", "yes")),
+    ],
+    ids=["a timer that was stopped", "masked at run time", "failed, whoever declares it"],
+)
+def test_a_unit_that_is_not_as_the_image_starts_it_is_drift(host, name, state) -> None:
+    host.units[name] = state
+    assert found(host) == {("unit", name)}
 
 
-def test_a_unit_that_was_made_at_run_time_is_drift(host) -> None:
-    unit(host, "run-1.service", ActiveState="active", FragmentPath="/run/systemd/transient/run-1.service")
-    unit(host, "made.service", ActiveState="active", FragmentPath="/run/systemd/generator/made.service")
-    assert found(host) == {("unit", "run-1.service")}
+def test_a_unit_that_systemd_does_not_know_is_drift(host) -> None:
+    del host.units["logrotate.timer"]
+    assert found(host) == {("unit", "logrotate.timer")}
 
 
-def test_settings_of_a_unit_that_were_changed_at_run_time_are_drift(host) -> None:
-    drop_in = "/run/systemd/system.control/chrony.service.d/50-CPUQuota.conf"
-    unit(host, "chrony.service", ActiveState="active", DropInPaths=drop_in)
-    assert found(host) == {("unit", "chrony.service")}
-
-
-def test_a_unit_that_was_masked_at_run_time_is_drift(host) -> None:
-    unit(
-        host,
-        "chrony.service",
-        ActiveState="active",
-        LoadState="masked",
-        UnitFileState="masked-runtime",
-        FragmentPath="",
+def test_what_was_made_at_run_time_is_drift_but_for_sessions_and_our_own(host) -> None:
+    systemd = host.folder / "systemd"
+    paths = ("transient/run-1.service", "system.control/chrony.service.d/50-CPUQuota.conf", "system/mine.timer")
+    known = (
+        "transient/session-1.scope",
+        "transient/user-1000.slice.d/50.conf",
+        "system/systemd-machine-id-commit.service",
+        "generator/made.service",
     )
-    assert found(host) == {("unit", "chrony.service")}
+    for path in (*paths, *known):
+        (systemd / path).parent.mkdir(parents=True, exist_ok=True)
+        (systemd / path).touch()
+    assert found(host) == {("unit", f"/run/systemd/{path}") for path in paths}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,8 @@ def test_a_table_of_nftables_is_drift(host) -> None:
         ("9 1 0:9 / /run/qtrade/layers/12 rw - tmpfs tmpfs rw", True),
         ("9 1 0:9 / /run/qtrade/layers/11 ro - tmpfs tmpfs rw", True),
         ("9 1 8:4 /x /var rw - ext4 /dev/vda4 rw", True),
+        ("9 1 8:4 /host/hostname /run/qtrade/state/config/1/hostname rw - ext4 /dev/vda4 rw", False),
+        ("9 1 8:4 /mine /run/qtrade/state/config/1/hostname rw - ext4 /dev/vda4 rw", True),
         ("9 1 8:4 /h /etc/machine-id rw - ext4 /dev/vda4 rw", False),
     ],
 )
@@ -169,6 +177,18 @@ def test_a_file_of_the_config_with_another_mode_is_drift_that_a_push_cures(host)
     assert found(host) == {("config", "hostname")}
     push(host, 2)
     assert found(host) == set()
+
+
+def test_of_the_host_name_that_the_initramfs_mounts_over_the_configs_only_the_content_counts(host) -> None:
+    table, file = host.folder / "proc/1/mountinfo", host.folder / "run/state/config/current/hostname"
+    table.write_text(
+        f"{table.read_text()}9 1 8:4 /host/hostname /run/qtrade/state/config/1/hostname rw - ext4 /dev/vda4 rw\n"
+    )
+    file.chmod(0o444)
+    assert found(host) == set()
+    file.chmod(0o644)
+    file.write_text("other\n")
+    assert found(host) == {("config", "hostname")}
 
 
 def test_a_secret_that_is_missing_or_too_many_is_drift(host) -> None:

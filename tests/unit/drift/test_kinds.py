@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fakes.drifting_host import PASSWD, RULES, SSH_LISTENS, TCP, UNIT, DriftingHost, make_private_key
+from tests.fakes.drifting_host import PASSWD, RULES, SSH_LISTENS, STOPPED, TCP, DriftingHost, make_private_key
 
 pytestmark = pytest.mark.unit
 
@@ -14,9 +14,7 @@ def disable_unit(host: DriftingHost) -> None:
     link = host.folder / "root/etc/systemd/system/multi-user.target.wants/chrony.service"
     link.unlink()
     # A whiteout is a device, which only root makes; the agent knows it by its numbers.
-    host.units["chrony.service"] = UNIT.format(
-        "chrony.service", "simple", "inactive", "dead", "/usr/lib/systemd/system/chrony.service"
-    )
+    host.units["chrony.service"] = STOPPED
 
 
 def drop_mount(host: DriftingHost) -> None:
