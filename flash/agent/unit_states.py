@@ -15,6 +15,8 @@ _FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system")
 _WANTS = re.compile(r"\.target\.(wants|requires)\Z")
 _ONCE = re.compile(r"(?m)^Type\s*=\s*oneshot\s*$")
 _REMAINS = re.compile(r"(?m)^RemainAfterExit\s*=\s*(yes|true|on|1)\s*$")
+# Without `|`, each has to hold (systemd.unit(5)); specifiers such as %i are left to systemd.
+_PATHS = re.compile(r"(?m)^Condition(PathExists|PathExistsGlob|DirectoryNotEmpty)\s*=\s*(!?)(/[^\s%]*)\s*$")
 # Where systemd keeps what was made or set since the boot; generators have other folders.
 _MADE = ("transient", "system", "system.control")
 # The initramfs masks this one (bake/initramfs/os/scripts/qtrade); sessions and slices come and go with people.
@@ -32,7 +34,7 @@ def read_units(run_folder: Path, lower: Lower) -> Dict[str, Any]:
         run("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", "--type", ",".join(_KINDS))
     )
     idle = [one["name"] for one in found if one["name"] in declared and one["active"] in ("inactive", "deactivating")]
-    due = _due_units([name for name in idle if _stays(name, lower)])
+    due = _due_units([name for name in idle if _may_be_due(name, lower)])
     marks = run_folder / "drained"
     return {
         "declared": sorted(declared),
@@ -63,19 +65,32 @@ def _parse_list(text: str) -> List[Dict[str, str]]:
     return [{"name": row[0], "load": row[1], "active": row[2], "sub": row[3]} for row in rows if len(row) > 3]
 
 
-def _stays(name: str, lower: Lower) -> bool:
-    """Say whether a unit, once started, is to be active: everything but services that run once (systemd.service(5), Type)."""
-    if not name.endswith(".service"):
-        return True
+def _may_be_due(name: str, lower: Lower) -> bool:
+    """Say whether a unit may have to be active: it stays once it is started, and none of its paths is missing now.
+
+    Services that run once do not stay (systemd.service(5), Type). Conditions of other kinds systemd has to tell.
+    """
     file = re.sub(r"@[^.]*", "@", name)
-    texts = [lower.read(f"{folder}/{file}") or "" for folder in reversed(_FOLDERS)]
+    texts = [lower.read(f"{folder}/{file}") or "" for folder in _FOLDERS]
     texts += [
         lower.read(f"{folder}/{file}.d/{drop_in}") or ""
-        for folder in reversed(_FOLDERS)
+        for folder in _FOLDERS
         for drop_in in lower.names(f"{folder}/{file}.d")
     ]
     text = "\n".join(texts)
-    return _ONCE.search(text) is None or _REMAINS.search(text) is not None
+    runs_once = name.endswith(".service") and _ONCE.search(text) is not None and _REMAINS.search(text) is None
+    return not runs_once and all(_holds(*found) for found in _PATHS.findall(text))
+
+
+def _holds(kind: str, negation: str, path: str) -> bool:
+    place = Path(path)
+    if kind == "PathExists":
+        is_so = place.exists()
+    elif kind == "PathExistsGlob":
+        is_so = any(place.parent.glob(place.name))
+    else:
+        is_so = place.is_dir() and any(place.iterdir())
+    return is_so is not bool(negation)
 
 
 def _due_units(names: List[str]) -> Set[str]:
