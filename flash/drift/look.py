@@ -17,7 +17,7 @@ from flash.drift.provider import compare_provider
 from flash.inventory import list_hosts, load_environment, load_host
 from flash.ssh import known_hosts_path, target_for
 from flash.trust import check_not_revoked
-from qtrade.errors import NotFound, QtradeError, Refused
+from qtrade.errors import BadInput, NotFound, QtradeError, Refused
 from qtrade.manifest import DriftKind, Environment, Host
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -130,7 +130,13 @@ class Looker:
                 DriftKind.IMAGE, "revoked", f"{host.recipe} {version} was revoked", Remedy.HAND, "", error.details or error.brief,
                 "flash another version, or roll the host back",
             )  # fmt: skip
-        yield from compare(expect(self._settings, host, environment, image), observation)
+        try:
+            expected = expect(self._settings, host, environment, image)
+        except BadInput as error:
+            # One host's manifest must not hide the drift of all others.
+            yield _unobserved("config", f"{error.brief} {error.details}".strip(), error.resolution)
+            return
+        yield from compare(expected, observation)
 
     def _unreachable(self, host: Host, error: QtradeError) -> Iterator[Finding]:
         if _OTHER_KEY in error.brief:

@@ -2,13 +2,14 @@
 
 import json
 from datetime import date, timedelta
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
 import yaml
 
 from flash.agent_link import AgentLink
-from flash.drift import look
+from flash.drift import look, watch
 from qtrade.errors import HostError
 from tests.fakes.drifting_host import NAME, PASSWD
 
@@ -120,7 +121,7 @@ def test_an_entry_counts_to_the_end_of_its_last_day_and_is_told_afterwards(host,
     host.write("etc/motd", "mine\n")
     write_ignores(host, {"expires": TODAY.isoformat()})
     seconds = (day - date(1970, 1, 1)) / timedelta(seconds=1)
-    monkeypatch.setattr(look.Looker.__init__, "__kwdefaults__", {"now": lambda: seconds + 86399})
+    monkeypatch.setattr(look, "Looker", partial(look.Looker, now=lambda: seconds + 86399))
     found, out, _ = cli("drift", "--host", NAME)
     assert found == code
     assert ("expired on 2026-06-01" in out) == (day is LATER)
@@ -146,6 +147,23 @@ def test_a_host_that_does_not_answer_is_drift_that_nobody_has_seen(host, cli, mo
     assert "unobserved: host: nobody could look" in out
 
 
+def test_a_manifest_whose_config_cannot_be_rendered_is_told_and_stops_nothing(host, cli) -> None:
+    path = host.settings.project / "manifests/hosts/rpc-1.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "config": {"no_such_value": 1}}))
+    code, out, _ = cli("drift", "--env", "development")
+    assert code == 2
+    assert "unobserved: config: nobody could look" in out
+    assert "no_such_value" in out
+
+
+def test_an_image_that_this_store_does_not_have_is_told(host, cli) -> None:
+    path = host.folder / "run/system/images" / host.image.id / "image.json"
+    path.write_text(path.read_text().replace('"version":"0.1.0"', '"version":"9.9.9"'))
+    code, out, _ = cli("drift", "--host", NAME)
+    assert code == 2
+    assert "unobserved: image: nobody could look" in out
+
+
 def test_another_host_key_is_called_so(host, cli, monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise HostError("rpc-1 shows another SSH host key than the pinned one")
@@ -160,10 +178,7 @@ def test_watching_prints_every_round_and_ends_with_the_last_ones_code(host, cli,
         assert 29 < seconds <= 30
         host.write("etc/passwd", f"{PASSWD}mallory:x:0:0::/:/bin/sh\n")
 
-    monkeypatch.setattr(
-        "flash.drift.watch.watch.__kwdefaults__",
-        {**__import__("flash.drift.watch").drift.watch.watch.__kwdefaults__, "sleep": sleep},
-    )
+    monkeypatch.setattr(watch, "watch", partial(watch.watch, sleep=sleep))
     code, out, _ = cli("drift", "--host", NAME, "--watch", "--every", "30", "--rounds", "2", "--json")
     decoder, documents = json.JSONDecoder(), []
     while out.strip():
