@@ -27,7 +27,7 @@ def read_rules(lower: Lower, config: Path) -> Optional[Dict[str, Any]]:
     """
     if lower.find(f"{_FOLDER}/boot.v4.rules") is None:
         return None
-    found = run("sh", "-c", _SAVE, timeout_s=_TIMEOUT_S)
+    found = run("sh", "-euc", _SAVE, timeout_s=_TIMEOUT_S)
     with tempfile.TemporaryDirectory(prefix="qtrade-rules-", dir="/run") as work:
         script = _write_script(Path(work), lower, config)
         declared = run("unshare", "--net", "sh", "-euc", f"{script}\n{_SAVE}", timeout_s=_TIMEOUT_S)

@@ -1,6 +1,6 @@
 """How long `qtrade drift --env` takes for many hosts: `python -m tests.bench.drift [--hosts 100] [--agent-s 2]`. Root, for sshd.
 
-The hosts are simulated: one real OpenSSH server on the loopback, which is each of them by another address, and answers after as long as
+The hosts are simulated: real OpenSSH servers on the loopback, which are each of them by another address, and answer after as long as
 an agent takes with an observation as large as a real one. SSH, parsing, expectations and comparisons are the real ones.
 """
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from tests.fakes.ssh_server import SshServer, serve_ssh
 
 _WANTED_S = 30.0
 _MORE_UNITS, _MORE_RULES = 180, 250
+# sshd listens on 16 sockets at the most, one of which `serve_ssh` takes.
+_ADDRESSES = 15
 # The server's address names the host; in SSH_CONNECTION it is the third word.
 _ANSWER = """#!/bin/sh
 set -- $SSH_CONNECTION
@@ -58,9 +61,12 @@ def measure(folder: Path, hosts: int, agent_s: float, patch: Callable[[str, Any]
     script.write_text(_ANSWER.format(agent_s=agent_s, observation=observation))
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     addresses = [f"127.0.1.{number}" for number in range(1, hosts + 1)]
-    listen = [f"ListenAddress {address}" for address in addresses]
-    with serve_ssh(load_settings(), folder / "sshd", *listen, f"ForceCommand {script}", "MaxStartups 1000") as server:
-        _write_hosts(settings, server, addresses)
+    with ExitStack() as servers:
+        for number, chosen in enumerate(batched(addresses, _ADDRESSES)):
+            lines = (*(f"ListenAddress {address}" for address in chosen), f"ForceCommand {script}", "MaxStartups 1000")
+            server = servers.enter_context(serve_ssh(load_settings(), folder / f"sshd-{number}", *lines))
+            _write_hosts(settings, server, chosen)
+        (settings.project / "manifests/hosts/rpc-1.yaml").unlink()
         start = time.monotonic()
         reports = look_at_all(settings, choose_hosts(settings, None, "development"))
         seconds = time.monotonic() - start
@@ -100,14 +106,18 @@ def _enlarge(host: DriftingHost, patch: Callable[[str, Any], None]) -> None:
     patch("flash.agent.ruleset.run", lambda *_, **__: saved)
 
 
+def batched(names: list[str], size: int) -> list[list[str]]:
+    """Return the names in lists of `size`."""
+    return [names[place : place + size] for place in range(0, len(names), size)]
+
+
 def _write_hosts(settings: Settings, server: SshServer, addresses: list[str]) -> None:
-    """Write a manifest for each address, with the server's key as the pinned one."""
+    """Write a manifest for each address, named after its last number, with the server's key as the pinned one."""
     folder = settings.project / "manifests/hosts"
     fields = yaml.safe_load((folder / "rpc-1.yaml").read_text())
-    (folder / "rpc-1.yaml").unlink()
     key = (server.folder / "host_key.pub").read_text()
-    for number, address in enumerate(addresses, start=1):
-        name = f"sim-{number}"
+    for address in addresses:
+        name = f"sim-{address.rpartition('.')[2]}"
         ssh = {"port": server.port, "user": "root", "identity_file": str(server.identity)}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**fields, "name": name, "address": address, "ssh": ssh}))
         pinned = known_hosts_path(settings, name)
