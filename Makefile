@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -88,3 +88,6 @@ bench-bake: standins tools ## bakes by qtrade, Packer + Ansible, mkosi, diskimag
 bench-flash: standins tools ## the data path of a flash beside zstd | dd and a plain writer, and flashes of a lab host, into docs/bench-flash.md; 25 minutes
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zstd curl
 	$(RUN) $(BIN)/python -m tests.bench.flash $(ARGS)
+
+bench-drift: setup ## qtrade drift of a hundred simulated hosts, over real SSH; half a minute
+	$(RUN) $(BIN)/python -m tests.bench.drift $(ARGS)

@@ -17,6 +17,7 @@ _KNOCK_S = 6.5
 _JOB_TIMEOUT_S = 600.0
 _STATUS = "sudo -n /usr/bin/qtrade-agent status"
 _CONFIG = "sudo -n /usr/bin/qtrade-agent config"
+_OBSERVE = "sudo -n /usr/bin/qtrade-agent observe"
 
 
 class _Unknown(HostError):
@@ -113,6 +114,17 @@ class AgentLink:
         except ValueError as error:
             raise HostError(f"{self.target.host}: the agent's status is not JSON", details=text[-500:]) from error
         return status
+
+    def observe(self, *, timeout_s: float = 60) -> str:
+        """Return all that can drift on the host, as the JSON text that its agent prints. Raises `HostError`, also for an older agent."""
+        done = self.target.run(_OBSERVE, timeout_s=timeout_s, check=False)
+        if done.returncode != 0:
+            raise HostError(
+                f"{self.target.host}: its agent did not observe (code {done.returncode})",
+                details=redact((done.stderr or done.stdout)[-1000:]),
+                resolution="an image from before `qtrade drift` has no such verb: flash a newer one",
+            )
+        return done.stdout
 
     def wait_for_status(
         self, accept: Callable[[dict[str, Any]], bool], *, within_s: float, what: str

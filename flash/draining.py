@@ -1,6 +1,6 @@
 """What a flash that ends without a reboot owes its host: what the drain stopped starts again."""
 
-from flash.context import FlashContext
+from flash.access import HostAccess
 from flash.journal import Journal
 from flash.states import State, rules
 from qtrade.errors import QtradeError
@@ -23,7 +23,7 @@ def is_drained(journal: Journal, door: Door, *, failed: State | None = None) -> 
     return failed is State.DRAINED or (isinstance(stopped, list) and bool(stopped))
 
 
-def undrain(context: FlashContext, door: Door) -> str:
+def undrain(context: HostAccess, door: Door) -> str:
     """Start what the drain stopped; the host itself knows what that is, and after a reboot it is nothing.
 
     Returns what is left for a person to do, empty when nothing is.

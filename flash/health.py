@@ -2,6 +2,7 @@
 
 import time
 
+from flash.access import HostAccess
 from flash.context import Evidence, FlashContext
 from flash.ssh import target_for
 from qtrade.errors import HostError
@@ -13,7 +14,7 @@ from qtrade.specs.remote import run_over_ssh
 _SETTLED = ("running", "degraded")
 
 
-def wait_until_settled(context: FlashContext, *, within_s: float) -> Evidence:
+def wait_until_settled(context: HostAccess, *, within_s: float) -> Evidence:
     """Wait until systemd has started everything. Raises `HostError`, naming failed units."""
     target = target_for(context.settings, context.host, user=context.host.ssh.operator)
     deadline = time.monotonic() + within_s

@@ -47,6 +47,24 @@ def wait_until_ready(context: FlashContext) -> Evidence:
     return found
 
 
+def check_ready(context: FlashContext) -> Evidence:
+    """Ask each service once whether it is ready. Raises `HostError` for one that is not, or that does not say."""
+    found: Evidence = {}
+    target = target_for(context.settings, context.host, user=context.host.ssh.operator)
+    for program in _programs(context.image.image):
+        try:
+            verdict, _ = _ask(target, program, 0, None)
+        except _Unanswered as lost:
+            raise HostError(f"{context.host.name}: {program.name} does not answer", details=str(lost)) from lost
+        if not verdict["ready"]:
+            raise HostError(
+                f"{context.host.name} is not ready: {'; '.join(verdict['reasons'])}",
+                resolution=f"run `{program.name}` on the host, and wait until it has caught up",
+            )
+        found[program.name] = {"lag": verdict["lag"]}
+    return found
+
+
 def _programs(image: Image) -> list[Program]:
     # A program counts with the value that it waits by: an image without it has another kind of that role.
     declared = {name for inputs in image.inputs.values() for name in inputs.values}

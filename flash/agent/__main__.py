@@ -1,4 +1,7 @@
-"""The agent's verbs. Each loads what it needs and no more: on a slow machine a push waits for every module."""
+"""The agent's verbs. Each loads what it needs and no more: on a slow machine a push waits for every module.
+
+`observe` is a program of its own.
+"""
 
 import importlib
 import json

@@ -25,6 +25,7 @@ class Host:
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
     mnt: Path = Path("/mnt")
+    root: Path = Path("/")
 
     @property
     def system(self) -> Path:
@@ -94,6 +95,13 @@ class Host:
             locked(self.run / "esp.lock"),
             mounts.mounted(device, self.run / "esp", "vfat", "rw", "noexec", "umask=0077", "quiet") as path,
         ):
+            yield path
+
+    @contextlib.contextmanager
+    def esp_shown(self) -> Iterator[Path]:
+        """Mount the ESP for a look."""
+        device = self.os_disk().partition_path("qtrade-esp")
+        with locked(self.run / "esp.lock"), mounts.shown(device, self.run / "esp", "vfat") as path:
             yield path
 
 

@@ -18,6 +18,7 @@ from flash.drivers.abilities import (
     Reinstall,
     RescueLogin,
     RescueMode,
+    RescueState,
     VirtualMedia,
 )
 from qtrade.manifest import driver as manifest
@@ -37,6 +38,7 @@ __all__ = [
     "Reinstall",
     "RescueLogin",
     "RescueMode",
+    "RescueState",
     "VirtualMedia",
     "driver_for",
 ]

@@ -133,6 +133,15 @@ class RescueMode(Protocol):
 
 
 @runtime_checkable
+class RescueState(Protocol):
+    """Whether a provider's rescue system is what a server boots."""
+
+    def is_in_rescue(self) -> bool:
+        """Ask for the mode now."""
+        ...
+
+
+@runtime_checkable
 class IpxeBoot(Protocol):
     """A boot into an iPXE script of ours. At most providers this is a reinstall, which erases all disks (`manifest.driver.wipes`)."""
 

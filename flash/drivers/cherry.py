@@ -99,6 +99,10 @@ class CherryDriver(ProviderDriver):
         )
         return RescueLogin(user="root", password=password)
 
+    def is_in_rescue(self) -> bool:
+        """Ask for the mode now."""
+        return self._status() == RESCUE
+
     def leave_rescue(self) -> None:
         """Leave rescue mode, which starts the server from its disk."""
         if self._status() != RESCUE:

@@ -118,6 +118,10 @@ class LatitudeDriver(ProviderDriver):
         )
         return RescueLogin(user="root")
 
+    def is_in_rescue(self) -> bool:
+        """Ask for the mode now."""
+        return self._status() in _RESCUED
+
     def leave_rescue(self) -> None:
         """Leave rescue mode, which starts the server from its disk."""
         if self._status() not in _RESCUED:

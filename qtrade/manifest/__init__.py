@@ -1,5 +1,6 @@
 """Typed models of the files that people write and of the image document. Parsed at the edge, trusted inside."""
 
+from qtrade.manifest.drift import DriftIgnore, DriftIgnores, DriftKind, DriftPolicy
 from qtrade.manifest.environment import Environment, Monitoring
 from qtrade.manifest.host import Host
 from qtrade.manifest.image import Image, ImageLayer
@@ -12,6 +13,10 @@ from qtrade.manifest.waivers import Gate, Waiver, Waivers
 
 __all__ = [
     "Dashboard",
+    "DriftIgnore",
+    "DriftIgnores",
+    "DriftKind",
+    "DriftPolicy",
     "Environment",
     "Gate",
     "Host",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from qtrade.manifest.base import HostRole, Model
+from qtrade.manifest.drift import DriftPolicy
 from qtrade.manifest.monitoring import MonitorSet
 
 
@@ -31,6 +32,7 @@ class Environment(Model):
     soak_s: int = Field(default=0, ge=0)
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
+    drift: DriftPolicy = DriftPolicy()
     config: dict[str, Any] = Field(default_factory=dict)
     roles: dict[HostRole, dict[str, Any]] = Field(
         default_factory=dict, description="config values of the hosts of a role, by role"

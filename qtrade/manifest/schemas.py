@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from qtrade.manifest import Dashboard, Environment, Host, Image, MetricNames, Monitors, Recipe, Waivers
+from qtrade.manifest import Dashboard, DriftIgnores, Environment, Host, Image, MetricNames, Monitors, Recipe, Waivers
 from qtrade.settings import load_settings
 
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -20,6 +20,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     Monitors,
     Dashboard,
     MetricNames,
+    DriftIgnores,
 )
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -93,8 +93,8 @@ class SshServer:
 
 
 @contextmanager
-def serve_ssh(settings: Settings, folder: Path, *, setup: Path | None = None) -> Iterator[SshServer]:
-    """Serve until the block ends. `settings` say where the unpacked server is kept."""
+def serve_ssh(settings: Settings, folder: Path, *more: str, setup: Path | None = None) -> Iterator[SshServer]:
+    """Serve until the block ends. `settings` say where the unpacked server is kept; `more` are lines of its config."""
     folder.mkdir(parents=True)
     server = SshServer(folder, _unpack(settings.cache_dir / "tests/sshd"), _free_port(), setup)
     for name in ("host_key", "user_key"):
@@ -111,7 +111,9 @@ def serve_ssh(settings: Settings, folder: Path, *, setup: Path | None = None) ->
         "PermitRootLogin": "prohibit-password",
         "LogLevel": "INFO",
     }
-    (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+    (folder / "sshd_config").write_text(
+        "".join([f"{name} {value}\n" for name, value in lines.items()] + [f"{line}\n" for line in more])
+    )
     server.start()
     try:
         yield server

@@ -115,7 +115,9 @@ def test_sudoers_is_valid_and_never_all(host: Host) -> None:
 
 
 @pytest.mark.layer
-@pytest.mark.parametrize(("account", "verbs"), [("deploy", ["run", "status", "config"]), ("readonly", ["status"])])
+@pytest.mark.parametrize(
+    ("account", "verbs"), [("deploy", ["run", "status", "config", "observe"]), ("readonly", ["status", "observe"])]
+)
 def test_accounts_have_the_agent_only(host: Host, account: str, verbs: list[str]) -> None:
     allowed = host.check_output(f"sudo -l -U {account} 2>/dev/null").splitlines()[-1].strip()
     assert allowed == "(root) NOPASSWD: " + ", ".join(f"/usr/bin/qtrade-agent {verb}" for verb in verbs)

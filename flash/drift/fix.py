@@ -1,0 +1,123 @@
+"""Cure drift as far as a push or a reboot does, and see that it is cured. Nothing on the host is edited."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flash.access import HostAccess, held_access
+from flash.draining import undrain
+from flash.drift.findings import Finding, Remedy
+from flash.drift.look import HostReport
+from flash.drift.report import cure_of
+from flash.health import wait_until_settled
+from flash.inventory import load_host
+from flash.ladder import climb, reboot_rungs
+from flash.provider_lock import unlocked
+from flash.push import push
+from flash.states import State, rules
+from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.manifest import DriftKind
+from qtrade.manifest.driver import Door
+from qtrade.reporter import Reporter
+from qtrade.settings import Settings
+from qtrade.store import open_store
+
+_BOOT_DEADLINE_S = 1800.0
+_SETTLED_S = 900.0
+
+
+@dataclass(frozen=True)
+class FixPlan:
+    """What is done for a host: `pushed` is what a push cures, `rebooted` what a reboot does, `left` what neither does."""
+
+    host: str
+    pushed: tuple[Finding, ...]
+    rebooted: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps, in their order."""
+        wanted = (("push", self.pushed), ("reboot", self.rebooted))
+        return tuple(name for name, findings in wanted if findings)
+
+
+def plan_fix(report: HostReport) -> FixPlan:
+    """Return what a push and a reboot would cure. Pure."""
+    by_remedy = {remedy: tuple(one for one in report.findings if one.remedy is remedy) for remedy in Remedy}
+    return FixPlan(report.host, by_remedy[Remedy.PUSH], by_remedy[Remedy.REBOOT], by_remedy[Remedy.HAND])
+
+
+def render_plan(plan: FixPlan, report: HostReport) -> str:
+    """Return the plan as people read it."""
+    lines = [f"{plan.host}: {', then '.join(plan.steps) or 'nothing that a push or a reboot cures'}"]
+    for step, findings in (("push", plan.pushed), ("reboot", plan.rebooted)):
+        lines += [f"  {step} cures {one.kind}: {one.subject}: {one.what}" for one in findings]
+    lines += [f"  left to you: {one.kind}: {one.subject}: {cure_of(one)}" for one in plan.left]
+    if report.drained and plan.rebooted:
+        lines.append(f"  it is drained ({', '.join(report.drained)}): the reboot starts these again")
+    return "\n".join(lines)
+
+
+def fix(settings: Settings, plan: FixPlan, reporter: Reporter, look: Callable[[], HostReport]) -> HostReport:
+    """Carry a plan out, `look` again, and return what is left.
+
+    Raises `HostError` when something is still there that it was to cure, `ConflictError` for a host that somebody holds, and as a push.
+    """
+    if plan.rebooted and any(one.kind is DriftKind.HOST_KEY for one in plan.left):
+        raise Refused(
+            f"{plan.host} would come back with an SSH key that is not the pinned one, and nobody could log in",
+            resolution="see to its host key first; nothing was done",
+        )
+    if plan.pushed:
+        push(settings, plan.host, reporter)
+    if plan.rebooted:
+        _reboot(settings, plan.host, reporter)
+    after = look()
+    promised = (*plan.pushed, *plan.rebooted)
+    still = {(one.kind, one.subject) for one in after.findings}
+    stays = [one for one in promised if (one.kind, one.subject) in still]
+    if stays or (promised and any(one.kind is DriftKind.UNOBSERVED for one in after.findings)):
+        lines = [f"  {one.kind}: {one.subject}: {one.what}" for one in after.findings]
+        raise HostError(
+            f"{plan.host}: {', then '.join(plan.steps)} did not cure what it was to",
+            details="\n".join(lines),
+            resolution="flash the host with its version again, or another one",
+        )
+    return after
+
+
+def _reboot(settings: Settings, host_name: str, reporter: Reporter) -> None:
+    store, host = open_store(settings), load_host(settings, host_name)
+    with held_access(settings, store, host, reporter) as access:
+        status = access.link.status()
+        if status["image"] != status["default"] or status["once"]:
+            raise Refused(
+                f"{host.name}: a reboot would boot another image than the one that runs",
+                details=f"default {status['default'][:16]}, once {status['once'][:16] or 'none'}, runs {status['image'][:16]}",
+                resolution="end its flash first (`qtrade flash --resume` or `--abort`)",
+            )
+        _drain(access)
+        _boot(access, status["boot_id"])
+        wait_until_settled(access, within_s=_SETTLED_S)
+
+
+def _drain(access: HostAccess) -> None:
+    """End the services gracefully; where that fails, nothing is rebooted and they start again."""
+    try:
+        with access.reporter.step("drain"):
+            access.link.run(access.jobs.simple("drain"), timeout_s=rules(Door.IN_PLACE, State.DRAINED).deadline_s)
+    except QtradeError as error:
+        left = undrain(access, Door.IN_PLACE)
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
+        raise
+
+
+def _boot(access: HostAccess, boot_id: str) -> None:
+    what = "the reboot"
+
+    def booted(within_s: float) -> dict[str, object]:
+        return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
+
+    rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
+    with unlocked(access), access.reporter.step(what):
+        climb(access, rungs, booted, what=what)
