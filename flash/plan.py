@@ -46,6 +46,7 @@ class FlashPlan:
     untouched: tuple[str, ...]
     config: str
     given_up: tuple[str, ...]
+    needs: tuple[str, ...]
     steps: tuple[PlanStep, ...]
 
     def deadline_s(self, state: State) -> float:
@@ -64,7 +65,7 @@ def config_digest(host: Host, bundle: Bundle, reimage: Reimage) -> str:
     return image_id(canonical_json([bundle.digest, host.cmdline, sizes, asdict(reimage)]))
 
 
-def plan_flash(
+def plan_flash(  # noqa: PLR0913 - what a plan is made of
     host: Host,
     image: Image,
     door: Door,
@@ -72,8 +73,9 @@ def plan_flash(
     config: str = "",
     reimage: Reimage = Reimage(),  # noqa: B008 - frozen
     ready_within_s: float = 0.0,
+    needs: tuple[str, ...] = (),
 ) -> FlashPlan:
-    """Return the plan; `config` is what `config_digest` gives, `ready_within_s` what `readiness` does."""
+    """Return the plan; `config` is what `config_digest` gives, `ready_within_s` what `readiness`, `needs` what `availability` does."""
     disks = (*host.protected_disks, *host.data_disks)
     return FlashPlan(
         host=host.name,
@@ -86,6 +88,7 @@ def plan_flash(
         untouched=tuple(describe_disk(disk) for disk in disks),
         config=config,
         given_up=_given_up(reimage),
+        needs=needs,
         steps=tuple(_step(door, state, image, ready_within_s) for state in sequence(door)),
     )
 
@@ -102,6 +105,7 @@ def render_plan(plan: FlashPlan) -> str:
         f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}",
         f"  writes:         {plan.touched}",
         *[f"  gives up:       {what}" for what in plan.given_up],
+        *[f"  needs:          {what}" for what in plan.needs],
         *[f"  never touches:  {disk}" for disk in plan.untouched],
         *[
             f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})"

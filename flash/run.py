@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from flash.availability import demand_of, require_available
 from flash.config import render_bundle
 from flash.console import captured
 from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
@@ -39,6 +40,8 @@ from qtrade.trust.keyring import ensure_keyring
 _AGENT_STATES = (State.STAGING, State.WRITING, State.VERIFIED)
 # Through the installer also here: whether it has begun, and what it has written since, is not in the journal.
 _UNSURE = (State.PREFLIGHT, State.DRAINED, *_AGENT_STATES)
+# Where it is asked whether the host may go down: as early as can be, and again right before it does.
+_GOES_DOWN = (State.PREFLIGHT, State.DRAINED)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def _plan(context: FlashContext, door: Door) -> FlashPlan:
         config=config_digest(host, context.bundle, context.reimage),
         reimage=context.reimage,
         ready_within_s=ready_within_s(host, context.environment, image),
+        needs=demand_of(host, context.environment).describe(),
     )
 
 
@@ -249,7 +253,8 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
                     "reimage": asdict(context.reimage),
                 }
             else:
-                evidence = steps[state](context, plan.deadline_s(state))
+                kept = _keep_available(context) if state in _GOES_DOWN else {}
+                evidence = {**kept, **steps[state](context, plan.deadline_s(state))}
         except LeaseLost:
             # Whoever lost the host touches it no more, not even to bring an old version back. The flash stays open.
             raise
@@ -260,6 +265,10 @@ def _run(context: FlashContext, plan: FlashPlan, steps: Steps, *, begin: State, 
         if state is not begin:
             check_move(plan.door, context.journal.state, state)
         context.journal.write(state, {**evidence, "seconds": round(time.monotonic() - start, 1)})
+
+
+def _keep_available(context: FlashContext) -> Evidence:
+    return require_available(context.settings, context.store, context.host, context.environment)
 
 
 def _resume(context: FlashContext, plan: FlashPlan) -> State:

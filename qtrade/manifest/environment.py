@@ -1,10 +1,10 @@
 """An environment: what development, staging and production allow."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from qtrade.manifest.base import HostRole, Model
+from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.drift import DriftPolicy
 from qtrade.manifest.monitoring import MonitorSet
 
@@ -30,6 +30,14 @@ class Environment(Model):
     )
     confirm: bool = True
     soak_s: int = Field(default=0, ge=0)
+    minimum_healthy: dict[HostRole, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="how many other hosts of a role have to be healthy while one goes down, by role",
+    )
+    failover: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="the host that takes over while another is down, and has to be healthy then, by host",
+    )
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()
@@ -37,6 +45,13 @@ class Environment(Model):
     roles: dict[HostRole, dict[str, Any]] = Field(
         default_factory=dict, description="config values of the hosts of a role, by role"
     )
+
+    @model_validator(mode="after")
+    def _takes_over_for_another(self) -> "Environment":
+        for host, partner in self.failover.items():
+            if host == partner:
+                raise ValueError(f"failover.{host} is the host itself, which cannot take over while it is down")
+        return self
 
     @model_validator(mode="after")
     def _monitors_watch_what_hosts_send(self) -> "Environment":

@@ -28,6 +28,7 @@ def test_the_plan_of_a_flash_in_place() -> None:
         untouched=("serial LEDGER-1", "wwid eui.01, mount /srv/ledger"),
         config="",
         given_up=(),
+        needs=(),
         steps=(
             PlanStep(State.PLANNED, "freeze the plan", 60, OLD),
             PlanStep(State.LEASED, "hold the host, so that nobody else flashes it", 30, OLD),
