@@ -301,7 +301,7 @@ class Power:
 
     def __init__(self, monkeypatch, left):
         self.left = left
-        for name in ("write_file", "replace_link", "remove_all", "sync_folder"):
+        for name in ("write_file", "put_file", "flush_writes", "replace_link", "remove_all", "sync_folder"):
             self.cut(monkeypatch, durable, name)
         for name in ("rename", "unlink", "mkdir", "chmod"):
             self.cut(monkeypatch, Path, name)
