@@ -201,7 +201,8 @@ def changed_paths(config: Path, before: str, after: str) -> List[str]:
 def prune(config: Path) -> None:
     """Remove old generations, but none that is current or that an image boots with; of those never settled the last one stays.
 
-    One that cannot be removed, since something is mounted there, stays until a later push: a push that is settled does not fail by it.
+    One that cannot be removed stays until a later push: of the generation that it booted with, the initramfs has covered `hostname` by a
+    mount. A push that is settled does not fail by that.
     """
     links = [config / "current", *(config / "by-image").glob("*")]
     used = {link.readlink().name for link in links if link.is_symlink()}
