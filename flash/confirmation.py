@@ -43,9 +43,12 @@ def _confirm(access: HostAccess, nonce: str, generation: str, *, within_s: float
         try:
             access.link.run(access.jobs.confirm(nonce), timeout_s=_CONFIRM_TIMEOUT_S)
         except AgentFailed as error:
-            if error.code == _OVER and _is_settled(access, generation):
+            if error.code != _OVER:
+                raise
+            # It may be that the way back was over before the confirmation got through, or that somebody settled it already.
+            if _is_settled(access, generation):
                 return
-            raise
+            raise _taken_back(access, generation, error) from error
         except (HostError, ToolError) as error:
             last = error
         else:
@@ -79,6 +82,12 @@ def _taken_back(access: HostAccess, generation: str, last: QtradeError) -> HostE
         )
     return HostError(
         f"{host} could not be reached with generation {generation}, and took it back: generation {status['generation']} is current",
-        details=f"{last.brief}\n{last.details}".strip(),
+        details=f"{last.brief}\n{last.details}\n{_reason(status)}".strip(),
         resolution="correct the values of the files that SSH, network and firewall read, then push",
     )
+
+
+def _reason(status: Evidence) -> str:
+    """Return the host's own words for why it went back."""
+    reverted = status.get("reverted") or {}
+    return f"the host says of generation {reverted['generation']}: {reverted['why']}" if reverted else ""

@@ -27,7 +27,8 @@ _BLOCK = 4096
 def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
     """Write the folder of a generation, not settled; the same bundle again is no error, another one of the same number is."""
     final = config / bundle.generation
-    if final.is_dir():
+    # Without its bundle it is what `prune` could not remove as a whole.
+    if final.is_dir() and (final / _BUNDLE).is_file():
         if (final / _BUNDLE).read_bytes() == canonical(bundle.envelope):
             return
         raise AgentError(
@@ -42,16 +43,16 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
         path = fresh / one.path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         # Nobody else reads it before it has its owner and mode.
-        durable.write_file(path, one.content, 0o600)
+        durable.put_file(path, one.content, 0o600)
         os.chown(path, names.user(one.owner), names.group(one.group))
         path.chmod(one.mode)
-    durable.write_file(fresh / _BUNDLE, canonical(bundle.envelope), 0o600)
+    durable.put_file(fresh / _BUNDLE, canonical(bundle.envelope), 0o600)
     # By these the initramfs tells a whole generation, and one of the same image to fall back on.
     sums = {str(path.relative_to(fresh)): digest(path.read_bytes()) for path in fresh.rglob("*") if path.is_file()}
     sums[_IMAGE] = digest(_image_line(bundle.image_id))
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    durable.write_file(fresh / _SUMS, lines.encode(), 0o600)
-    os.sync()
+    durable.put_file(fresh / _SUMS, lines.encode(), 0o600)
+    durable.flush_writes(fresh)
     fresh.rename(final)
     durable.sync_folder(config)
 
@@ -198,14 +199,20 @@ def changed_paths(config: Path, before: str, after: str) -> List[str]:
 
 
 def prune(config: Path) -> None:
-    """Remove old generations, but none that is current or that an image boots with; of those never settled the last one stays."""
+    """Remove old generations, but none that is current or that an image boots with; of those never settled the last one stays.
+
+    One that cannot be removed stays until a later push: of the generation that it booted with, the initramfs has covered `hostname` by a
+    mount. A push that is settled does not fail by that.
+    """
     links = [config / "current", *(config / "by-image").glob("*")]
     used = {link.readlink().name for link in links if link.is_symlink()}
     idle = [name for name in _generations(config) if name not in used]
     idle.sort(key=lambda name: (config / name).stat().st_mtime, reverse=True)
     settled = [name for name in idle if is_settled(config, name)]
     tried = [name for name in idle if name not in settled]
-    durable.remove_all(config / name for name in settled[_KEPT:] + tried[1:])
+    for name in settled[_KEPT:] + tried[1:]:
+        with contextlib.suppress(OSError):
+            durable.remove_all([config / name])
 
 
 def _generations(config: Path) -> List[str]:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from flash.inventory import load_host
 from flash.push import Order, PushResult
 from qtrade import ssh_sharing
 from qtrade.errors import HostError
+from qtrade.ssh import SshTarget
 from tests.fakes.reporter import RecordingReporter
 from tests.rigs import LabRig, read_manifest
 
@@ -69,16 +70,23 @@ def long_lived(found: dict[str, str]) -> dict[str, str]:
 
 def test_one_changed_value_reloads_one_unit_within_its_time(bios: LabRig, manifest, monkeypatch) -> None:
     connecting: list[float] = []
-    connect = ssh_sharing._connect
+    commands: list[str] = []
 
-    def timed(*args: Any) -> str:
-        begun = time.monotonic()
-        try:
-            return connect(*args)
-        finally:
-            connecting.append(time.monotonic() - begun)
+    def watch(place: Any, name: str, note: Callable[[Any, float], None]) -> None:
+        real = getattr(place, name)
 
-    monkeypatch.setattr(ssh_sharing, "_connect", timed)
+        def timed(*args: Any, **options: Any) -> Any:
+            begun = time.monotonic()
+            try:
+                return real(*args, **options)
+            finally:
+                note(args, time.monotonic() - begun)
+
+        monkeypatch.setattr(place, name, timed)
+
+    watch(ssh_sharing, "_connect", lambda _, took: connecting.append(took))
+    for name in ("run", "stream"):
+        watch(SshTarget, name, lambda args, took: commands.append(f"{args[1].split()[-1]} {took:.1f} s"))
     before = long_lived(starts(bios))
     write(bios, manifest, ufw_solana_rpc_sources=["10.0.2.0/24"])
     begun = time.monotonic()
@@ -89,7 +97,8 @@ def test_one_changed_value_reloads_one_unit_within_its_time(bios: LabRig, manife
     assert {name: at for name, at in after.items() if name in before} == before
     status = bios.link.status()
     assert (status["upper"], status["generation"], status["trial"]) == ([], result.generation, "")
-    print(f"one value: {seconds:.1f} s, and {sum(connecting):.1f} s for {len(connecting)} connections")
+    split = ", ".join(commands)
+    print(f"one value: {seconds:.1f} s, and {sum(connecting):.1f} s for {len(connecting)} connections ({split})")
     assert seconds <= _MOST_S
 
 

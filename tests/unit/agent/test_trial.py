@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -282,6 +283,21 @@ def test_a_trial_is_nothing_to_go_back_to(rig):
         config.require_whole(rig.ground.config, "2", IMAGE)
 
 
+def test_a_generation_that_cannot_be_removed_fails_no_push(rig, monkeypatch):
+    """As the one that the host booted with, a file of which is covered by a mount."""
+
+    def busy(paths):
+        refused.extend(path.name for path in paths)
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    refused = []
+    monkeypatch.setattr(durable, "remove_all", busy)
+    for number in range(2, 10):
+        rig.take(str(number), app=str(number))
+        assert rig.settled == str(number)
+    assert "1" in refused
+
+
 def test_files_that_only_a_boot_reads_wait_for_one(rig):
     ground = rig.ground
     rig.take("2", fstab="2")
@@ -301,7 +317,7 @@ class Power:
 
     def __init__(self, monkeypatch, left):
         self.left = left
-        for name in ("write_file", "replace_link", "remove_all", "sync_folder"):
+        for name in ("write_file", "put_file", "flush_writes", "replace_link", "remove_all", "sync_folder"):
             self.cut(monkeypatch, durable, name)
         for name in ("rename", "unlink", "mkdir", "chmod"):
             self.cut(monkeypatch, Path, name)

@@ -115,8 +115,15 @@ def test_a_report_that_got_lost_of_what_was_settled_at_once(send) -> None:
     over = AgentFailed("nothing waits", code="trial-over")
     status = {"image": "i", "generation": "2", "generations": {"i": "2"}}
     assert send(Link([GONE, over], status))["generation"] == "2"
-    with pytest.raises(AgentFailed, match="nothing waits"):
-        send(Link([GONE, over], {**status, "generation": "1", "generations": {"i": "1"}}))
+
+
+def test_a_confirmation_that_gets_through_when_the_host_has_gone_back_already(send) -> None:
+    over = AgentFailed("nothing waits", code="trial-over")
+    reverted = {"generation": "2", "why": "nobody confirmed it in time"}
+    status = {"image": "i", "generation": "1", "generations": {"i": "1"}, "trial": "", "reverted": reverted}
+    with pytest.raises(HostError, match="took it back: generation 1 is current") as caught:
+        send(Link([ON_TRIAL, GONE, over], status))
+    assert "the host says of generation 2: nobody confirmed it in time" in caught.value.details
 
 
 def test_what_the_agent_refuses_is_not_tried_again(send) -> None:
