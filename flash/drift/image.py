@@ -1,7 +1,7 @@
 """Compare which image a host runs, what it boots next, and with which command line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from flash.drift.expected import Expected
 from flash.drift.findings import Finding, Remedy
@@ -101,5 +101,5 @@ def _image(subject: str, what: str, expected: str, found: str) -> Finding:
     return Finding(DriftKind.IMAGE, subject, what, Remedy.HAND, expected, found, f"{_FLASH}, or roll it back")
 
 
-def _short(digests: object) -> str:
-    return " ".join(str(digest)[:_SHOWN] for digest in digests) if isinstance(digests, list | tuple) else str(digests)
+def _short(digests: Sequence[str]) -> str:
+    return " ".join(digest[:_SHOWN] for digest in digests)

@@ -74,7 +74,7 @@ def look_at_all(settings: Settings, hosts: Sequence[Host], *, at_once: int = _AT
 
 
 class Looker:
-    """What looks at hosts share: the store, the trust set, the day. `today` is for tests."""
+    """What looks at hosts share: the store, the trust set, and the clock, by which entries of ignore lists expire."""
 
     def __init__(self, settings: Settings, *, now: Callable[[], float] = time.time) -> None:
         self._settings = settings

@@ -20,7 +20,7 @@ from flash.drift.look import HostReport
 from flash.drift.report import host_document
 from flash.monitors.api import DatadogApi
 from flash.secrets import resolve
-from qtrade.errors import NotFound, QtradeError, ToolError
+from qtrade.errors import QtradeError, ToolError
 from qtrade.manifest import Environment
 from qtrade.manifest.drift import Webhook
 from qtrade.reporter import Reporter
@@ -81,8 +81,8 @@ class Notifier:
                 url = os.environ.get("QTRADE_DATADOG_URL")
                 # Events want no application key.
                 self._datadog = DatadogApi(access.site, key, "", url=url, sleep=self._sleep, tries=_TRIES)
-            except NotFound as error:
-                self._reporter.say(f"drift is not told to Datadog: {error.brief}")
+            except QtradeError as error:
+                self._reporter.say(f"warning: drift is not told to Datadog: {error.brief}")
         if webhook is not None:
             self._secret = resolve(
                 self._settings, f"environment {self._environment.name}: drift.webhook.secret", webhook.secret

@@ -11,6 +11,7 @@ import yaml
 from flash.agent_link import AgentLink
 from flash.drift import look, watch
 from qtrade.errors import HostError
+from tests.fakes.datadog_server import API_KEY, serve_datadog
 from tests.fakes.drifting_host import NAME, PASSWD
 
 pytestmark = pytest.mark.unit
@@ -186,3 +187,27 @@ def test_watching_prints_every_round_and_ends_with_the_last_ones_code(host, cli,
         documents.append(document["drifted"])
         out = out.lstrip()[end:]
     assert (code, documents) == (2, [False, True])
+
+
+def test_by_policy_drift_is_told_and_no_host_is_touched_by_a_policy_that_only_notifies(host, cli, monkeypatch) -> None:
+    path = host.settings.project / "manifests/environments/development.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "drift": {"policy": "notify"}}))
+    host.write("etc/motd", "mine\n")
+    with serve_datadog() as datadog:
+        monkeypatch.setenv("DD_API_KEY", API_KEY)
+        monkeypatch.setenv("QTRADE_DATADOG_URL", datadog.url)
+        assert cli("drift", "--host", NAME)[0] == 2
+        assert datadog.events == []
+        for _ in range(2):
+            assert cli("drift", "--host", NAME, "--policy")[0] == 2
+        assert [one["title"] for one in datadog.events] == ["rpc-1: 1 drifted"]
+
+
+def test_ctrl_c_ends_watching_with_the_code_of_the_last_round(host, cli, monkeypatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    host.write("etc/motd", "mine\n")
+    monkeypatch.setattr(watch, "watch", partial(watch.watch, sleep=interrupt))
+    code, out, err = cli("drift", "--host", NAME, "--watch")
+    assert (code, out.count("1 drifted"), "Traceback" in err) == (2, 1, False)
