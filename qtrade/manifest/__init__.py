@@ -2,6 +2,7 @@
 
 from qtrade.manifest.environment import Environment, Monitoring
 from qtrade.manifest.host import Host
+from qtrade.manifest.identity import Identity
 from qtrade.manifest.image import Image, ImageLayer
 from qtrade.manifest.inputs import RoleInputs
 from qtrade.manifest.lent import lend_arguments
@@ -15,6 +16,7 @@ __all__ = [
     "Environment",
     "Gate",
     "Host",
+    "Identity",
     "Image",
     "ImageLayer",
     "MetricNames",
