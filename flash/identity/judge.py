@@ -40,6 +40,7 @@ class Code(StrEnum):
     STOP_UNDATED = "stop-without-slot"
     NO_TOWER = "tower-missing"
     FORGOT = "holder-forgot"
+    FILES_CHANGED = "files-changed"
     STALE_TOWER = "tower-older-than-the-chain"
     STILL_SIGNS = "somebody-still-votes"
     TOWER_THERE = "tower-not-lost"
@@ -82,15 +83,18 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """Say whether the candidate may sign. Pure."""
     votes = newest_votes(facts.claim, facts.stop)
-    wait_until = find_distance(facts.stop, facts.chain, votes)
+    faults = tuple(_faults(facts, votes))
+    goes_on = None if faults else votes
+    wait_until = find_distance(facts.stop, facts.chain, goes_on)
     reasons = (
         *judge_before(facts).reasons,
         *_stop(facts),
         *_signers(facts, stopped=True),
-        *_tower(facts, votes),
+        *_tower(facts, goes_on, faults),
+        *_history_unread(facts, votes),
         *_distance(facts.chain, wait_until),
     )
-    return Verdict(tuple(dict.fromkeys(reasons)), votes, wait_until)
+    return Verdict(tuple(dict.fromkeys(reasons)), goes_on, wait_until)
 
 
 def judge_before(facts: Facts) -> Verdict:
@@ -108,11 +112,17 @@ def newest_votes(claim: Claim | None, stop: Stop | None) -> Votes | None:
     return stop.votes
 
 
+def is_kept(claim: Claim) -> bool:
+    """Return whether a claim has proof that its host stopped after it was last given the key."""
+    stop = claim.stop
+    if stop is None or stop.host != claim.host or stop.number <= claim.given:
+        return False
+    return stop.running != claim.identity and (stop.kind is not StopKind.POWER or is_power_proof(stop.power))
+
+
 def find_distance(stop: Stop | None, chain: Chain, votes: Votes | None) -> int | None:
-    """Return the slot that must be finalized before anybody signs again; None after a clean stop whose tower goes on."""
-    if stop is None:
-        return None
-    if stop.kind is StopKind.STATEMENT and stop.clean and votes is not None and votes.last_vote is not None:
+    """Return the slot that must be finalized before anybody signs again; None after a clean stop whose files, `votes`, go on."""
+    if stop is None or (stop.clean and votes is not None):
         return None
     known = [stop.at_slot, stop.last_vote, votes.last_vote if votes else None]
     if stop.kind is not StopKind.SILENCE:
@@ -246,8 +256,43 @@ def is_power_proof(seen: tuple[str, ...]) -> bool:
     return len(seen) >= 3 and seen[-1] == seen[-2] == "Off" and "On" in seen[:-2]
 
 
-def _tower(facts: Facts, votes: Votes | None) -> Iterator[Reason]:
+def _faults(facts: Facts, votes: Votes | None) -> Iterator[Reason]:
+    """Say why nobody may go on with these files."""
     claim, stop, last_vote = facts.claim, facts.stop, facts.chain.last_vote
+    if stop is None:
+        return
+    if votes is None or votes.last_vote is None:
+        fault = votes.fault if votes and votes.fault else "there is none that its last holder could hand over"
+        yield Reason(
+            Code.NO_TOWER,
+            f"the tower is missing: {fault}",
+            f"bring the holder back; or add --tower-lost, which waits {SAFE_DISTANCE} slots",
+        )
+        return
+    if last_vote is not None and last_vote > votes.last_vote:
+        yield Reason(
+            Code.STALE_TOWER,
+            f"the cluster has seen a vote for slot {last_vote}; the tower of {votes.host} ends with {votes.last_vote}",
+            "it was rolled back, or somebody else votes: find who signs; add --tower-lost once nobody does",
+        )
+    kept = claim.stop if claim is not None and is_kept(claim) else None
+    if kept and kept.kind is stop.kind is StopKind.STATEMENT and kept.votes != stop.votes:
+        yield Reason(
+            Code.FILES_CHANGED,
+            f"the files of {stop.host} are not those that it told of when it stopped (number {kept.number})",
+            "find out what changed them; add --tower-lost to go on without them",
+        )
+    reads = facts.candidate is not None and facts.candidate.minor >= HISTORY_SINCE
+    if reads and not votes.history_sha256 and not facts.asked.without_vote_history:
+        yield Reason(
+            Code.NO_HISTORY,
+            f"{votes.host} has no vote history for the identity",
+            "find it; where the vote account never voted by Alpenglow's rules, add --without-vote-history (Agave checks that itself)",
+        )
+
+
+def _tower(facts: Facts, goes_on: Votes | None, faults: tuple[Reason, ...]) -> Iterator[Reason]:
+    claim, stop = facts.claim, facts.stop
     if stop is None:
         return
     if claim is not None and claim.confirmed and stop.kind is StopKind.STATEMENT and stop.taken < claim.given:
@@ -256,30 +301,20 @@ def _tower(facts: Facts, votes: Votes | None) -> Iterator[Reason]:
             f"{stop.host} ran it under number {claim.given} and knows only of {stop.taken}: its state is not the one of then",
             "cut its power instead (--power-off-holder --tower-lost)",
         )
-    if votes is None or votes.last_vote is None:
-        yield from _lost_tower(facts, stop, votes)
-        return
-    if facts.asked.tower_lost:
+    if goes_on is None:
+        if not facts.asked.tower_lost and not facts.asked.first:
+            yield from faults
+        yield from _ends(facts, stop)
+    elif facts.asked.tower_lost:
         yield Reason(
-            Code.TOWER_THERE, f"{votes.host} has the tower, with the last vote {votes.last_vote}", "drop --tower-lost"
+            Code.TOWER_THERE,
+            f"{goes_on.host} has the tower, with the last vote {goes_on.last_vote}",
+            "drop --tower-lost",
         )
-    if last_vote is not None and last_vote > votes.last_vote:
-        yield Reason(
-            Code.STALE_TOWER,
-            f"the cluster has seen a vote for slot {last_vote}; the tower of {votes.host} ends with {votes.last_vote}",
-            "it was rolled back, or somebody else votes: find the newer tower, or whoever signs, before anything else",
-        )
-    yield from _history(facts, votes)
 
 
-def _lost_tower(facts: Facts, stop: Stop, votes: Votes | None) -> Iterator[Reason]:
-    if not facts.asked.tower_lost and not facts.asked.first:
-        fault = votes.fault if votes and votes.fault else "there is none that its last holder could hand over"
-        yield Reason(
-            Code.NO_TOWER,
-            f"the tower is missing: {fault}",
-            f"bring the holder back; or add --tower-lost, which waits {SAFE_DISTANCE} slots",
-        )
+def _ends(facts: Facts, stop: Stop) -> Iterator[Reason]:
+    """Say why votes may not have ended with the stop, where no tower tells which was the last."""
     if stop.at_slot is None:
         yield Reason(Code.STOP_UNDATED, "no reference told a slot after the stop", "run it again once they answer")
     bound = stop.last_vote if stop.kind is StopKind.SILENCE else stop.at_slot
@@ -292,22 +327,15 @@ def _lost_tower(facts: Facts, stop: Stop, votes: Votes | None) -> Iterator[Reaso
         )
 
 
-def _history(facts: Facts, votes: Votes) -> Iterator[Reason]:
-    if facts.candidate is None:
+def _history_unread(facts: Facts, votes: Votes | None) -> Iterator[Reason]:
+    if facts.candidate is None or votes is None or not votes.history_sha256 or facts.candidate.minor >= HISTORY_SINCE:
         return
-    reads = facts.candidate.minor >= HISTORY_SINCE
-    if votes.history_sha256 and not reads:
-        yield Reason(
-            Code.HISTORY_UNREAD,
-            f"{votes.host} has a vote history, which Agave {'.'.join(map(str, facts.candidate.minor))} does not heed",
-            f"take a host with Agave {'.'.join(map(str, HISTORY_SINCE))} or later",
-        )
-    if reads and not votes.history_sha256 and not facts.asked.without_vote_history:
-        yield Reason(
-            Code.NO_HISTORY,
-            f"{votes.host} has no vote history for the identity",
-            "find it; where the vote account never voted by Alpenglow's rules, add --without-vote-history (Agave checks that itself)",
-        )
+    minor, since = (".".join(map(str, one)) for one in (facts.candidate.minor, HISTORY_SINCE))
+    yield Reason(
+        Code.HISTORY_UNREAD,
+        f"{votes.host} has a vote history, which Agave {minor} does not heed",
+        f"take a host with Agave {since} or later",
+    )
 
 
 def _distance(chain: Chain, wait_until: int | None) -> Iterator[Reason]:

@@ -110,6 +110,10 @@ DOUBLE_SIGNS = {
         Code.TOO_SOON,
     ),
     "a tower that is given up although it is there": (facts(asked=LOST), Code.TOWER_THERE),
+    "stale tower: not the one that it told of when it stopped": (
+        facts(claim=replace(CLAIM, stop=replace(STOP, number=6, votes=replace(VOTES, tower_sha256="c" * 64)))),
+        Code.FILES_CHANGED,
+    ),
     # Missing vote history.
     "vote history missing in 4.3": (facts(candidate=state("new-1", minor=(4, 3))), Code.NO_HISTORY),
     "vote history that an older version does not heed": (
