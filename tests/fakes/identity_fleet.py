@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from flash.identity.answers import read_state, read_stop, write_order
@@ -269,7 +268,7 @@ class Fleet:
     def __init__(self, folder: Path, names: tuple[str, ...] = ("val-1", "val-2", "val-3"), *, seed: int = 0) -> None:
         self.folder = folder
         self.random = random.Random(seed)
-        self.program: ModuleType = load_module(PROGRAMS / "identity.py")
+        self.program = load_module(PROGRAMS / "identity.py")
         # The votes of these validators are written before they are told to go; nothing is on its way afterwards.
         self.program.SETTLE_S = 0
         self.cluster = Cluster()
