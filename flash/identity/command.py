@@ -12,7 +12,7 @@ from typing import Any
 from flash.identity.claims import Claims
 from flash.identity.facts import Asked, Claim, Facts
 from flash.identity.judge import Verdict, judge_before
-from flash.identity.move import Mover, has_it
+from flash.identity.move import Mover, runs_it
 from flash.identity.reach import Reach, load_keypair
 from flash.inventory import load_host
 from flash.lease import lease
@@ -85,7 +85,7 @@ def show(settings: Settings, reporter: Reporter, identity: Identity, asked: Aske
     mover, _ = _prepare(settings, reporter, identity)
     claim = mover.claims.read(identity.address)
     facts = mover.gather(asked, claim)
-    verdict = Verdict(()) if claim is not None and has_it(claim, facts.candidate) else judge_before(facts)
+    verdict = Verdict(()) if claim is not None and runs_it(claim, facts.candidate) else judge_before(facts)
     return Standing(identity.name, claim, facts, verdict)
 
 

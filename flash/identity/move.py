@@ -46,8 +46,10 @@ class Mover:
         """Give the identity to a host. Raises `Refused` with every reason, `ConflictError`, `HostError`; run again, it goes on."""
         claim = self.claims.read(self.identity.address)
         facts = self.gather(asked, claim)
-        if claim is not None and has_it(claim, facts.candidate):
-            return claim if claim.confirmed else self.claims.advance(claim, confirmed=True)
+        if claim is not None and runs_it(claim, facts.candidate):
+            # Also where a move away from it was begun: nobody else was sent the key for that.
+            is_told = claim.state is ClaimState.HELD and claim.confirmed
+            return claim if is_told else self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True)
         refuse(asked.host, judge_before(facts))
         files: VoteFiles = {}
         if claim is None:
@@ -76,7 +78,7 @@ class Mover:
             lost=votes is None,
         )
         after = self.world.give(asked.host, order)
-        if not has_it(held, after):
+        if not runs_it(held, after):
             raise HostError(
                 f"{asked.host} runs as {after.running} after it was given the key",
                 resolution="read the validator's log; the same command tries again, safely",
@@ -168,10 +170,10 @@ class Mover:
         )
 
 
-def has_it(claim: Claim, state: HostState | None) -> bool:
-    """Say whether a host runs the identity because of this claim."""
+def runs_it(claim: Claim, state: HostState | None) -> bool:
+    """Say whether the claim's host runs the identity because it was given the key for it, and nobody else was since."""
     return (
-        claim.state is ClaimState.HELD
+        claim.state is not ClaimState.RELEASED
         and state is not None
         and state.host == claim.host
         and state.running == claim.identity

@@ -18,7 +18,7 @@ from qtrade.ssh import SshTarget
 
 _START_S = 20
 # What sshd asks of the machine that an unpacked one does not give it: its own user, and a folder to lock itself into.
-_ENTER = """
+ENTER = """
 mount -t tmpfs none /run
 mkdir /run/sshd /run/state
 cp /etc/passwd /run/state/passwd
@@ -30,11 +30,13 @@ exec "$0" -D -e -f "$1"
 
 @dataclass
 class SshServer:
-    """A server at `port`; root logs in with the key `identity`."""
+    """A server at `port`; root logs in with the key `identity`. `enter` runs first, in namespaces of its own kinds (`spaces`)."""
 
     folder: Path
     root: Path
     port: int = 0
+    enter: str = ENTER
+    spaces: tuple[str, ...] = ("--mount",)
     child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +63,15 @@ class SshServer:
 
     def start(self) -> None:
         """Start, and wait until it listens."""
-        command = ["unshare", "--mount", "sh", "-euc", _ENTER, self.root / "usr/sbin/sshd", self.folder / "sshd_config"]
+        command = [
+            "unshare",
+            *self.spaces,
+            "sh",
+            "-euc",
+            self.enter,
+            self.root / "usr/sbin/sshd",
+            self.folder / "sshd_config",
+        ]
         env = {"LD_LIBRARY_PATH": ":".join(str(path) for path in self.root.glob("**/*-linux-gnu"))}
         self.child = process.spawn(command, log=self.folder / "sshd.log", env=env)
         deadline = time.monotonic() + _START_S
@@ -92,6 +102,16 @@ class SshServer:
 @contextmanager
 def serve_ssh(settings: Settings, folder: Path) -> Iterator[SshServer]:
     """Serve until the block ends. `settings` say where the unpacked server is kept."""
+    server = make_server(settings, folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def make_server(settings: Settings, folder: Path) -> SshServer:
+    """Make keys and config of a server, which is not started."""
     folder.mkdir(parents=True)
     server = SshServer(folder, _unpack(settings.cache_dir / "tests/sshd"), _free_port())
     for name in ("host_key", "user_key"):
@@ -109,11 +129,7 @@ def serve_ssh(settings: Settings, folder: Path) -> Iterator[SshServer]:
         "LogLevel": "INFO",
     }
     (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    return server
 
 
 def _unpack(folder: Path) -> Path:

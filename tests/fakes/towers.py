@@ -1,5 +1,6 @@
 """Tower files as Agave writes them, made from the struct definitions (not from the reader): core/src/consensus/tower1_14_11.rs."""
 
+import hashlib
 import struct
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,7 +10,7 @@ from flash.identity.tower import encode_base58
 
 def make_keypair(number: int) -> bytes:
     """Return the 64 bytes of a keypair; the same number gives the same."""
-    seed = number.to_bytes(32, "big")
+    seed = hashlib.sha256(f"keypair {number}".encode()).digest()
     return seed + Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 

@@ -110,6 +110,17 @@ def test_after_a_partition_the_same_command_goes_on(fleet) -> None:
     assert fleet.signers() == ["val-2"]
 
 
+def test_a_move_that_did_not_come_about_is_taken_back(fleet) -> None:
+    hold(fleet)
+    fleet.hosts["val-1"].reachable = False
+    take(fleet, "val-2")
+    assert fleet.claims.read(IDENTITY).state is ClaimState.MOVING
+    fleet.hosts["val-1"].reachable = True
+    claim = take(fleet, "val-1").result
+    assert (claim.state, claim.host, claim.to) == (ClaimState.HELD, "val-1", "")
+    assert take(fleet, "val-2").error is None
+
+
 def test_power_off_proves_it_and_the_distance_is_kept(fleet) -> None:
     hold(fleet)
     fleet.hosts["val-1"].reachable = False

@@ -77,7 +77,7 @@ class Voting:
         self._tower, self._ledger, self._minor = tower, ledger, minor
         self._slot, self._cluster, self._is_behind = slot, cluster, is_behind
         self._slots = self._load(keypair)
-        self._process = f"{os.getpid()}@{time.monotonic():.3f}"
+        self.process = f"{os.getpid()}@{time.monotonic():.3f}"
 
     def set_identity(self, keypair, *, require_tower, require_history):
         """Take another identity. Raises `Refused` in upstream's words."""
@@ -126,7 +126,7 @@ class Voting:
         if self._minor >= (4, 3):
             self._save(self._history(keypair), f"vote history of {address_of(keypair)} to {slot}\n".encode())
         if self._cluster:
-            self._cluster.log(address_of(keypair), self._process, slot, after)
+            self._cluster.log(address_of(keypair), self.process, slot, after)
 
     def _load(self, keypair):
         path = self._path(keypair)
