@@ -48,8 +48,11 @@ class Mover:
         facts = self.gather(asked, claim)
         if claim is not None and runs_it(claim, facts.candidate):
             # Also where a move away from it was begun: nobody else was sent the key for that.
-            is_told = claim.state is ClaimState.HELD and claim.confirmed
-            return claim if is_told else self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True)
+            if claim.state is ClaimState.HELD and claim.confirmed:
+                return claim
+            # A proof that it had stopped was none, and must not serve when it is silent the next time.
+            stop = None if is_kept(claim) else claim.stop
+            return self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True, stop=stop)
         refuse(asked.host, judge_before(facts))
         files: VoteFiles = {}
         if claim is None:

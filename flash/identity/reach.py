@@ -74,7 +74,10 @@ class Reach:
         with access.driver(PowerControl) as driver, self.reporter.step(f"cut the power of {host}"):
             seen = [driver.power_state()]
             if seen[0] is PowerState.OFF:
-                driver.power_on()
+                try:
+                    driver.power_on()
+                except HostError as error:
+                    self.say(f"{host}: {error.brief}")
                 seen.append(driver.power_state())
             driver.power_off()
             for _ in range(2):

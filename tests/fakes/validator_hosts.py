@@ -24,7 +24,6 @@ from flash.lab.boot import BoardState
 from flash.lab.facts import LabDisk, LabFacts, LabPorts
 from flash.lab.redfish_server import RedfishServer
 from flash.ssh import known_hosts_path
-from qtrade.errors import HostError
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.fakes.examples import host_fields
@@ -132,8 +131,8 @@ class ValidatorHost:
         """Write its manifest; another port is one where nobody answers."""
         ssh = {"port": port or self.sshd.port, "operator": "root", "identity_file": str(self.sshd.identity)}
         driver = {
-            "kind": "redfish", "url": f"http://127.0.0.1:{self.bmc.port}", "system": self.name, "username": "admin",
-            "password_file": str(self.folder / "bmc-password"),
+            "kind": "redfish", "url": f"http://127.0.0.1:{self.bmc.port}", "system": f"/redfish/v1/Systems/{self.name}",
+            "username": "admin", "password_file": str(self.folder / "bmc-password"),
         }  # fmt: skip
         fields = host_fields(name=self.name, role="validator", address="127.0.0.1", ssh=ssh, driver=driver)
         path = self.fleet.settings.project / f"manifests/hosts/{self.name}.yaml"
@@ -194,7 +193,7 @@ class ValidatorHost:
         ready = {"reference_rpcs": [self.fleet.reference], "max_slot_lag": 100, "rpc_bind": "127.0.0.1"}
         (self.folder / "config/ready.json").write_text(json.dumps(ready))
         (self.folder / "config/validator.json").write_text(json.dumps({"vote_account": VOTE_ACCOUNT}))
-        (self.folder / "bmc-password").write_text("right")
+        (self.folder / "bmc-password").write_text("bmc-of-the-tests")
         (self.folder / "bmc-password").chmod(0o600)
         for owned in (self.ledger, self.folder / "var/agave"):
             os.chown(owned, NOBODY, NOBODY)
@@ -202,11 +201,11 @@ class ValidatorHost:
 
 
 class Bmc:
-    """The lab's BMC before a host. When it `lies`, it does nothing and says that it did; when it `is_stuck`, it cannot switch on."""
+    """The lab's BMC before a host. When it `lies`, it does nothing and says that it did."""
 
     def __init__(self, host: ValidatorHost) -> None:
         self.host = host
-        self.lies = self.is_stuck = False
+        self.lies = False
         self.port = free_ports(1, start=45000)
         disk = LabDisk("x", 1)
         facts = LabFacts(
@@ -224,14 +223,12 @@ class Bmc:
         self.board = Board(
             BoardState(), medium=host.folder / "medium", start=self._start, keep=lambda _: None, note=lambda _: None
         )
-        self.server = RedfishServer(facts, self.board, password="right", downloads=host.folder)
+        self.server = RedfishServer(facts, self.board, password="bmc-of-the-tests", downloads=host.folder)
         for serve in (self.server.serve_forever, self.board.run):
             threading.Thread(target=serve, daemon=True).start()
         self.board.ask(self.board.power_on)
 
     def _start(self, *_: object) -> "Bmc":
-        if self.is_stuck:
-            raise HostError("the power supply does not answer")
         if not self.host.is_on and not self.lies:
             self.host.power_on()
         return self

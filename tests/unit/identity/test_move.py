@@ -121,6 +121,19 @@ def test_a_move_that_did_not_come_about_is_taken_back(fleet) -> None:
     assert take(fleet, "val-2").error is None
 
 
+def test_a_false_proof_does_not_serve_twice(fleet) -> None:
+    hold(fleet)
+    host = fleet.hosts["val-1"]
+    host.reachable, host.bmc = False, "does nothing"
+    refusal(take(fleet, "val-2", power_off=True, tower_lost=True))
+    assert fleet.claims.read(IDENTITY).stop.power == ("On", "Off", "Off")
+    host.reachable = True
+    assert take(fleet, "val-1").result.stop is None
+    host.reachable = False
+    fleet.cluster.landed = 0
+    assert "not-stopped" in refusal(take(fleet, "val-2", tower_lost=True))
+
+
 def test_power_off_proves_it_and_the_distance_is_kept(fleet) -> None:
     hold(fleet)
     fleet.hosts["val-1"].reachable = False
