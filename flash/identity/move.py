@@ -51,8 +51,8 @@ class Mover:
             if claim.state is ClaimState.HELD and claim.confirmed:
                 return claim
             # A proof that it had stopped was none, and must not serve when it is silent the next time.
-            stop = None if is_kept(claim) else claim.stop
-            return self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True, stop=stop)
+            before = None if is_kept(claim) else claim.stop
+            return self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True, stop=before)
         refuse(asked.host, judge_before(facts))
         files: VoteFiles = {}
         if claim is None:
