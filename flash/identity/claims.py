@@ -5,6 +5,7 @@ Unlike a lease it does not run out: that its holder is silent is no proof that i
 
 import getpass
 import json
+import secrets
 import socket
 import time
 from dataclasses import asdict, replace
@@ -88,7 +89,8 @@ def _key(identity: str, number: int | None = None) -> str:
 
 
 def _now() -> dict[str, Any]:
-    return {"by": f"{getpass.getuser()}@{socket.gethostname()}", "at": round(time.time(), 3)}
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    return {"by": who, "at": round(time.time(), 3), "nonce": secrets.token_hex(16)}
 
 
 def _to_bytes(claim: Claim) -> bytes:

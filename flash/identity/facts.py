@@ -112,7 +112,7 @@ class Claim:
 
     `to` is whom a move is for. `given` is the number under which `host` was to get the key; `confirmed`: it has said that it runs it.
     `stop` is the proof of the last stop, `votes` the newest files that were known when the key was given. `by` and `at` (Unix seconds)
-    are for people; nothing is decided by a clock.
+    are for people; nothing is decided by a clock. `nonce` tells two equal changes by two operators apart.
     """
 
     identity: str
@@ -126,6 +126,7 @@ class Claim:
     votes: Votes | None = None
     by: str = ""
     at: float = 0.0
+    nonce: str = ""
 
 
 @dataclass(frozen=True)

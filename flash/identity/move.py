@@ -25,8 +25,9 @@ class Mover:
 
     def gather(self, asked: Asked, claim: Claim | None, stop: Stop | None = None) -> Facts:
         """Ask everybody."""
-        states = {host: self.world.look_at(host) for host in self.identity.hosts}
-        candidate = states.pop(asked.host, None)
+        states = self.world.look_at_all([host for host in self.identity.hosts if host != asked.host])
+        # Last of the hosts, as its challenge is good for a short time.
+        candidate = self.world.look_at(asked.host)
         lease_fault, open_flash = self.world.find_fault(asked.host)
         return Facts(
             self.identity.address,

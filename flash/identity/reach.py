@@ -3,6 +3,8 @@
 import json
 import secrets
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +58,11 @@ class Reach:
         except HostError as error:
             self.say(f"{host}: {error.brief} {error.details}".strip())
             return None
+
+    def look_at_all(self, hosts: Sequence[str]) -> dict[str, HostState | None]:
+        """Ask them side by side: silent ones take their time."""
+        with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
+            return dict(zip(hosts, pool.map(self.look_at, hosts), strict=True))
 
     def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
         """Make it leave the identity. Raises `HostError` where it answers, and cannot."""

@@ -1,5 +1,6 @@
 """What a move of an identity needs of the world: hosts, their power, the cluster. `reach` has the real one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +31,9 @@ class World(Protocol):
 
     def look_at(self, host: str) -> HostState | None:
         """Ask a host for its state and a challenge; None when it does not answer."""
+
+    def look_at_all(self, hosts: Sequence[str]) -> dict[str, HostState | None]:
+        """As `look_at`, of several at once."""
 
     def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
         """Make a host leave the identity; None when it does not answer. Its word has no slot yet."""

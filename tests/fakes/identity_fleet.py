@@ -221,6 +221,9 @@ class StepWorld:
             answer = one.ask(lambda asked: asked.state())
             return read_state(host, IDENTITY, {**answer, "not_ready": [], "slot": fleet.cluster.slot})
 
+    def look_at_all(self, hosts: list[str]) -> dict[str, HostState | None]:
+        return {host: self.look_at(host) for host in hosts}
+
     def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
         with self._step() as fleet:
             one = fleet.hosts[host]

@@ -46,3 +46,11 @@ def test_what_is_wrong_is_named(tmp_path, changes, said) -> None:
     with pytest.raises(BadInput) as caught:
         load(tmp_path, **changes)
     assert said in caught.value.render()
+
+
+@pytest.mark.parametrize("pasted", ["[11, 22, 33, 44]", "'[11, 22, 33, 44]'"])
+def test_a_key_in_place_of_its_reference_is_not_shown(tmp_path, pasted) -> None:
+    with pytest.raises(BadInput) as caught:
+        load(tmp_path, keypair=pasted)
+    assert "keypair" in caught.value.render()
+    assert "22" not in caught.value.render()
