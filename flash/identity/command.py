@@ -46,6 +46,14 @@ class Standing:
         }
 
 
+@dataclass(frozen=True)
+class How:
+    """How a holder is stopped: by its power where it does not answer, and in a window without leader slots, for which it waits so long."""
+
+    power_off: bool = False
+    window_s: float = 0
+
+
 def find_identity(settings: Settings, *, host: str | None = None, name: str | None = None) -> Identity:
     """Return the identity of that name, or the one that the host may hold. Raises `NotFound`, `BadInput`."""
     found = load_identities(settings)
@@ -89,22 +97,25 @@ def show(settings: Settings, reporter: Reporter, identity: Identity, asked: Aske
     return Standing(identity.name, claim, facts, verdict)
 
 
-def take(settings: Settings, reporter: Reporter, identity: Identity, asked: Asked, *, power_off: bool) -> Claim:
+def take(settings: Settings, reporter: Reporter, identity: Identity, asked: Asked, how: How) -> Claim:
     """Give the identity to a host. Raises the errors of `Mover.take`, and `ConflictError` where a host is held by another command."""
-    mover, store = _prepare(settings, reporter, identity, power_off=power_off)
+    mover, store = _prepare(settings, reporter, identity, how)
     # Nobody is stopped for a key that cannot be read.
     load_keypair(settings, identity)
     return _carry_out(mover, store, asked.host, "take", lambda: mover.take(asked))
 
 
-def release(settings: Settings, reporter: Reporter, identity: Identity, host: str, *, power_off: bool) -> Claim:
+def release(settings: Settings, reporter: Reporter, identity: Identity, host: str, how: How) -> Claim:
     """Make a host stop signing. Raises the errors of `Mover.release`, and `ConflictError` as `take`."""
-    mover, store = _prepare(settings, reporter, identity, power_off=power_off)
+    mover, store = _prepare(settings, reporter, identity, how)
     return _carry_out(mover, store, host, "release", lambda: mover.release(host))
 
 
 def _prepare(
-    settings: Settings, reporter: Reporter, identity: Identity, *, power_off: bool = False
+    settings: Settings,
+    reporter: Reporter,
+    identity: Identity,
+    how: How = How(),
 ) -> tuple[Mover, Store]:
     store = open_store(settings)
     hosts = {name: load_host(settings, name) for name in identity.hosts}
@@ -123,7 +134,8 @@ def _prepare(
             f"the identity {identity.name} is, or was last, with {', '.join(gone)}, which its manifest does not name",
             resolution=f"put {', '.join(gone)} among its `hosts` again until somebody else has it",
         )
-    return Mover(identity, claims, Reach(settings, store, identity, hosts, reporter), power_off=power_off), store
+    reach = Reach(settings, store, identity, hosts, reporter)
+    return Mover(identity, claims, reach, how.power_off, how.window_s), store
 
 
 def _carry_out(mover: Mover, store: Store, host: str, verb: str, act: Any) -> Claim:

@@ -22,6 +22,7 @@ class Mover:
     claims: Claims
     world: World
     power_off: bool = False
+    window_s: float = 0
 
     def gather(self, asked: Asked, claim: Claim | None, stop: Stop | None = None) -> Facts:
         """Ask everybody."""
@@ -118,7 +119,7 @@ class Mover:
 
     def _stop(self, claim: Claim) -> tuple[Stop | None, VoteFiles]:
         """Return proof that the claim's host has stopped, if there is any: its word, the proof of before, or its power."""
-        said = self.world.release(claim.host, claim.number)
+        said = self.world.release(claim.host, claim.number, window_s=self.window_s)
         kept = claim.stop if is_kept(claim) else None
         if said is not None:
             stop, files = said

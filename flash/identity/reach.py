@@ -64,11 +64,11 @@ class Reach:
         with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
             return dict(zip(hosts, pool.map(self.look_at, hosts), strict=True))
 
-    def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
+    def release(self, host: str, number: int, *, window_s: float = 0) -> tuple[Stop, VoteFiles] | None:
         """Make it leave the identity. Raises `HostError` where it answers, and cannot."""
         self._check_held()
         try:
-            answer = self._ask(host, "release", {"number": number})
+            answer = self._ask(host, "release", {"number": number, "window_s": window_s}, more_s=window_s)
         except _Silent as error:
             self.say(f"{host}: {error.brief} {error.details}".strip())
             return None
@@ -128,7 +128,7 @@ class Reach:
         for lease in self.held.values():
             lease.check()
 
-    def _ask(self, host: str, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, host: str, verb: str, request: dict[str, Any], *, more_s: float = 0) -> dict[str, Any]:
         """Return the answer of the host's own program. Raises `_Silent` for none, `HostError` for a refusal."""
         known = self.hosts[host]
         if not known_hosts_path(self.settings, host).is_file():
@@ -137,7 +137,7 @@ class Reach:
         stdin = json.dumps({"identity": self.identity.address, "nonce": nonce, **request}).encode()
         target = target_for(self.settings, known, user=known.ssh.operator)
         try:
-            done = target.run(f"{_PROGRAM} {verb}", stdin=stdin, timeout_s=_ANSWER_S, check=False)
+            done = target.run(f"{_PROGRAM} {verb}", stdin=stdin, timeout_s=_ANSWER_S + more_s, check=False)
         except (HostError, ToolError) as error:
             raise _Silent(error.brief, details=error.details) from error
         try:

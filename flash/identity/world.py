@@ -35,8 +35,11 @@ class World(Protocol):
     def look_at_all(self, hosts: Sequence[str]) -> dict[str, HostState | None]:
         """As `look_at`, of several at once."""
 
-    def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
-        """Make a host leave the identity; None when it does not answer. Its word has no slot yet."""
+    def release(self, host: str, number: int, *, window_s: float = 0) -> tuple[Stop, VoteFiles] | None:
+        """Make a host leave the identity; None when it does not answer. Its word has no slot yet.
+
+        With `window_s` it waits so long for two minutes in which it leads no slot, and leaves the identity in these only.
+        """
 
     def cut_power(self, host: str) -> tuple[str, ...]:
         """Have the BMC cut the power, and return every state that it told, in order."""

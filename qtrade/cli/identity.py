@@ -21,6 +21,12 @@ IdentityName = Annotated[
 PowerOff = Annotated[
     bool, typer.Option("--power-off-holder", help="Where the holder does not answer, have its BMC cut its power.")
 ]
+Window = Annotated[
+    float,
+    typer.Option(
+        "--window", min=0, help="Seconds to wait for two minutes in which the holder leads no slot; for planned moves."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show facts and verdict, and stop; exit code 7 if refused.")]
 
 
@@ -48,6 +54,7 @@ def take(  # noqa: PLR0913 - one parameter per option
     host: HostName,
     identity: IdentityName = None,
     power_off_holder: PowerOff = False,
+    window: Window = 0,
     tower_lost: Annotated[
         bool,
         typer.Option("--tower-lost", help="Go on without the tower, 200 slots after the last vote at the earliest."),
@@ -77,7 +84,8 @@ def take(  # noqa: PLR0913 - one parameter per option
             raise typer.Exit(Refused.exit_code)
         return
     confirm(f"give the identity {found.name} ({found.environment}) to {host}", host, yes=yes)
-    _print_claim(command.take(settings, reporter, found, asked, power_off=power_off_holder), as_json=as_json)
+    done = command.take(settings, reporter, found, asked, command.How(power_off_holder, window))
+    _print_claim(done, as_json=as_json)
 
 
 def release(
@@ -85,6 +93,7 @@ def release(
     host: HostName,
     identity: IdentityName = None,
     power_off_holder: PowerOff = False,
+    window: Window = 0,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +103,7 @@ def release(
     settings = load_settings()
     found = command.find_identity(settings, host=host, name=identity)
     confirm(f"make {host} leave the identity {found.name} ({found.environment})", host, yes=yes)
-    done = command.release(settings, console(settings), found, host, power_off=power_off_holder)
+    done = command.release(settings, console(settings), found, host, command.How(power_off_holder, window))
     _print_claim(done, as_json=as_json)
 
 

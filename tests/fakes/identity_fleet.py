@@ -224,7 +224,7 @@ class StepWorld:
     def look_at_all(self, hosts: list[str]) -> dict[str, HostState | None]:
         return {host: self.look_at(host) for host in hosts}
 
-    def release(self, host: str, number: int) -> tuple[Stop, VoteFiles] | None:
+    def release(self, host: str, number: int, *, window_s: float = 0) -> tuple[Stop, VoteFiles] | None:
         with self._step() as fleet:
             one = fleet.hosts[host]
             if not one.answers:

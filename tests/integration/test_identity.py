@@ -75,6 +75,16 @@ def test_a_hand_over_loses_no_vote_and_leaves_the_key_nowhere(fleet, operator) -
     ] == []
 
 
+def test_a_planned_move_waits_for_a_window_without_leader_slots(fleet, operator) -> None:
+    (fleet["val-1"].ledger / "standin-leads").touch()
+    code, said = operator.take("val-2", "--window", "3")
+    assert (code, "no two minutes without leader slots" in said) == (HostError.exit_code, True)
+    assert signers(fleet) == {"val-1"}
+    (fleet["val-1"].ledger / "standin-leads").unlink()
+    assert operator.take("val-2", "--window", "3")[0] == 0
+    assert signers(fleet) == {"val-2"}
+
+
 def test_a_silent_holder_keeps_it(fleet, operator) -> None:
     """Partition: the holder votes on, and only its operator cannot reach it."""
     fleet["val-1"].disconnect()

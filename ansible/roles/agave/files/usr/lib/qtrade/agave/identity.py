@@ -84,6 +84,17 @@ class Validator:
         if keypair is not None:
             self._must("authorized-voter", "add", keypair=keypair)
 
+    def wait_for_window(self, within_s: float) -> None:
+        """Wait for two minutes in which it leads no slot, as upstream's guide does. Raises `Refusal` when there are none in time."""
+        words = ("wait-for-restart-window", "--min-idle-time", "2", "--skip-new-snapshot-check")
+        command = [PROGRAM, "--ledger", str(self._ledger), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
+        except subprocess.TimeoutExpired as error:
+            raise Refusal(f"no two minutes without leader slots began within {within_s:.0f} s") from error
+        if done.returncode != 0:
+            raise Refusal(f"agave-validator {words[0]}: {(done.stderr or done.stdout).strip()[-500:]}")
+
     def _must(self, *words: str, keypair: bytes | None = None) -> None:
         done = self._run(*words, keypair=keypair)
         if done.returncode != 0:
@@ -340,6 +351,9 @@ def main(words: list[str]) -> int:
     answer: dict[str, Any]
     try:
         request = json.loads(sys.stdin.buffer.read(MOST_BYTES))
+        if words[0] == "release" and request.get("window_s") and Validator(LEDGER).identity() == request["identity"]:
+            # Before the lock: others may look meanwhile.
+            Validator(LEDGER).wait_for_window(float(request["window_s"]))
         with _alone(STATE):
             host = Host(request["identity"], Validator(LEDGER), ledger=LEDGER, state=STATE, run=RUN)
             answer = {"ok": True, "nonce": request["nonce"], **carry_out(words[0], request, host)}
