@@ -141,7 +141,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a verdict on a take is made of. `fleet` are the other hosts of the manifest: None for one that does not answer."""
+    """Everything that a verdict on a take is made of. `fleet` are the other hosts of the manifest: None for one that does not answer.
+
+    `files_at_hand`: whoever has the newest files has handed them over, or is the candidate.
+    """
 
     identity: str
     vote_account: str
@@ -153,3 +156,4 @@ class Facts:
     stop: Stop | None = None
     lease_fault: str = ""
     open_flash: str = ""
+    files_at_hand: bool = True

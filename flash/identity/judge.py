@@ -39,6 +39,7 @@ class Code(StrEnum):
     POWER_UNSEEN = "power-off-unseen"
     STOP_UNDATED = "stop-without-slot"
     NO_TOWER = "tower-missing"
+    TOWER_AWAY = "tower-out-of-reach"
     FORGOT = "holder-forgot"
     FILES_CHANGED = "files-changed"
     STALE_TOWER = "tower-older-than-the-chain"
@@ -269,6 +270,12 @@ def _faults(facts: Facts, votes: Votes | None) -> Iterator[Reason]:
             f"bring the holder back; or add --tower-lost, which waits {SAFE_DISTANCE} slots",
         )
         return
+    if not facts.files_at_hand:
+        yield Reason(
+            Code.TOWER_AWAY,
+            f"{votes.host} has the tower, and does not hand over the one that it told of",
+            "start it; or add --tower-lost if its disk is gone",
+        )
     if last_vote is not None and last_vote > votes.last_vote:
         yield Reason(
             Code.STALE_TOWER,

@@ -7,8 +7,8 @@ before a host hears of him; and what was sent late is refused by the host, which
 from dataclasses import dataclass, replace
 
 from flash.identity.claims import Claims
-from flash.identity.facts import Asked, Claim, ClaimState, Facts, HostState, Stop, StopKind
-from flash.identity.judge import Verdict, is_kept, is_power_proof, judge, judge_before
+from flash.identity.facts import Asked, Claim, ClaimState, Facts, HostState, Stop, StopKind, Votes
+from flash.identity.judge import Verdict, is_kept, is_power_proof, judge, judge_before, newest_votes
 from flash.identity.world import Order, VoteFiles, World
 from qtrade.errors import HostError, NotFound, Refused
 from qtrade.manifest import Identity
@@ -56,19 +56,19 @@ class Mover:
             before = None if is_kept(claim) else claim.stop
             return self.claims.advance(claim, state=ClaimState.HELD, to="", confirmed=True, stop=before)
         refuse(asked.host, judge_before(facts))
-        files: VoteFiles = {}
+        files: VoteFiles | None = {}
         if claim is None:
             stop: Stop | None = Stop("", StopKind.SILENCE, 0, facts.chain.slot, last_vote=facts.chain.last_vote)
         else:
             claim = self.claims.advance(claim, state=ClaimState.MOVING, to=asked.host)
-            stop, files = self._stop(claim)
+            stop, said = self._stop(claim)
             if stop is not None and not is_kept(claim):
                 claim = self.claims.advance(claim, stop=stop)
-        facts, verdict = self._wait(asked, claim, stop)
+            files = self._fetch(claim, asked.host, newest_votes(claim, stop), said)
+        facts, verdict = self._wait(asked, claim, stop, has_files=files is not None)
         refuse(asked.host, verdict)
         if facts.candidate is None:  # which the verdict has refused
             raise HostError(f"{asked.host} does not answer")
-        files = self._fetch(claim, asked.host, verdict, files)
         held = self._hold(facts, verdict)
         votes = verdict.votes
         named = {"tower": votes.tower_sha256, "history": votes.history_sha256} if votes else {}
@@ -79,7 +79,7 @@ class Mover:
             facts.candidate.boot_id,
             facts.candidate.challenge,
             digests,
-            files,
+            (files or {}) if votes else {},
             lost=votes is None,
         )
         after = self.world.give(asked.host, order)
@@ -134,10 +134,10 @@ class Mover:
     def _slot(self) -> int | None:
         return self.world.look_at_chain().slot
 
-    def _wait(self, asked: Asked, claim: Claim | None, stop: Stop | None) -> tuple[Facts, Verdict]:
+    def _wait(self, asked: Asked, claim: Claim | None, stop: Stop | None, *, has_files: bool) -> tuple[Facts, Verdict]:
         """Look and judge, again and again while only slots are missing."""
         while True:
-            facts = self.gather(asked, claim, stop)
+            facts = replace(self.gather(asked, claim, stop), files_at_hand=has_files)
             verdict = judge(facts)
             if not verdict.waits_only:
                 return facts, verdict
@@ -145,20 +145,17 @@ class Mover:
             if not self.world.pause():
                 return facts, verdict
 
-    def _fetch(self, claim: Claim | None, candidate: str, verdict: Verdict, files: VoteFiles) -> VoteFiles:
-        """Return the files that the candidate is to get: those of the host that stopped, or of the one that stopped before it."""
-        votes = verdict.votes
-        if claim is None or votes is None or votes.host == candidate:
+    def _fetch(self, claim: Claim, candidate: str, votes: Votes | None, said: VoteFiles) -> VoteFiles | None:
+        """Return the files that the candidate is to get, None where they are out of reach.
+
+        They are those that the claim's host handed over when it stopped (`said`), or those of the host that stopped before it.
+        """
+        if votes is None or votes.host == candidate:
             return {}
-        if votes.host != claim.host:
-            said = self.world.release(votes.host, claim.number)
-            if said is None or said[0].votes != votes:
-                raise Refused(
-                    f"{votes.host} has the tower, and does not hand over the one that it told of",
-                    resolution="start it, then run the same command again",
-                )
-            files = said[1]
-        return files
+        if votes.host == claim.host:
+            return said or None
+        answer = self.world.release(votes.host, claim.number)
+        return answer[1] if answer is not None and answer[0].votes == votes else None
 
     def _hold(self, facts: Facts, verdict: Verdict) -> Claim:
         """Write that the candidate has the identity, before it does. A new store counts on from what hosts were told before."""

@@ -114,6 +114,10 @@ DOUBLE_SIGNS = {
         facts(claim=replace(CLAIM, stop=replace(STOP, number=6, votes=replace(VOTES, tower_sha256="c" * 64)))),
         Code.FILES_CHANGED,
     ),
+    "stale tower: only an older one than that of the silent holder is at hand": (
+        facts(files_at_hand=False),
+        Code.TOWER_AWAY,
+    ),
     # Missing vote history.
     "vote history missing in 4.3": (facts(candidate=state("new-1", minor=(4, 3))), Code.NO_HISTORY),
     "vote history that an older version does not heed": (

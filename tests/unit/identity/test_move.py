@@ -79,6 +79,17 @@ def test_release_and_take_again_on_the_same_host(fleet) -> None:
     assert fleet.signers() == ["val-1"]
 
 
+def test_a_host_that_released_it_and_is_gone(fleet) -> None:
+    hold(fleet)
+    release(fleet, "val-1")
+    fleet.hosts["val-1"].lose_power(loses_write=False)
+    done = take(fleet, "val-2")
+    assert "tower-out-of-reach" in refusal(done)
+    assert fleet.claims.read(IDENTITY).state is ClaimState.MOVING
+    assert take(fleet, "val-2", tower_lost=True).error is None
+    assert fleet.signers() == ["val-2"]
+
+
 def test_only_the_holder_releases(fleet) -> None:
     hold(fleet)
     assert isinstance(release(fleet, "val-2").error, Refused)
