@@ -11,6 +11,7 @@ from pathlib import Path
 from flash.context import Evidence, FlashContext
 from flash.doors.installer import InstallerRun, drain
 from flash.doors.table import entry_for
+from flash.identity.guard import refuse_holder
 from flash.jobs import SignedJob
 from flash.lease import lease
 from flash.provider_lock import unlocked
@@ -75,6 +76,7 @@ def _carry_out(context: FlashContext, door: Door, kind: str) -> Errand:
     entry = entry_for(door)
     run = InstallerRun(entry, make_job)
     with lease(context.settings, context.store, context.host.name, context.reporter) as held:
+        refuse_holder(context.store, context.host.name)
         context.token, context.check_held = held.token, held.check
         with unlocked(context):
             try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flash.access import Evidence, HostAccess, held_access
+from flash.identity.guard import refuse_holder
 from flash.inventory import load_host
 from flash.ladder import climb, reboot_rungs
 from flash.provider_lock import unlocked
@@ -34,6 +35,7 @@ def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str 
     """Boot the previous version, or version `to`, which must be installed. Raises `Refused`, `HostError`."""
     store, host = open_store(settings), load_host(settings, host_name)
     with held_access(settings, store, host, reporter) as access:
+        refuse_holder(store, host.name)
         return _roll_back(access, to=to)
 
 

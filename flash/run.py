@@ -16,6 +16,7 @@ from flash.doors.order import next_door
 from flash.doors.table import steps_for
 from flash.ending import abort as stop
 from flash.ending import fail, give_up
+from flash.identity.guard import refuse_holder
 from flash.inventory import check_allowed, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
@@ -154,6 +155,7 @@ def flash(
     Raises the error of the step that failed, after the host was brought back to the old version where that is possible.
     """
     with _held(context):
+        refuse_holder(context.store, context.host.name)
         begin = _resume(context, plan)
         context.journal.token = context.token
         if context.unlocks:

@@ -13,6 +13,7 @@ from qtrade.cli import bake as bake_commands
 from qtrade.cli import config as config_commands
 from qtrade.cli import drift as drift_commands
 from qtrade.cli import flash as flash_commands
+from qtrade.cli import identity as identity_commands
 from qtrade.cli import images as images_commands
 from qtrade.cli import inspect as inspect_commands
 from qtrade.cli import keys as key_commands
@@ -38,6 +39,7 @@ bake_commands.register(app)
 flash_commands.register(app)
 config_commands.register(app)
 drift_commands.register(app)
+identity_commands.register(app)
 lab_commands.register(app)
 lock_commands.register(app)
 images = typer.Typer(help="Images in the store.", no_args_is_help=True)

@@ -3,6 +3,7 @@
 from qtrade.manifest.drift import DriftIgnore, DriftIgnores, DriftKind, DriftPolicy
 from qtrade.manifest.environment import Environment, Monitoring
 from qtrade.manifest.host import Host
+from qtrade.manifest.identity import Identity
 from qtrade.manifest.image import Image, ImageLayer
 from qtrade.manifest.inputs import RoleInputs
 from qtrade.manifest.lent import lend_arguments
@@ -20,6 +21,7 @@ __all__ = [
     "Environment",
     "Gate",
     "Host",
+    "Identity",
     "Image",
     "ImageLayer",
     "MetricNames",

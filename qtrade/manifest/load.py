@@ -63,7 +63,9 @@ def _describe(source: str, node: yaml.Node | None, item: Any) -> str:
     field = "".join(f"{part}: " for part in [".".join(str(part) for part in path)] if part)
     message = item["msg"].removeprefix("Value error, ")
     # What is missing was not found, and a rule over the whole file names what it found itself.
-    found = "" if item["type"] == "missing" or not path else f" (found {item['input']!r:.80})"
+    # Somebody may have put the secret itself where a reference belongs.
+    shown = "what is no reference" if path[-1:] == ("keypair",) else f"{item['input']!r:.80}"
+    found = "" if item["type"] == "missing" or not path else f" (found {shown})"
     return f"  {source}:{_line_of(node, path)}: {field}{message}{found}"
 
 

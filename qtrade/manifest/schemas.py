@@ -8,13 +8,25 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from qtrade.manifest import Dashboard, DriftIgnores, Environment, Host, Image, MetricNames, Monitors, Recipe, Waivers
+from qtrade.manifest import (
+    Dashboard,
+    DriftIgnores,
+    Environment,
+    Host,
+    Identity,
+    Image,
+    MetricNames,
+    Monitors,
+    Recipe,
+    Waivers,
+)
 from qtrade.settings import load_settings
 
 _MODELS: tuple[type[BaseModel], ...] = (
     Recipe,
     Host,
     Environment,
+    Identity,
     Image,
     Waivers,
     Monitors,

@@ -18,7 +18,7 @@ from qtrade.ssh import SshTarget
 
 _START_S = 20
 # What sshd asks of the machine that an unpacked one does not give it: its own user, and a folder to lock itself into.
-_ENTER = """
+ENTER = """
 mount -t tmpfs none /run
 mkdir /run/sshd /run/state
 cp /etc/passwd /run/state/passwd
@@ -31,12 +31,17 @@ exec "$0" -D -e -f "$1"
 
 @dataclass
 class SshServer:
-    """A server at `port`; root logs in with the key `identity`. The shell text in `setup` runs first, in the server's own mounts."""
+    """A server at `port`; root logs in with the key `identity`. `enter` runs first, in namespaces of its own kinds (`spaces`).
+
+    The shell text in the file `setup` follows, in the same mounts.
+    """
 
     folder: Path
     root: Path
     port: int = 0
     setup: Path | None = None
+    enter: str = ENTER
+    spaces: tuple[str, ...] = ("--mount",)
     child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -63,8 +68,16 @@ class SshServer:
 
     def start(self) -> None:
         """Start, and wait until it listens."""
-        command = ["unshare", "--mount", "sh", "-euc", _ENTER, self.root / "usr/sbin/sshd", self.folder / "sshd_config"]
-        command += [self.setup] if self.setup else []
+        command = [
+            "unshare",
+            *self.spaces,
+            "sh",
+            "-euc",
+            self.enter,
+            self.root / "usr/sbin/sshd",
+            self.folder / "sshd_config",
+            *([self.setup] if self.setup else []),
+        ]
         env = {"LD_LIBRARY_PATH": ":".join(str(path) for path in self.root.glob("**/*-linux-gnu"))}
         self.child = process.spawn(command, log=self.folder / "sshd.log", env=env)
         deadline = time.monotonic() + _START_S
@@ -95,6 +108,16 @@ class SshServer:
 @contextmanager
 def serve_ssh(settings: Settings, folder: Path, *more: str, setup: Path | None = None) -> Iterator[SshServer]:
     """Serve until the block ends. `settings` say where the unpacked server is kept; `more` are lines of its config."""
+    server = make_server(settings, folder, *more, setup=setup)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def make_server(settings: Settings, folder: Path, *more: str, setup: Path | None = None) -> SshServer:
+    """Make keys and config of a server, which is not started. The arguments are those of `serve_ssh`."""
     folder.mkdir(parents=True)
     server = SshServer(folder, _unpack(settings.cache_dir / "tests/sshd"), _free_port(), setup)
     for name in ("host_key", "user_key"):
@@ -114,11 +137,7 @@ def serve_ssh(settings: Settings, folder: Path, *more: str, setup: Path | None =
     (folder / "sshd_config").write_text(
         "".join([f"{name} {value}\n" for name, value in lines.items()] + [f"{line}\n" for line in more])
     )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    return server
 
 
 def _unpack(folder: Path) -> Path:

@@ -49,12 +49,15 @@ AFTER_A_STOP = (
     f"/usr/bin/ls -lR {STATE}/tower",
     f"/usr/bin/tar -C {STATE} -cf - tower",
 )
+IDENTITY = "/usr/lib/qtrade/agave/identity.py"
+HAND_OVER = tuple(f"{IDENTITY} {verb}" for verb in ("state", "release", "take"))
 AFTER_A_ROTATION = (f"/usr/bin/tail -n 100 {LOG}.1", f"/usr/bin/zcat {LOG}.2.gz")
 NEVER = (
     f"/usr/bin/cat {STATE}/unstaked-identity.json", f"/usr/bin/tail -n 5 {STATE}/identity.json",
     f"/usr/bin/tail -n 5 {LOG} {STATE}/identity.json", f"/usr/bin/tail -n 5 {LOG}/../../../lib/agave/identity.json",
     f"/usr/bin/tar -C {STATE} -cf - .", f"/usr/bin/tar -C {STATE} -cf - tower identity.json",
     f"/usr/bin/zcat {LOG}.2.gz {STATE}/identity.json", "/usr/lib/qtrade/agave/validator.sh",
+    IDENTITY, f"{IDENTITY} take {STATE}/key.json",
     f"{ASK} exit", f"{ASK} set-identity {STATE}/unstaked-identity.json", f"{ASK} plugin unload x",
 )  # fmt: skip
 # Services that a host can do without for a while; their units are other roles'.
@@ -225,7 +228,7 @@ def test_sudoers_are_valid_and_of_root(host: Host) -> None:
 
 
 @pytest.mark.layer
-@pytest.mark.parametrize("command", [*LOOKS, *WATCHES, *AFTER_A_STOP, *AFTER_A_ROTATION])
+@pytest.mark.parametrize("command", [*LOOKS, *WATCHES, *AFTER_A_STOP, *AFTER_A_ROTATION, *HAND_OVER])
 def test_operator_may_look_as_the_validators_user(host: Host, command: str) -> None:
     assert host.run(f"sudo -l -U operator -u sol {command}").succeeded
     assert host.run(f"sudo -l -U operator -u root {command}").failed
@@ -236,6 +239,14 @@ def test_operator_may_look_as_the_validators_user(host: Host, command: str) -> N
 @pytest.mark.parametrize("command", NEVER)
 def test_operator_may_do_nothing_else_as_the_validators_user(host: Host, command: str) -> None:
     assert host.run(f"sudo -l -U operator -u sol {command}").failed
+
+
+@pytest.mark.layer
+def test_a_hand_over_needs_its_words_on_stdin(host: Host) -> None:
+    """No option of the program takes a key, and one that is asked nothing says so without a traceback."""
+    done = host.run(f"echo '{{}}' | {IDENTITY} state")
+    assert (done.exit_status, json.loads(done.stdout)["ok"], "Traceback" in done.stderr) == (1, False, False)
+    assert host.run(f"{IDENTITY} take /dev/null").exit_status == 2
 
 
 @pytest.mark.layer
@@ -255,6 +266,17 @@ def test_readiness_says_no_where_nothing_runs(host: Host) -> None:
     done = host.run("qtrade-agave-ready")
     assert done.exit_status == 1
     assert json.loads(done.stdout)["ready"] is False
+
+
+@pytest.mark.host
+def test_the_validator_runs_unstaked_unless_it_was_given_an_identity(host: Host) -> None:
+    def ask(identity: str) -> dict[str, Any]:
+        request = json.dumps({"identity": identity, "nonce": "n"})
+        return json.loads(host.check_output(f"echo '{request}' | sudo -n -u sol {IDENTITY} state"))
+
+    state = ask("1" * 32)
+    assert (state["ok"], state["nonce"], state["files"]) == (True, "n", {})
+    assert state["running"] == state["unstaked"] or ask(state["running"])["taken"] > 0
 
 
 @pytest.mark.host

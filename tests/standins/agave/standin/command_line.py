@@ -88,14 +88,30 @@ EXIT = (
     ("wait-for-exit", None, {"gone": "4.0"}),
     ("monitor", None, {"short": "-m", "gone": "4.0"}),
 )
+SET_IDENTITY = (
+    ("require-tower", None, {}),
+    ("do-not-require-vote-history", None, {"since": "4.3"}),
+)
+WINDOW = (
+    ("min-idle-time", "MINUTES", {}),
+    ("identity", "ADDRESS", {}),
+    ("max-delinquent-stake", "PERCENT", {}),
+    ("skip-new-snapshot-check", None, {}),
+    ("skip-health-check", None, {}),
+)
 COMMANDS = {
     "exit": ("Send an exit request to the validator", EXIT),
     "contact-info": ("Display the validator's contact info", ()),
     "monitor": ("Monitor the validator", ()),
     "plugin": ("Manage and view geyser plugins", ()),
+    "set-identity": ("Set the validator identity", SET_IDENTITY),
+    "authorized-voter": ("Adjust the validator authorized voters", ()),
+    "wait-for-restart-window": ("Monitor the validator for a good time to restart", WINDOW),
 }
 # Commands that are nothing without one of these behind them.
-SUBCOMMANDS = {"plugin": ("list",)}
+SUBCOMMANDS = {"plugin": ("list",), "authorized-voter": ("add", "remove-all")}
+# Commands that may have a keypair file behind them; without one they read stdin.
+TAKE_KEYPAIR = ("set-identity", "authorized-voter add")
 USAGE = "    agave-validator [FLAGS] [OPTIONS] --ledger <DIR>"
 
 
@@ -134,6 +150,8 @@ def parse(words, version):
         rest[0] += f" {left.pop(0)}"
     elif rest[0] in SUBCOMMANDS and not left:
         end(f"'agave-validator {rest[0]}' requires a subcommand, but one was not provided")
+    if left and rest[0] in TAKE_KEYPAIR:
+        more["KEYPAIR"] = left.pop(0)
     if left:
         end(f"Found argument '{left[0]}' which wasn't expected, or isn't valid in this context")
     return options, rest[0], more

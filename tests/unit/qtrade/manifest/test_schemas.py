@@ -20,5 +20,15 @@ def test_the_committed_schemas_are_fresh(tmp_path) -> None:
 
 def test_every_model_that_is_written_or_published_has_one(tmp_path) -> None:
     titles = {json.loads(path.read_text())["title"] for path in write_schemas(tmp_path)}
-    written = {"Recipe", "Host", "Environment", "Waivers", "Monitors", "Dashboard", "MetricNames", "DriftIgnores"}
+    written = {
+        "Recipe",
+        "Host",
+        "Environment",
+        "Identity",
+        "Waivers",
+        "Monitors",
+        "Dashboard",
+        "MetricNames",
+        "DriftIgnores",
+    }
     assert titles == {*written, "Image"}

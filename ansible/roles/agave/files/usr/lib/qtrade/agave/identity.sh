@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every start is on the unstaked identity, and nothing in this image takes a staked one: that would need its tower, and proof that the
-# old holder stopped.
+# Every start is on the unstaked identity. Only `qtrade identity take` gives a staked one to the validator that runs, with its tower and proof
+# that the old holder stopped; the next start is unstaked again.
 set -eu
 cd /var/lib/agave
 if [ ! -e unstaked-identity.json ]; then

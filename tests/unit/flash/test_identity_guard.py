@@ -1,0 +1,58 @@
+"""A host that signs is neither flashed, nor rolled back, nor wiped, before somebody else has its identity."""
+
+import pytest
+
+from flash import maintenance
+from flash.identity.claims import Claims
+from flash.identity.facts import Claim, ClaimState
+from flash.rollback import rollback
+from flash.run import flash, prepare
+from qtrade.errors import Refused
+from qtrade.manifest.driver import Door
+from qtrade.settings import Settings
+from qtrade.store import open_store
+from tests.fakes.examples import make_settings
+from tests.fakes.flash import FakeDoor
+from tests.fakes.projects import publish_image, write_project
+from tests.fakes.reporter import RecordingReporter
+
+pytestmark = pytest.mark.unit
+
+SAID = "rpc-1 has the staked identity"
+ADDRESS = "Vote111111111111111111111111111111111111111"
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    made = make_settings(tmp_path)
+    write_project(made)
+    publish_image(made)
+    Claims(open_store(made).objects).begin(Claim(ADDRESS, 1, ClaimState.HELD, "rpc-1"))
+    return made
+
+
+def release(settings: Settings) -> None:
+    claims = Claims(open_store(settings).objects)
+    claims.advance(claims.read(ADDRESS), state=ClaimState.RELEASED)
+
+
+def test_a_flash(settings) -> None:
+    fake = FakeDoor()
+    context, plan = prepare(settings, "rpc-1", "0.1.0", RecordingReporter(), door=Door.PXE)
+    with pytest.raises(Refused, match=SAID):
+        flash(context, plan, steps=fake.steps())
+    assert (fake.passed, context.journal.entries) == ([], ())
+    release(settings)
+    flash(context, plan, steps=fake.steps())
+    assert fake.passed
+
+
+def test_a_rollback(settings) -> None:
+    with pytest.raises(Refused, match=SAID):
+        rollback(settings, "rpc-1", RecordingReporter())
+
+
+def test_a_decommission(settings) -> None:
+    context, _ = prepare(settings, "rpc-1", "0.1.0", RecordingReporter(), door=Door.PXE)
+    with pytest.raises(Refused, match=SAID):
+        maintenance.decommission(context, Door.PXE)
