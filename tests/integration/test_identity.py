@@ -174,7 +174,7 @@ def test_a_candidate_that_is_behind_stops_nobody(fleet, operator) -> None:
 
 def test_a_controller_that_is_killed_at_any_time(fleet, operator) -> None:
     chance = random.Random(11)
-    for number in range(8):
+    for number in range(6):
         to = ("val-2", "val-1")[number % 2]
         child = operator.command("take", "--host", to, "--yes")
         time.sleep(chance.uniform(0.8, 6.5))
