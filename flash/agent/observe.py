@@ -67,9 +67,9 @@ def _read_all(parts: Dict[str, Callable[[], Any]], observation: Dict[str, Any]) 
     def read(name: str) -> None:
         try:
             observation[name] = parts[name]()
-        except (AgentError, OSError, ValueError, KeyError, IndexError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must hide nothing of the rest
             observation[name] = None
-            observation["errors"][name] = str(error) or repr(error)
+            observation["errors"][name] = str(error) if isinstance(error, AgentError) else repr(error)
 
     beside = [threading.Thread(target=read, args=(name,)) for name in _SLOW]
     for thread in beside:

@@ -3,9 +3,8 @@
 These are loaded into a network namespace of their own, so that the kernel writes both, in one spelling and order.
 """
 
+import importlib.util
 import re
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -28,34 +27,39 @@ def read_rules(lower: Lower, config: Path) -> Optional[Dict[str, Any]]:
     if lower.find(f"{_FOLDER}/boot.v4.rules") is None:
         return None
     found = run("sh", "-euc", _SAVE, timeout_s=_TIMEOUT_S)
-    with tempfile.TemporaryDirectory(prefix="qtrade-rules-", dir="/run") as work:
-        script = _write_script(Path(work), lower, config)
-        declared = run("unshare", "--net", "sh", "-euc", f"{script}\n{_SAVE}", timeout_s=_TIMEOUT_S)
+    script = _render_script(lower, config)
+    declared = run("unshare", "--net", "sh", "-euc", f"{script}\n{_SAVE}", timeout_s=_TIMEOUT_S)
     return {"declared": parse_saved(declared), "found": parse_saved(found)}
 
 
-def _write_script(work: Path, lower: Lower, config: Path) -> str:
+def _render_script(lower: Lower, config: Path) -> str:
     lines = []
+    allowed = _render_allowed(lower, config / _ALLOW)
     for version, restore in ((4, "iptables-restore"), (6, "ip6tables-restore")):
         boot = lower.find(f"{_FOLDER}/boot.v{version}.rules")
         if boot is None:
             raise AgentError("image-incomplete", f"the image has no boot.v{version}.rules", "bake it again")
         lines.append(f"{restore} {boot}")
-    allowed = _render_allowed(lower, config / _ALLOW)
-    for restore, text in zip(("iptables-restore", "ip6tables-restore"), allowed):  # noqa: B905 - Python 3.9 has no `strict`
-        path = work / restore
-        path.write_text(text)
-        lines.append(f"{restore} --noflush {path}")
+        if version in allowed:
+            lines.append(f"{restore} --noflush <<'end-of-rules'\n{allowed[version]}end-of-rules")
     return "\n".join(lines)
 
 
-def _render_allowed(lower: Lower, allow_list: Path) -> List[str]:
-    """Return what the image's own program makes of the allow list, by IP version; nothing is allowed where there is no list."""
+def _render_allowed(lower: Lower, allow_list: Path) -> Dict[int, str]:
+    """Return what the image's own program makes of the allow list, by IP version; nothing is allowed where there is no list.
+
+    It is loaded into this process: a Python of its own would take longer than all the rest.
+    """
     program = lower.find(f"{_FOLDER}/allow_list.py")
     if program is None or not allow_list.is_file() or not allow_list.read_text().strip():
-        return []
-    shown = run(sys.executable, "-I", "-S", "-B", str(program), "--check", str(allow_list), timeout_s=_TIMEOUT_S)
-    return [f"*filter{part}" for part in shown.split("*filter")[1:]]
+        return {}
+    spec = importlib.util.spec_from_file_location("qtrade_allow_list", program)
+    if spec is None or spec.loader is None:
+        raise AgentError("image-incomplete", f"{program} cannot be loaded", "bake the image again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rules: Dict[int, str] = module.render_rules(allow_list.read_text())
+    return rules
 
 
 def parse_saved(text: str) -> Dict[str, Any]:

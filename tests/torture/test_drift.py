@@ -100,11 +100,9 @@ def rig(settings: Settings, image_010: str, tmp_path_factory: pytest.TempPathFac
     lab.down(settings, rig.name, wipe=True)
 
 
-def test_a_clean_host_shows_none_in_time(rig: LabRig) -> None:
+def test_a_clean_host_shows_none(rig: LabRig) -> None:
     code, found, report = drift(rig)
     assert (code, found) == (0, set()), report["findings"]
-    took = [drift(rig)[2]["took_s"] for _ in range(3)]
-    assert sorted(took)[1] <= 5, took
 
 
 def test_verify_proves_it(rig: LabRig) -> None:
@@ -146,3 +144,9 @@ def test_fix_cures_what_it_says_and_leaves_the_rest_to_people(rig: LabRig) -> No
     # What lies on the system partition, no push and no reboot takes back; it is what booted.
     assert left == {("cmdline", "entry"), ("cmdline", "running")}
     assert rig.sh("date +%Z") == "UTC"
+
+
+def test_a_look_takes_no_longer_than_five_seconds(rig: LabRig) -> None:
+    """On a machine that does nothing else: the guest is emulated, and shares its cores."""
+    took = [drift(rig)[2]["took_s"] for _ in range(3)]
+    assert sorted(took)[1] <= 5, took
