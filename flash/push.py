@@ -8,6 +8,7 @@ from flash.access import Evidence, HostAccess, held_access
 from flash.config import Bundle, read_bundle, render_bundle
 from flash.confirmation import send_and_confirm
 from flash.generations import next_generation
+from flash.identity.guard import SIGNER, refuse_holder
 from flash.inventory import load_environment, load_host
 from flash.push_plan import PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
@@ -103,12 +104,17 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
 
 
 def carry_out(prepared: Prepared) -> PushResult:
-    """Do what was planned, and prove it. Raises `HostError` when the host does not take it, or took it back."""
+    """Do what was planned, and prove it.
+
+    Raises `HostError` when the host does not take it, or took it back, and `Refused` when a validator that signs would be restarted.
+    """
     access, status = prepared.access, prepared.status
     host = access.host.name
     if _has_all(prepared):
         waits = tuple(status.get("reboot_needed", ()))
         return PushResult(host, status["generation"], (), (), reboot_needed=waits, changed=False)
+    if any(unit.name == SIGNER for unit in prepared.plan.units):
+        refuse_holder(access.store, host)
     if "kept" not in status:
         return _push_to_older(prepared)
     with access.reporter.step(f"push to {host}"):

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flash.access import HostAccess, held_access
+from flash.availability import require_available
 from flash.draining import undrain
 from flash.drift.findings import Finding, Remedy
 from flash.drift.look import HostReport
 from flash.drift.report import cure_of
 from flash.health import wait_until_settled
-from flash.inventory import load_host
+from flash.identity.guard import refuse_holder
+from flash.inventory import load_environment, load_host
 from flash.ladder import climb, reboot_rungs
 from flash.provider_lock import unlocked
 from flash.push import push
@@ -96,6 +98,8 @@ def _reboot(settings: Settings, host_name: str, reporter: Reporter) -> None:
                 details=f"default {status['default'][:16]}, once {status['once'][:16] or 'none'}, runs {status['image'][:16]}",
                 resolution="end its flash first (`qtrade flash --resume` or `--abort`)",
             )
+        refuse_holder(store, host.name)
+        require_available(settings, store, host, load_environment(settings, host))
         _drain(access)
         _boot(access, status["boot_id"])
         wait_until_settled(access, within_s=_SETTLED_S)

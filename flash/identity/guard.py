@@ -4,6 +4,9 @@ from flash.identity.claims import Claims
 from qtrade.errors import Refused
 from qtrade.store import Store
 
+# The unit that signs. It always starts unstaked, and a reload restarts it.
+SIGNER = "agave-validator.service"
+
 
 def refuse_holder(store: Store, host: str) -> None:
     """Raise `Refused` when a host holds a staked identity, or is part of a move that has not ended.

@@ -1,10 +1,16 @@
 """A host that signs is neither flashed, nor rolled back, nor wiped, before somebody else has its identity."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from flash import maintenance
+from flash import push as pushing
+from flash.drift import fix
 from flash.identity.claims import Claims
 from flash.identity.facts import Claim, ClaimState
+from flash.identity.guard import SIGNER
+from flash.push_plan import FileChange, PushPlan, UnitStep
 from flash.rollback import rollback
 from flash.run import flash, prepare
 from qtrade.errors import Refused
@@ -56,3 +62,28 @@ def test_a_decommission(settings) -> None:
     context, _ = prepare(settings, "rpc-1", "0.1.0", RecordingReporter(), door=Door.PXE)
     with pytest.raises(Refused, match=SAID):
         maintenance.decommission(context, Door.PXE)
+
+
+@pytest.mark.parametrize(("unit", "is_spared"), [(SIGNER, True), ("chrony.service", False)])
+def test_a_push_that_restarts_the_validator(settings, monkeypatch, unit, is_spared) -> None:
+    sent = []
+    monkeypatch.setattr(pushing, "_push_to_older", sent.append)
+    access = SimpleNamespace(store=open_store(settings), host=SimpleNamespace(name="rpc-1"))
+    plan = PushPlan(
+        "rpc-1", "0.1.0", "1", files=(FileChange("agave/validator.json", "changed"),), units=(UnitStep(unit, "reload"),)
+    )
+    prepared = pushing.Prepared(access, plan, {"generation": "1", "image": "i"}, None, {}, None)
+    if is_spared:
+        with pytest.raises(Refused, match=SAID):
+            pushing.carry_out(prepared)
+        assert sent == []
+        release(settings)
+    pushing.carry_out(prepared)
+    assert sent == [prepared]
+
+
+def test_a_reboot_that_cures_drift(settings, monkeypatch) -> None:
+    status = {"image": "i", "default": "i", "once": "", "boot_id": "b"}
+    monkeypatch.setattr("flash.access.AgentLink", lambda _: SimpleNamespace(status=lambda: status))
+    with pytest.raises(Refused, match=SAID):
+        fix._reboot(settings, "rpc-1", RecordingReporter())
