@@ -10,7 +10,7 @@ from flash.chunks import chunk_lists
 from flash.drivers import HostLock, PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
 from flash.lease import lease
-from flash.secrets import resolve
+from flash.secrets import secret_reader
 from flash.ssh import known_hosts_path, target_for
 from qtrade.errors import QtradeError, Refused
 from qtrade.manifest import Host
@@ -67,7 +67,7 @@ class HostAccess:
         where = f"host {self.host.name}: driver"
         driver = driver_for(
             self.host.driver,
-            lambda ref: resolve(self.settings, where, ref).decode(),
+            secret_reader(self.settings, self.host, "driver"),
             folder=self.settings.state_dir / "api",
             say=self.reporter.say,
         )
