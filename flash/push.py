@@ -42,10 +42,14 @@ class PushResult:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for: the manifests' config, or with `rollback` an earlier generation, the one before if `to` is empty."""
+    """What is asked for: the manifests' config, or with `rollback` an earlier generation, the one before if `to` is empty.
+
+    With `secret`, only the secret of that name is sent, and the config stays as the host has it.
+    """
 
     rollback: bool = False
     to: str = ""
+    secret: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,18 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
             raise HostError(f"{host.name} does not show generation {to}", resolution="push instead")
         plan = plan_push(image, held, wanted, generation=status["generation"], to=to)
         return Prepared(access, plan, status, wanted, {}, sent)
+    stamps = status.get("secrets")
+    if order.secret:
+        if held is None or not _is_settled(status):
+            raise HostError(
+                f"{host.name} has no settled config", resolution=f"run `qtrade push --host {host.name}` first"
+            )
+        secrets = resolve_secrets(settings, host, image, only=order.secret)
+        only = SecretChanges(sent.reasons(secrets, stamps))
+        plan = plan_push(image, held, held, generation=status["generation"], secrets=only)
+        return Prepared(access, plan, status, held, {name: secrets[name] for name in only.reasons}, sent)
     bundle = render_bundle(host, environment, image)
     secrets = resolve_secrets(settings, host, image)
-    stamps = status.get("secrets")
     changes = SecretChanges(sent.reasons(secrets, stamps), _forgotten(image, secrets, stamps or {}))
     plan = plan_push(image, held, bundle, generation=status["generation"], secrets=changes)
     return Prepared(access, plan, status, bundle, {name: secrets[name] for name in changes.reasons}, sent)

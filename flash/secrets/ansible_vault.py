@@ -1,6 +1,7 @@
 """Files of ansible-vault: YAML mappings that are encrypted as a whole. Decrypted text is in this process's memory only."""
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,9 +25,18 @@ def read_vault(settings: Settings, environment: Environment, where: str, path: P
     return _decrypt(path, password_file(settings, environment, where, path), path.stat().st_mtime_ns)
 
 
-def write_vault(settings: Settings, environment: Environment, where: str, path: Path, changes: dict[str, str]) -> None:
-    """Change values of a vault file and encrypt it anew, in one step; comments in it are lost. Raises as `read_vault`."""
+def write_vault(
+    settings: Settings,
+    environment: Environment,
+    where: str,
+    path: Path,
+    changes: dict[str, str],
+    *,
+    drop: Sequence[str] = (),
+) -> None:
+    """Change and drop values of a vault file and encrypt it anew, in one step; comments in it are lost. Raises as `read_vault`."""
     document = {**read_vault(settings, environment, where, path), **changes}
+    document = {name: value for name, value in document.items() if name not in drop}
     password = password_file(settings, environment, where, path)
     fresh = path.with_suffix(".new")
     options = ("--vault-password-file", str(password), "--output", str(fresh))

@@ -23,8 +23,11 @@ class Found:
     expires: datetime | None = None
 
 
-def resolve_secrets(settings: Settings, host: Host, image: Image) -> dict[str, bytes]:
-    """Return the value of every secret that the host's manifest refers to. Raises `BadInput`, `NotFound`, `Refused`, `ToolError`."""
+def resolve_secrets(settings: Settings, host: Host, image: Image, *, only: str = "") -> dict[str, bytes]:
+    """Return the value of every secret that the host's manifest refers to, or of `only` one of them.
+
+    Raises `BadInput`, `NotFound`, `Refused`, `ToolError`.
+    """
     declared = {secret.name for inputs in image.inputs.values() for secret in inputs.secrets}
     unknown = sorted(set(host.secrets) - declared)
     place = manifest_place(settings, host)
@@ -40,6 +43,7 @@ def resolve_secrets(settings: Settings, host: Host, image: Image) -> dict[str, b
     return {
         name: resolve(settings, environment, f"{place}: secrets.{name}", reference)
         for name, reference in host.secrets.items()
+        if only in ("", name)
     }
 
 
