@@ -12,6 +12,7 @@ from flash.inventory import load_environment, load_host
 from flash.push_plan import PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
 from flash.sent_secrets import SentSecrets, sent_secrets
+from flash.ssh_checks import check_keeps_access, check_login
 from flash.trust import load_installed
 from qtrade.errors import HostError, NotFound
 from qtrade.manifest import Image
@@ -75,6 +76,7 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
     settings, host = access.settings, access.host
     order = order or Order()
     environment = load_environment(settings, host)
+    check_login(settings, host, access.reporter)
     with access.reporter.step(f"look at {host.name}"):
         status = access.link.config()
     if status["state"] != "persistent":
@@ -108,6 +110,8 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
         only = SecretChanges(sent.reasons(secrets, stamps))
         plan = plan_push(image, held, held, generation=status["generation"], secrets=only)
         return Prepared(access, plan, status, held, {name: secrets[name] for name in only.reasons}, sent)
+    target = access.link.target
+    check_keeps_access(environment, host, target.user, target.identity_file)
     bundle = render_bundle(host, environment, image)
     secrets = resolve_secrets(settings, host, image)
     changes = SecretChanges(sent.reasons(secrets, stamps), _forgotten(image, secrets, stamps or {}))

@@ -24,6 +24,8 @@ _MARGIN_S = 10.0
 # Key of custom_metadata whose value is the last day (YYYY-MM-DD, UTC) on which the secret is good.
 _EXPIRES = "expires"
 _MOST_PATHS = 2000
+# Shorter fields beside the one that was asked for may be a port or a name: hiding those would spoil every report.
+_HIDDEN_BESIDE = 12
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class KvReader:
         fields, about = data["data"], data["metadata"]
         value = fields.get(reference.key)
         for other in fields.values():
-            if isinstance(other, str):
+            if isinstance(other, str) and len(other) >= _HIDDEN_BESIDE:
                 register_secret(other)
         if value is None or value == "":
             raise NotFound(

@@ -14,6 +14,9 @@ from qtrade.manifest import Environment, Host, Image
 from qtrade.redaction import register_secret
 from qtrade.settings import Settings
 
+# Shorter values beside the one that was asked for may be a port or a name: hiding those would spoil every report.
+_HIDDEN_BESIDE = 12
+
 
 @dataclass(frozen=True)
 class Found:
@@ -103,7 +106,7 @@ def _read_vault(
     document = ansible_vault.read_vault(settings, environment, where, path)
     # What stands in the same file is no less secret for standing beside it.
     for name, value in document.items():
-        if not name.endswith(ansible_vault.EXPIRES):
+        if not name.endswith(ansible_vault.EXPIRES) and len(value) >= _HIDDEN_BESIDE:
             register_secret(value)
     if not document.get(key):
         raise NotFound(

@@ -41,7 +41,7 @@ def settings(tmp_path, monkeypatch) -> Settings:
 @pytest.fixture
 def server() -> Iterator[KvServer]:
     with serve_kv() as served:
-        served.put("qtrade/development/rpc-1/app", token=VALUE, other="beside-it")
+        served.put("qtrade/development/rpc-1/app", token=VALUE, other="beside-it-in-the-secret")
         yield served
 
 
@@ -66,14 +66,14 @@ def error_of(settings: Settings, rules: Environment, kind: type[QtradeError], re
     text = caught.value.render()
     assert WHERE in text
     assert caught.value.resolution
-    for hidden in (VALUE, "beside-it", SECRET_ID, ROLE_ID):
+    for hidden in (VALUE, "beside-it-in-the-secret", SECRET_ID, ROLE_ID):
         assert hidden not in text
     return caught.value
 
 
 def test_a_field_is_read_by_approle_and_one_login_serves_all(settings, server) -> None:
     rules = environment(server)
-    assert [read(settings, rules), read(settings, rules, "kv:rpc-1/app#other")] == [VALUE, "beside-it"]
+    assert [read(settings, rules), read(settings, rules, "kv:rpc-1/app#other")] == [VALUE, "beside-it-in-the-secret"]
     assert server.requests.count("POST /v1/auth/approle/login") == 1
     assert redact(f"{VALUE} {SECRET_ID} {next(iter(server.tokens))}") == "*** *** ***"
 
@@ -229,7 +229,7 @@ def test_a_new_value_is_written_beside_the_others_and_never_over_somebody_elses(
     reader.write(WHERE, reference, "kv-fresh-value")
     assert server.secrets["secret/qtrade/development/rpc-1/app"][-1]["data"] == {
         "token": "kv-fresh-value",
-        "other": "beside-it",
+        "other": "beside-it-in-the-secret",
     }
     was = server._read
 
