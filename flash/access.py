@@ -12,6 +12,7 @@ from flash.jobs import JobBuilder
 from flash.lease import lease
 from flash.secrets import secret_reader
 from flash.ssh import known_hosts_path, target_for
+from flash.ssh_checks import check_login
 from qtrade.errors import QtradeError, Refused
 from qtrade.manifest import Host
 from qtrade.reporter import Reporter
@@ -56,6 +57,10 @@ class HostAccess:
     def link(self) -> AgentLink:
         """Return the way to the agent of the running host."""
         return AgentLink(target_for(self.settings, self.host))
+
+    def check_login(self) -> None:
+        """Look at what we log in with before anybody does, as `flash.ssh_checks.check_login`."""
+        check_login(self.settings, self.host, self.reporter)
 
     @contextmanager
     def driver(self, ability: type[_Ability]) -> Iterator[_Ability]:

@@ -12,7 +12,7 @@ from flash.inventory import load_environment, load_host
 from flash.push_plan import PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
 from flash.sent_secrets import SentSecrets, sent_secrets
-from flash.ssh_checks import check_keeps_access, check_login
+from flash.ssh_checks import check_keeps_access
 from flash.trust import load_installed
 from qtrade.errors import HostError, NotFound
 from qtrade.manifest import Image
@@ -76,7 +76,7 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
     settings, host = access.settings, access.host
     order = order or Order()
     environment = load_environment(settings, host)
-    check_login(settings, host, access.reporter)
+    access.check_login()
     with access.reporter.step(f"look at {host.name}"):
         status = access.link.config()
     if status["state"] != "persistent":

@@ -10,7 +10,6 @@ from flash.ladder import climb, reboot_rungs
 from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
 from flash.progress import FetchProgress
-from flash.ssh_checks import check_login
 from flash.states import State
 from flash.written_data import refuse_far_data
 from qtrade.errors import HostError, Refused
@@ -42,7 +41,7 @@ def steps() -> Steps:
 
 def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
     del deadline_s
-    check_login(context.settings, context.host, context.reporter)
+    context.check_login()
     evidence = shared.verify_image(context)
     status = context.link.status()
     if status["state"] != "persistent":
