@@ -15,6 +15,7 @@ from qtrade.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flash.push_many import Outcome
     from flash.push_plan import PushPlan
     from flash.secrets.rotate import Rotated
 
@@ -82,9 +83,15 @@ def rotate(  # noqa: PLR0913 - one parameter per option
             print_json({"secret": name, "hosts": [one.as_json() for one in outcomes]})
         else:
             for one in outcomes:
-                typer.echo(redact(f"{one.host}: {one.error.render() if one.error else 'would be asked, and sent it'}"))
+                typer.echo(redact(one.error.render() if one.plan is None and one.error else _render(one)))
         return
     _show(name, rotating.rotate(settings, rotation, reporter, ask, generate=generate), as_json=as_json)
+
+
+def _render(one: "Outcome") -> str:
+    from flash.push_plan import render_plan  # noqa: PLC0415
+
+    return render_plan(one.plan) if one.plan else one.host
 
 
 def _one_of(host: str | None, env: str | None) -> None:

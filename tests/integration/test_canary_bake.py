@@ -86,7 +86,8 @@ def test_a_canary_of_the_build_machine_is_in_nothing_that_a_bake_makes(tiny, tmp
     assert all(len(text) > 1000 for text in sbom.values())
     assert find_in(said + "".join(sbom.values()).encode(), VALUES) == []
     assert watched.hits == set()
-    assert {"packer", "ansible-playbook"} & watched.programs or any("python" in one for one in watched.programs)
+    # The samples have seen the programs that a bake consists of.
+    assert "packer" in watched.programs, watched.programs
     folder = tmp_path / "layers"
     folder.mkdir()
     found = search_all(tiny, "1.0", folder)

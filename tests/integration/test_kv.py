@@ -203,6 +203,15 @@ def test_credentials_that_are_missing_or_open_to_others_are_refused(settings, se
     assert server.requests == []
 
 
+@pytest.mark.parametrize("answer", ["hello", '{"data": {"foo": "bar"}}', "[]"])
+def test_an_answer_that_is_none_of_vaults_is_called_so(settings, server, answer) -> None:
+    rules = environment(server)
+    read(settings, rules)
+    server._read = lambda *_: (200, json.loads(answer) if answer != "hello" else answer)
+    with pytest.raises((BadInput, ToolError), match=r"no KV engine of version 2|could not answer"):
+        read(settings, rules)
+
+
 def test_a_namespace_goes_along(settings, server) -> None:
     server.namespace = "ops/qtrade"
     assert read(settings, environment(server, namespace="ops/qtrade")) == VALUE

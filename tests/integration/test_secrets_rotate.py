@@ -1,5 +1,6 @@
 """`qtrade secrets rotate` on a real agent over a real SSH server: from its source to the host, proven, and never shown."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,20 @@ def use_vault(host: PushedHost, url: str) -> None:
     ssh = {"identity_file": str(host.server.identity), "port": host.wire.port, "user": "root"}
     fields = {"address": "127.0.0.1", "ssh": ssh, "secrets": {"app_token": "kv:rpc-1/app#token"}}
     write_project(host.settings, host=fields, environment={"secrets": {"kv": access}})
+
+
+def test_a_dry_run_of_an_environment_shows_who_would_be_sent_it(host, cli) -> None:
+    write_vault(host, token=SECOND)
+    code, out, err = cli("secrets", "rotate", "app_token", "--env", "development", "--dry-run", "--json")
+    assert code == 0, err
+    (one,) = json.loads(out)["hosts"]
+    assert one["plan"]["secrets"] == {"app_token": "changed"}
+    assert (one["plan"]["files"], held(host)) == ([], FIRST)
+    assert json.loads(cli("secrets", "rotate", "app_token", "--env", "development", "--yes", "--json")[1]) == {
+        "secret": "app_token",
+        "hosts": [{"host": "rpc-1", "sent": True, "units": ["db.service"], "verified": True, "error": None}],
+    }
+    assert SECOND not in out + err
 
 
 def test_nothing_is_written_where_a_host_does_not_answer_or_nobody_agrees(host, cli) -> None:
