@@ -3,9 +3,11 @@
 import os
 import re
 import shlex
+import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from flash.inventory import load_environment, load_host
 from flash.manual_access import Purpose, record, require_reason
@@ -55,7 +57,8 @@ def watch_console(settings: Settings, host_name: str, *, reason: str) -> int:
         case words:
             argv = list(words)
     # The command may hold a password of the BMC: what it is stands in the manifest.
-    return record(settings, host, Purpose("console", reason=reason), partial(process.attach, argv))
+    code = record(settings, host, Purpose("console", reason=reason), partial(process.attach, argv))
+    return code if code >= 0 else 128 - code
 
 
 def _enter(settings: Settings, host_name: str, reason: str) -> Host:
@@ -69,6 +72,8 @@ def _go(settings: Settings, host: Host, how: str, command: str, reason: str, *, 
     check_identity(f"host {host.name}: the operator's key", target.identity_file)
     purpose = Purpose(how, target.user, reason, command)
     code = record(settings, host, purpose, partial(_attach, target, command, is_shell=is_shell))
+    if code < 0:  # ended by a signal, such as Ctrl-C: said as shells do
+        return 128 - code
     if code == _FAILED:
         raise HostError(
             f"{host.name}: ssh ended with code {code}",
@@ -82,4 +87,7 @@ def _attach(target: SshTarget, command: str, *, is_shell: bool) -> int:
     """Run ssh on this terminal: people may be asked for the passphrase of their own key, and nothing else."""
     agent = {name: os.environ[name] for name in ("SSH_AUTH_SOCK",) if name in os.environ}
     argv = ["ssh", "-o", "BatchMode=no", *target.argv(command)[1:]]
-    return process.attach([*argv[:-1], "-t"] if is_shell else argv, env=agent)
+    interrupted = Event()
+    code = process.attach([*argv[:-1], "-t"] if is_shell else argv, env=agent, on_interrupt=interrupted.set)
+    # ssh says the same of Ctrl-C as of a host that it cannot reach.
+    return -signal.SIGINT if code == _FAILED and interrupted.is_set() else code

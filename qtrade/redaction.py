@@ -5,7 +5,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from urllib.parse import quote, quote_plus
 
 _MINIMUM = 4
@@ -13,6 +12,7 @@ _MINIMUM = 4
 _MINIMUM_PART = 12
 _ESCAPE = re.compile(r"%[0-9A-F]{2}|\\u[0-9a-f]{4}")
 _hidden: set[str] = set()
+_longest_first: list[tuple[str, ...]] = [()]
 _adding = threading.Lock()
 
 
@@ -26,12 +26,13 @@ def register_secret(value: str) -> None:
         for one in {value, stripped, *_lines(value)}:
             if len(one) >= _MINIMUM:
                 _hidden.update(spellings(one))
-        _longest_first.cache_clear()
+        # Other threads redact meanwhile: they see the old ones or the new ones, whole.
+        _longest_first[0] = tuple(sorted(_hidden, key=len, reverse=True))
 
 
 def redact(text: str) -> str:
     """Return `text` with every registered secret replaced by `***`."""
-    for secret in _longest_first():
+    for secret in _longest_first[0]:
         if secret in text:
             text = text.replace(secret, "***")
     return text
@@ -51,11 +52,6 @@ def spellings(value: str) -> frozenset[str]:
         found |= {encoded, encoded.rstrip("=")}
         found |= {part for part in _within(content, encode) if len(part) >= _MINIMUM_PART}
     return frozenset(found)
-
-
-@cache
-def _longest_first() -> tuple[str, ...]:
-    return tuple(sorted(_hidden, key=len, reverse=True))
 
 
 def _lines(value: str) -> Iterator[str]:

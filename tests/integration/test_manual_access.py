@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,23 @@ def test_logs_show_a_units_journal_and_take_no_other_words(host) -> None:
     assert done.stdout == "journal: --no-pager --unit=agave.service --lines=5 --follow\n"
     done = qtrade(host, "logs", "rpc-1", "--unit", "x; reboot")
     assert (done.returncode, "is no name of a unit" in done.stderr) == (2, True)
+
+
+def test_ctrl_c_ends_what_is_followed_and_is_no_failure_of_ssh(host) -> None:
+    host.server.stop()
+    (host.folder / "bin/journalctl").write_text("#!/bin/sh\necho begins\nexec sleep 60\n")
+    host.server.start()
+    command = [QTRADE, "logs", "rpc-1", "--unit", "agave.service", "--follow"]
+    child = subprocess.Popen(
+        command, env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"begins\n"
+    os.killpg(child.pid, signal.SIGINT)
+    _, err = child.communicate(timeout=30)
+    assert (child.returncode, b"error" in err) == (130, False), err
+    (use,) = recent(host.settings, "rpc-1", now=time.time())
+    assert use.code == -signal.SIGINT
 
 
 def test_the_console_is_the_one_of_the_manifest(host) -> None:

@@ -72,6 +72,14 @@ def test_another_environments_vault_file_is_refused_with_file_field_and_cure(set
     assert "manifests/environments/development.yaml" in caught.value.resolution
 
 
+def test_the_labs_vault_is_for_development_only(settings) -> None:
+    reference = f"vault:{settings.keys_dir}/lab-secrets.yml#client_token"
+    assert fence(settings, reference) == reference
+    staging = Environment.model_validate({"schema_version": 1, "name": "staging"})
+    with pytest.raises(Refused, match="is no vault file of environment staging"):
+        parse_reference(settings, staging, WHERE, reference)
+
+
 @pytest.mark.parametrize("path", ["../production/app#k", "/secret/data/x#k", "a/../../production#k"])
 def test_a_path_that_leaves_the_prefix_is_refused(settings, path) -> None:
     with pytest.raises(Refused, match="leaves secret/qtrade/development"):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_secret_within_a_secret_leaves_nothing_behind() -> None:
     register_secret("abcdefgh")
     register_secret("abcdefghijkl")
     assert redact("abcdefghijkl abcdefgh") == "*** ***"
+
+
+def test_threads_register_and_redact_side_by_side() -> None:
+    def work(number: int) -> str:
+        value = f"secret-of-thread-{number:04}"
+        register_secret(value)
+        return redact(value)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(work, range(300))) == {"***"}
 
 
 def test_short_values_and_other_text_stay() -> None:
