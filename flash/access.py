@@ -10,8 +10,9 @@ from flash.chunks import chunk_lists
 from flash.drivers import HostLock, PowerControl, PowerState, driver_for
 from flash.jobs import JobBuilder
 from flash.lease import lease
-from flash.secrets import resolve
+from flash.secrets import secret_reader
 from flash.ssh import known_hosts_path, target_for
+from flash.ssh_checks import check_login
 from qtrade.errors import QtradeError, Refused
 from qtrade.manifest import Host
 from qtrade.reporter import Reporter
@@ -57,6 +58,10 @@ class HostAccess:
         """Return the way to the agent of the running host."""
         return AgentLink(target_for(self.settings, self.host))
 
+    def check_login(self) -> None:
+        """Look at what we log in with before anybody does, as `flash.ssh_checks.check_login`."""
+        check_login(self.settings, self.host, self.reporter)
+
     @contextmanager
     def driver(self, ability: type[_Ability]) -> Iterator[_Ability]:
         """Log in to the host's API for one ability of it.
@@ -67,7 +72,7 @@ class HostAccess:
         where = f"host {self.host.name}: driver"
         driver = driver_for(
             self.host.driver,
-            lambda ref: resolve(self.settings, where, ref).decode(),
+            secret_reader(self.settings, self.host, "driver"),
             folder=self.settings.state_dir / "api",
             say=self.reporter.say,
         )

@@ -25,6 +25,14 @@ def load_host(settings: Settings, name: str) -> Host:
     )
 
 
+def manifest_place(settings: Settings, host: Host) -> str:
+    """Return the file that a host's manifest is in, for errors."""
+    path = next((one for one in _candidates(settings, host.name) if one.is_file()), None)
+    if path is None:
+        return f"host {host.name}"
+    return str(path.relative_to(settings.project)) if path.is_relative_to(settings.project) else str(path)
+
+
 def list_hosts(settings: Settings) -> tuple[str, ...]:
     """Return the names of all hosts."""
     written = {path.stem for path in (settings.project / "manifests/hosts").glob("*.yaml")}

@@ -13,6 +13,7 @@ from flash.inventory import load_environment, load_host
 from flash.push_plan import PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
 from flash.sent_secrets import SentSecrets, sent_secrets
+from flash.ssh_checks import check_keeps_access
 from flash.trust import load_installed
 from qtrade.errors import HostError, NotFound
 from qtrade.manifest import Image
@@ -43,10 +44,14 @@ class PushResult:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for: the manifests' config, or with `rollback` an earlier generation, the one before if `to` is empty."""
+    """What is asked for: the manifests' config, or with `rollback` an earlier generation, the one before if `to` is empty.
+
+    With `secret`, only the secret of that name is sent, and the config stays as the host has it.
+    """
 
     rollback: bool = False
     to: str = ""
+    secret: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
     settings, host = access.settings, access.host
     order = order or Order()
     environment = load_environment(settings, host)
+    access.check_login()
     with access.reporter.step(f"look at {host.name}"):
         status = access.link.config()
     if status["state"] != "persistent":
@@ -95,9 +101,20 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
             raise HostError(f"{host.name} does not show generation {to}", resolution="push instead")
         plan = plan_push(image, held, wanted, generation=status["generation"], to=to)
         return Prepared(access, plan, status, wanted, {}, sent)
+    stamps = status.get("secrets")
+    if order.secret:
+        if held is None or not _is_settled(status):
+            raise HostError(
+                f"{host.name} has no settled config", resolution=f"run `qtrade push --host {host.name}` first"
+            )
+        secrets = resolve_secrets(settings, host, image, only=order.secret)
+        only = SecretChanges(sent.reasons(secrets, stamps))
+        plan = plan_push(image, held, held, generation=status["generation"], secrets=only)
+        return Prepared(access, plan, status, held, {name: secrets[name] for name in only.reasons}, sent)
+    target = access.link.target
+    check_keeps_access(environment, host, target.user, target.identity_file)
     bundle = render_bundle(host, environment, image)
     secrets = resolve_secrets(settings, host, image)
-    stamps = status.get("secrets")
     changes = SecretChanges(sent.reasons(secrets, stamps), _forgotten(image, secrets, stamps or {}))
     plan = plan_push(image, held, bundle, generation=status["generation"], secrets=changes)
     return Prepared(access, plan, status, bundle, {name: secrets[name] for name in changes.reasons}, sent)

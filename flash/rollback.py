@@ -41,6 +41,7 @@ def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str 
 
 def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
     settings, store, host = access.settings, access.store, access.host
+    access.check_login()
     status = access.link.status()
     keyring = ensure_keyring(settings)
     # An image that was never committed is left for the default, not for the one before it.

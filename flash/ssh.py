@@ -1,5 +1,7 @@
 """How hosts are reached over SSH: their pinned keys and who logs in."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from qtrade.errors import BadInput
@@ -25,6 +27,17 @@ def target_for(settings: Settings, host: Host, *, user: str | None = None) -> Ss
         known_hosts_path(settings, host.name),
         settings.state_dir / "ssh",
     )
+
+
+def operator_target(settings: Settings, host: Host) -> SshTarget:
+    """Return how a person reaches `host`: as the operator, with a key of their own where there is one (QTRADE_SSH_IDENTITY).
+
+    Else `ssh.operator_identity_file` serves, else the deploys' key. Raises `BadInput` when there is none.
+    """
+    target = target_for(settings, host, user=host.ssh.operator)
+    named = os.environ.get("QTRADE_SSH_IDENTITY")
+    own = Path(named).absolute() if named else host.ssh.operator_identity_file
+    return replace(target, identity_file=own or target.identity_file)
 
 
 def known_hosts_path(settings: Settings, host: str) -> Path:

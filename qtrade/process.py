@@ -115,10 +115,15 @@ def end_running() -> None:
         kill_group(child)
 
 
-def attach(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
-    """Run a program on this process's own terminal and return its exit code. Ctrl-C is the program's, not ours."""
+def attach(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a program on this process's own terminal and return its exit code. Ctrl-C is the program's, not ours: we are only told."""
     args = [str(arg) for arg in argv]
-    kept = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the program would inherit
+    kept = signal.signal(signal.SIGINT, lambda *_: on_interrupt())  # not SIG_IGN, which the program would inherit
     try:
         return subprocess.run(args, env=clean_env(env), check=False).returncode
     except FileNotFoundError as error:

@@ -26,6 +26,8 @@ def ssh_options(host: str, known_hosts: Path) -> list[str]:
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": host,
         "ConnectTimeout": "10",
+        "ConnectionAttempts": "1",
+        "NumberOfPasswordPrompts": "1",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "6",
         "LogLevel": "ERROR",
@@ -195,14 +197,21 @@ class SshTarget:
 
 def unreachable(target: SshTarget, stderr: str) -> HostError:
     """Return the error for a host that SSH cannot reach; a changed host key is called by its name."""
+    if "host key is known for" in stderr:
+        return HostError(
+            f"{target.host} has no pinned SSH host key",
+            details=stderr.strip(),
+            resolution=f"flash it, or pin its key: `qtrade hosts keys --host {target.host} --accept`",
+        )
     if "HOST KEY" in stderr or "host key" in stderr.lower():
         return HostError(
             f"{target.host} shows another SSH host key than the pinned one",
             details=stderr.strip(),
-            resolution="find out why; if the host was reinstalled outside qtrade, flash it again",
+            resolution="find out why: nothing was sent. If the host was reinstalled outside qtrade, flash it again; "
+            f"if its console shows the offered key, `qtrade hosts keys --host {target.host} --accept`",
         )
     return HostError(
         f"{target.host} cannot be reached over SSH at {target.address}:{target.port}",
         details=stderr.strip(),
-        resolution="look at its console and at its BMC",
+        resolution=f"look at its console and at its BMC; `qtrade hosts test --host {target.host}` tries the way in part by part",
     )

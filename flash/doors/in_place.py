@@ -41,6 +41,7 @@ def steps() -> Steps:
 
 def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
     del deadline_s
+    context.check_login()
     evidence = shared.verify_image(context)
     status = context.link.status()
     if status["state"] != "persistent":

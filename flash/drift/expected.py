@@ -3,11 +3,10 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from flash.config import Bundle, render_bundle
 from flash.drift.observation import ConfigFacts
-from flash.ssh import known_hosts_path
+from flash.host_keys import read_pinned
 from qtrade.manifest import Environment, Host, Image
 from qtrade.settings import Settings
 
@@ -64,7 +63,7 @@ def expect(settings: Settings, host: Host, environment: Environment, image: Imag
         mounts=mounts + extra,
         has_swap=bool(re.search(r"(?m)^\S+ \S+ swap ", texts.get(_FSTAB, ""))),
         protected=frozenset(disk.fs_uuid.lower() for disk in host.protected_disks if disk.fs_uuid),
-        host_key=read_pinned(known_hosts_path(settings, host.name)),
+        host_key=read_pinned(settings, host.name),
         uses_dhcp=bool(re.search(r"(?m)^DHCP=(?!no)", texts.get(_NETWORK, ""))),
         votes=may_vote(host, environment),
     )
@@ -90,12 +89,6 @@ def parse_fstab(text: str) -> tuple[WantedMount, ...]:
         for row in rows
         if len(row) > 3 and row[2] != "swap" and row[1] != "/"
     )
-
-
-def read_pinned(path: Path) -> str:
-    """Return the pinned key (`ssh-ed25519 AAAA…`), empty when there is none."""
-    words = path.read_text().split() if path.is_file() else []
-    return " ".join(words[1:3])
 
 
 def may_vote(host: Host, environment: Environment) -> bool:

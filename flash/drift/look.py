@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from flash.agent_link import AgentLink
 from flash.drift.access import host_key_changed
 from flash.drift.compare import compare
-from flash.drift.expected import expect, read_pinned
+from flash.drift.expected import expect
 from flash.drift.findings import Finding, Ignored, Remedy
 from flash.drift.ignores import expired, load_ignores, split_ignored
 from flash.drift.observation import Observation, parse_observation
 from flash.drift.provider import compare_provider
+from flash.host_keys import read_pinned
 from flash.inventory import list_hosts, load_environment, load_host
-from flash.ssh import known_hosts_path, target_for
+from flash.manual_access import ManualAccess, recent
+from flash.ssh import target_for
 from flash.trust import check_not_revoked
 from qtrade.errors import BadInput, NotFound, QtradeError, Refused
 from qtrade.manifest import DriftKind, Environment, Host
@@ -32,7 +34,10 @@ _OTHER_KEY = "shows another SSH host key"
 
 @dataclass(frozen=True)
 class HostReport:
-    """What was found on one host. `drifted` is false where everything that differs is ignored."""
+    """What was found on one host. `drifted` is false where everything that differs is ignored.
+
+    `accesses` tells which people were on it lately: no drift by itself, but where drift may come from.
+    """
 
     host: str
     environment: str
@@ -44,6 +49,7 @@ class HostReport:
     took_s: float
     boot_id: str = ""
     drained: tuple[str, ...] = ()
+    accesses: tuple[ManualAccess, ...] = ()
 
     @property
     def drifted(self) -> bool:
@@ -102,6 +108,7 @@ class Looker:
             took_s=round(self._now() - start, 3),
             boot_id=observation.boot_id if observation else "",
             drained=observation.units.drained if observation and observation.units else (),
+            accesses=recent(self._settings, host.name, now=start),
         )
 
     def _observe(self, host: Host, environment: Environment) -> tuple[Observation | None, tuple[Finding, ...]]:
@@ -140,7 +147,7 @@ class Looker:
 
     def _unreachable(self, host: Host, error: QtradeError) -> Iterator[Finding]:
         if _OTHER_KEY in error.brief:
-            yield host_key_changed(read_pinned(known_hosts_path(self._settings, host.name)), "another one")
+            yield host_key_changed(read_pinned(self._settings, host.name), "another one")
         yield _unobserved("host", f"{error.brief} {error.details}".strip(), error.resolution)
 
 

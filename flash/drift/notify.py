@@ -76,7 +76,10 @@ class Notifier:
         if self._environment.monitor_set != "none":
             try:
                 key = resolve(
-                    self._settings, f"environment {self._environment.name}: monitoring.api_key", access.api_key
+                    self._settings,
+                    self._environment,
+                    f"environment {self._environment.name}: monitoring.api_key",
+                    access.api_key,
                 ).decode()
                 url = os.environ.get("QTRADE_DATADOG_URL")
                 # Events want no application key.
@@ -85,7 +88,10 @@ class Notifier:
                 self._reporter.say(f"warning: drift is not told to Datadog: {error.brief}")
         if webhook is not None:
             self._secret = resolve(
-                self._settings, f"environment {self._environment.name}: drift.webhook.secret", webhook.secret
+                self._settings,
+                self._environment,
+                f"environment {self._environment.name}: drift.webhook.secret",
+                webhook.secret,
             )
         return self
 

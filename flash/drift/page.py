@@ -5,7 +5,7 @@ import time
 from jinja2 import Environment
 
 from flash.drift.look import HostReport
-from flash.drift.report import cure_of
+from flash.drift.report import cure_of, describe_access
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -37,7 +37,7 @@ code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-w
 <td>{{ "%.1f" | format(report.took_s) }}</td></tr>
 {% endfor %}
 </table>
-{% for report in reports if report.findings or report.ignored or report.expired_ignores %}
+{% for report in reports if report.findings or report.ignored or report.expired_ignores or report.accesses %}
 <h2 id="{{ report.host }}">{{ report.host }}</h2>
 {% if report.findings %}
 <table>
@@ -55,6 +55,9 @@ code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-w
 {% for line in report.expired_ignores %}
 <p class="drift">{{ line }}</p>
 {% endfor %}
+{% for one in report.accesses %}
+<p class="quiet">{{ describe_access(one) }}</p>
+{% endfor %}
 {% endfor %}
 </body>
 </html>
@@ -70,4 +73,5 @@ def render_page(reports: tuple[HostReport, ...]) -> str:
         drifted=sum(report.drifted for report in reports),
         at=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)),
         cure_of=cure_of,
+        describe_access=describe_access,
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from flash.drift.findings import Finding, Remedy
 from flash.drivers import BootControl, Driver, HostLock, RescueState, driver_for
-from flash.secrets import resolve
+from flash.secrets import secret_reader
 from qtrade.errors import QtradeError
 from qtrade.manifest import DriftKind, DriftPolicy, Host
 from qtrade.settings import Settings
@@ -12,12 +12,7 @@ from qtrade.settings import Settings
 
 def compare_provider(settings: Settings, host: Host, policy: DriftPolicy) -> tuple[Finding, ...]:
     """Ask the host's driver for what it can tell. An API that does not answer is a finding too."""
-    where = f"host {host.name}: driver"
-    driver = driver_for(
-        host.driver,
-        lambda ref: resolve(settings, where, ref).decode(),
-        folder=settings.state_dir / "api",
-    )
+    driver = driver_for(host.driver, secret_reader(settings, host, "driver"), folder=settings.state_dir / "api")
     try:
         with driver:
             return tuple(ask_driver(driver, policy))

@@ -1,10 +1,12 @@
 """Reports of drift as people and programs read them."""
 
+import time
 from dataclasses import asdict
 from typing import Any
 
 from flash.drift.findings import Finding, Remedy
 from flash.drift.look import HostReport
+from flash.manual_access import ManualAccess
 
 _SHOWN = 160
 
@@ -44,7 +46,16 @@ def _render_host(report: HostReport) -> list[str]:
         f"  ignored until {one.expires} ({one.by}: {one.reason}): {one.finding.kind}: {one.finding.subject}"
         for one in report.ignored
     ]
-    return lines + [f"  {line}" for line in report.expired_ignores]
+    lines += [f"  {line}" for line in report.expired_ignores]
+    return lines + [f"  {describe_access(one)}" for one in report.accesses]
+
+
+def describe_access(one: ManualAccess) -> str:
+    """Return one use of the way in as a line."""
+    at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(one.at))
+    account = f" as {one.account}" if one.account else ""
+    ended = "no end seen" if one.code is None else f"code {one.code}"
+    return f"manual access {at}: {one.who}, {one.how}{account}: {one.reason or 'no reason given'} ({one.command or 'no command'}; {ended})"
 
 
 def cure_of(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from flash.lab import host as lab
 from flash.lab.facts import replace_file
 from flash.lab.host import LabHost
 from flash.secrets import VAULT_PASSWORD
+from flash.secrets.references import LAB_VAULT
 from qtrade import process
 from qtrade.errors import UsageError
 from qtrade.machine.spec import Firmware
@@ -60,7 +61,7 @@ def ensure_secrets(settings: Settings) -> Path:
 
     A vault of an older lab gets those that it lacks; what it has stays.
     """
-    path, password = settings.keys_dir / "lab-secrets.yml", settings.keys_dir / VAULT_PASSWORD
+    path, password = settings.keys_dir / LAB_VAULT, settings.keys_dir / VAULT_PASSWORD
     tool, locked_by = process.beside_python("ansible-vault"), ("--vault-password-file", str(password))
     values: dict[str, str] = {}
     if path.is_file():

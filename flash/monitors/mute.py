@@ -52,7 +52,12 @@ def _connect(context: FlashContext) -> DatadogApi | None:
         return None
     try:
         keys = [
-            resolve(context.settings, f"environment {context.environment.name}: monitoring.{name}", reference).decode()
+            resolve(
+                context.settings,
+                context.environment,
+                f"environment {context.environment.name}: monitoring.{name}",
+                reference,
+            ).decode()
             for name, reference in (("api_key", access.api_key), ("app_key", access.app_key))
         ]
         url = os.environ.get("QTRADE_DATADOG_URL")

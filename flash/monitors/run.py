@@ -42,7 +42,7 @@ def open_monitors(
     wanted = load_wanted(settings.project / DATA, environment, names)
     access = environment.monitoring
     keys = [
-        resolve(settings, f"environment {env}: monitoring.{name}", reference).decode()
+        resolve(settings, environment, f"environment {env}: monitoring.{name}", reference).decode()
         for name, reference in (("api_key", access.api_key), ("app_key", access.app_key))
     ]
     with DatadogApi(access.site, keys[0], keys[1], url=url) as api:

@@ -22,6 +22,7 @@ from qtrade.cli import lock as lock_commands
 from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
+from qtrade.cli import secrets as secret_commands
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
@@ -48,6 +49,7 @@ for commands in (images_commands, release_commands, inspect_commands, output_com
 app.add_typer(images, name="images")
 key_commands.register(app)
 monitor_commands.register(app)
+secret_commands.register(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape

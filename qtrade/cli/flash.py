@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli import maintenance, push
+from qtrade.cli import access, maintenance, push
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
@@ -21,12 +21,14 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("flash")(flash)
     push.register(app)
+    access.register(app)
     app.command("rollback")(rollback)
     hosts = typer.Typer(help="Hosts.", no_args_is_help=True)
     hosts.command("list")(list_hosts)
     hosts.command("show")(show_host)
     hosts.command("inventory")(show_inventory)
     maintenance.add_commands(hosts)
+    access.add_commands(hosts)
     app.add_typer(hosts, name="hosts")
 
 

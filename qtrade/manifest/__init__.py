@@ -10,6 +10,7 @@ from qtrade.manifest.lent import lend_arguments
 from qtrade.manifest.load import load_manifest, load_text
 from qtrade.manifest.monitoring import Dashboard, MetricNames, Monitor, Monitors
 from qtrade.manifest.recipe import Recipe, RecipeLayer
+from qtrade.manifest.secrets import KvAccess, SecretPlaces
 from qtrade.manifest.waivers import Gate, Waiver, Waivers
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Identity",
     "Image",
     "ImageLayer",
+    "KvAccess",
     "MetricNames",
     "Monitor",
     "Monitoring",
@@ -31,6 +33,7 @@ __all__ = [
     "Recipe",
     "RecipeLayer",
     "RoleInputs",
+    "SecretPlaces",
     "Waiver",
     "Waivers",
     "lend_arguments",

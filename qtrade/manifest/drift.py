@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qtrade.manifest.base import Model
+from qtrade.manifest.secrets import SecretRef
 
 
 class DriftKind(StrEnum):
@@ -55,7 +56,7 @@ class Webhook(Model):
 
     url: str = Field(pattern=r"^https?://[^\s@]+$")
     auth: Literal["hmac", "bearer"] = "hmac"
-    secret: str = Field(pattern=r"^(env|vault):")
+    secret: SecretRef
 
     @model_validator(mode="after")
     def _tokens_are_not_sent_in_the_clear(self) -> "Webhook":

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from qtrade.manifest.base import Model
+from qtrade.manifest.secrets import SecretRef
 
-# A reference to a secret, as in `secrets` of a host; never a secret.
-SecretRef = Annotated[str, Field(pattern=r"^(env|vault):.+$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 
 

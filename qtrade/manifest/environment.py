@@ -7,15 +7,16 @@ from pydantic import Field, model_validator
 from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.drift import DriftPolicy
 from qtrade.manifest.monitoring import MonitorSet
+from qtrade.manifest.secrets import SecretPlaces, SecretRef
 
 
 class Monitoring(Model):
-    """Where `qtrade monitors` puts alerts and dashboards, and whom they tell. Keys are references (env:NAME, vault:FILE#KEY)."""
+    """Where `qtrade monitors` puts alerts and dashboards, and whom they tell. Keys are references to secrets."""
 
     site: str = Field(default="datadoghq.com", pattern=r"^[a-z0-9.-]+$")
     notify: tuple[str, ...] = Field(default=(), description="handles such as @pagerduty-solana")
-    api_key: str = Field(default="env:DD_API_KEY", pattern=r"^(env|vault):")
-    app_key: str = Field(default="env:DD_APP_KEY", pattern=r"^(env|vault):")
+    api_key: SecretRef = "env:DD_API_KEY"
+    app_key: SecretRef = "env:DD_APP_KEY"
 
 
 class Environment(Model):
@@ -41,6 +42,7 @@ class Environment(Model):
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()
+    secrets: SecretPlaces = SecretPlaces()
     config: dict[str, Any] = Field(default_factory=dict)
     roles: dict[HostRole, dict[str, Any]] = Field(
         default_factory=dict, description="config values of the hosts of a role, by role"

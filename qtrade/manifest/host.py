@@ -52,12 +52,13 @@ class DataDisk(ProtectedDisk):
 
 
 class Ssh(Model):
-    """How to log in for deploys."""
+    """How to log in: for deploys as `user` with `identity_file`, for people as `operator`, with a key of their own if there is one."""
 
     port: int = Field(default=22, gt=0, lt=65536)
     user: Name = "deploy"
     operator: Name = "operator"
     identity_file: Path | None = None
+    operator_identity_file: Path | None = None
 
 
 class Dhcp(Model):

@@ -63,6 +63,9 @@ class FakeContext(FlashContext):
     def link(self) -> FakeLink:  # type: ignore[override]
         return self.fake_link
 
+    def check_login(self) -> None:
+        """Nobody logs in to the fake."""
+
 
 @dataclass
 class FakeBoard:

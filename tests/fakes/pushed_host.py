@@ -48,7 +48,11 @@ INPUTS = {
         "app_b": {"type": "int", "default": 1},
         "app_mount": {"type": "str", "default": "none"},
     },
-    "secrets": [{"name": "app_token", "units": [{"name": "db.service", "action": "restart"}]}],
+    "secrets": [
+        {"name": "app_token", "units": [{"name": "db.service", "action": "restart"}]},
+        {"name": "app_key", "units": []},
+        {"name": "app_code", "units": []},
+    ],
 }
 # Runs in the server's own mounts: what an installed host has where the agent looks.
 _SETUP = """
@@ -88,6 +92,7 @@ stop) for timer in {folder}/timers/*; do [ ! -e "$timer" ] || {{ kill -- -$(cat 
 restart | reload-or-restart) [ ! -e {folder}/hooks/"$2" ] || . {folder}/hooks/"$2" ;;
 esac
 """,
+    "journalctl": 'echo "journal: $*"\n',
     "systemd-creds": """
 verb="$1" from="$3" to="$4"
 case "$verb" in

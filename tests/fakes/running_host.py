@@ -157,7 +157,7 @@ def _write_manifest(host: RunningHost) -> None:
     words = (state / "host.pub").read_text().split()
     (state / "known_hosts" / NAME).write_text(f"{NAME} {words[0]} {words[1]}\n")
     ssh = {"port": host.port, "identity_file": str(state / "login")}
-    secret = {"secrets": {"datadog_api_key": "vault:secrets.yml#key"}}
+    secret = {"secrets": {"datadog_api_key": "vault:secrets/development.yml#key"}}
     fields = host_fields(name=NAME, recipe="lab", address="127.0.0.1", ssh=ssh, **secret)
     (state / "lab" / NAME / "host.yaml").write_text(yaml.safe_dump(fields))
 

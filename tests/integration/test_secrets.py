@@ -10,7 +10,7 @@ from qtrade.errors import NotFound, ToolError
 from qtrade.process import beside_python
 from qtrade.redaction import redact
 from qtrade.settings import Settings
-from tests.fakes.examples import make_settings
+from tests.fakes.examples import make_environment, make_settings
 
 pytestmark = pytest.mark.integration
 
@@ -24,26 +24,27 @@ def settings(tmp_path, monkeypatch) -> Settings:
     settings.keys_dir.mkdir(parents=True)
     password = settings.keys_dir / VAULT_PASSWORD
     password.write_text("of the vault\n")
-    encrypt(settings.project / "secrets.yml", f'token: "{VALUE}"\nnumber: 7\n', password)
+    encrypt(settings.project / "secrets/development.yml", f'token: "{VALUE}"\nnumber: 7\n', password)
     return settings
 
 
 def encrypt(path: Path, text: str, password: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     command = [beside_python("ansible-vault"), "encrypt", "--vault-password-file", password, path]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def test_a_value_comes_out_of_the_vault_and_is_hidden_from_then_on(settings) -> None:
-    assert VALUE not in (settings.project / "secrets.yml").read_text()
-    assert resolve(settings, "here", "vault:secrets.yml#token").decode() == VALUE
+    assert VALUE not in (settings.project / "secrets/development.yml").read_text()
+    assert resolve(settings, make_environment(), "here", "vault:secrets/development.yml#token").decode() == VALUE
     assert redact(f"<{VALUE}>") == "<***>"
-    assert resolve(settings, "here", "vault:secrets.yml#number") == b"7"
+    assert resolve(settings, make_environment(), "here", "vault:secrets/development.yml#number") == b"7"
 
 
 def test_a_missing_key_is_named(settings) -> None:
     with pytest.raises(NotFound, match="has no key ghost"):
-        resolve(settings, "here", "vault:secrets.yml#ghost")
+        resolve(settings, make_environment(), "here", "vault:secrets/development.yml#ghost")
 
 
 def test_another_password_is_an_error_that_shows_nothing(settings, tmp_path, monkeypatch) -> None:
@@ -51,5 +52,5 @@ def test_another_password_is_an_error_that_shows_nothing(settings, tmp_path, mon
     other.write_text("wrong\n")
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(other))
     with pytest.raises(ToolError) as caught:
-        resolve(settings, "here", "vault:secrets.yml#token")
+        resolve(settings, make_environment(), "here", "vault:secrets/development.yml#token")
     assert VALUE not in caught.value.render()

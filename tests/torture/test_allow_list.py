@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flash.inventory import load_host
+from flash.inventory import load_environment, load_host
 from flash.secrets import resolve
 from qtrade import process
 from qtrade.errors import HostError
@@ -57,11 +57,22 @@ def ask_health(neighbour: Neighbour, address: str) -> dict[str, object]:
 def ask_slots(neighbour: Neighbour, address: str, folder: Path, *options: str) -> dict[str, object]:
     """Subscribe from outside with the host's token, by the role's own program; return what it says."""
     settings = neighbour.rig.settings
-    reference = load_host(settings, neighbour.rig.name).secrets["geyser_x_token"]
+    host = load_host(settings, neighbour.rig.name)
+    environment, reference = load_environment(settings, host), host.secrets["geyser_x_token"]
+    token = resolve(settings, environment, "e2e", reference).decode()
     shown = f"[{address}]" if ":" in address else address
     listen = [{"address": f"{shown}:10000"}]
     config = folder / "stream.json"
-    config.write_text(json.dumps({"grpc": {"listen": listen, "x_token": resolve(settings, "e2e", reference).decode()}}))
+    config.write_text(
+        json.dumps(
+            {
+                "grpc": {
+                    "listen": listen,
+                    "x_token": token,
+                }
+            }
+        )
+    )
     program = settings.project / "ansible/roles/geyser/files/usr/lib/qtrade/geyser/stream.py"
     argv = [
         "ip",

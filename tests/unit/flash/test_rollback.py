@@ -3,6 +3,7 @@
 import pytest
 
 from flash.rollback import _require_config, rollback
+from flash.ssh import pin_host_key
 from qtrade.errors import HostError, Refused
 from qtrade.settings import Settings
 from tests.fakes.examples import make_settings
@@ -46,7 +47,10 @@ class Hung(FakeLink):
 def hung(tmp_path, monkeypatch) -> tuple[Hung, Settings]:
     """A host that runs 0.2.0, holds 0.1.0, and hangs on its way down."""
     settings = make_settings(tmp_path)
-    write_project(settings)
+    identity = tmp_path / "deploy"
+    identity.touch(mode=0o600)
+    write_project(settings, host={"ssh": {"identity_file": str(identity)}})
+    pin_host_key(settings, "rpc-1", "ssh-ed25519 AAAA")
     old, new = publish_image(settings, cmdline="old"), publish_image(settings, version="0.2.0", cmdline="new")
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
     link = Hung(statuses=[status])

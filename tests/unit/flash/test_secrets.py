@@ -7,7 +7,8 @@ from qtrade.errors import BadInput, NotFound
 from qtrade.manifest import RoleInputs
 from qtrade.redaction import redact
 from qtrade.settings import Settings
-from tests.fakes.examples import make_host, make_image, make_settings
+from tests.fakes.examples import make_environment, make_host, make_image, make_settings
+from tests.fakes.projects import write_project
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +18,9 @@ WHERE = "host rpc-1: secrets.token"
 @pytest.fixture
 def settings(tmp_path, monkeypatch) -> Settings:
     monkeypatch.delenv("ANSIBLE_VAULT_PASSWORD_FILE", raising=False)
-    return make_settings(tmp_path)
+    settings = make_settings(tmp_path)
+    write_project(settings)
+    return settings
 
 
 def image():
@@ -37,7 +40,7 @@ def test_a_variable_that_is_not_set_is_named(settings, monkeypatch, value) -> No
     if value is not None:
         monkeypatch.setenv("APP_TOKEN", value)
     with pytest.raises(NotFound, match=f"{WHERE}: the environment variable APP_TOKEN is not set"):
-        resolve(settings, WHERE, "env:APP_TOKEN")
+        resolve(settings, make_environment(), WHERE, "env:APP_TOKEN")
 
 
 def test_a_secret_that_the_image_does_not_read_is_refused(settings) -> None:
@@ -49,24 +52,26 @@ def test_a_secret_that_the_image_does_not_read_is_refused(settings) -> None:
 @pytest.mark.parametrize("reference", ["hunter2", "file:/etc/passwd", "", "ENV:X"])
 def test_what_is_no_reference_is_refused(settings, reference) -> None:
     with pytest.raises(BadInput, match="no reference to a secret"):
-        resolve(settings, WHERE, reference)
+        resolve(settings, make_environment(), WHERE, reference)
 
 
-def test_a_secret_that_was_written_down_instead_of_a_reference_is_shown_in_part_only(settings) -> None:
+def test_a_secret_that_was_written_down_instead_of_a_reference_is_not_shown(settings) -> None:
     with pytest.raises(BadInput) as caught:
-        resolve(settings, WHERE, "x" * 100)
-    assert "x" * 40 not in caught.value.render()
+        resolve(settings, make_environment(), WHERE, "x" * 100)
+    assert "xx" not in caught.value.render()
 
 
-@pytest.mark.parametrize("reference", ["vault:secrets.yml", "vault:secrets.yml#", "vault:ghost.yml#token"])
+@pytest.mark.parametrize(
+    "reference", ["vault:secrets/development.yml", "vault:secrets/development.yml#", "vault:#token", "vault:"]
+)
 def test_a_vault_reference_needs_a_file_and_a_key(settings, reference) -> None:
-    (settings.project / "secrets.yml").write_text("x")
-    with pytest.raises(NotFound, match="is no vault file with a key"):
-        resolve(settings, WHERE, reference)
+    with pytest.raises(BadInput, match="is followed by no FILE#KEY"):
+        resolve(settings, make_environment(), WHERE, reference)
 
 
 def test_a_vault_needs_its_password(settings) -> None:
-    (settings.project / "secrets.yml").write_text("x")
+    (settings.project / "secrets").mkdir()
+    (settings.project / "secrets/development.yml").write_text("x")
     with pytest.raises(NotFound, match="no vault password") as caught:
-        resolve(settings, WHERE, "vault:secrets.yml#token")
+        resolve(settings, make_environment(), WHERE, "vault:secrets/development.yml#token")
     assert "ANSIBLE_VAULT_PASSWORD_FILE" in caught.value.resolution

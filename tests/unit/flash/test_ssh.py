@@ -40,6 +40,8 @@ def test_options_are_strict_and_ask_nothing() -> None:
         "IdentityFile": "/keys/deploy",
         "PreferredAuthentications": "publickey",
         "ConnectTimeout": "10",
+        "ConnectionAttempts": "1",
+        "NumberOfPasswordPrompts": "1",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "6",
         "LogLevel": "ERROR",
@@ -58,11 +60,17 @@ def test_every_command_is_strict_whatever_is_added() -> None:
     assert argv[-4:] == ["-p", "2222", "deploy@192.0.2.10", "true"]
 
 
-@pytest.mark.parametrize("stderr", [CHANGED, UNKNOWN])
-def test_a_host_key_that_is_not_the_pinned_one_is_called_so(stderr) -> None:
-    error = unreachable(TARGET, stderr)
+def test_a_host_key_that_is_not_the_pinned_one_is_called_so() -> None:
+    error = unreachable(TARGET, CHANGED)
     assert error.brief == "rpc-1 shows another SSH host key than the pinned one"
     assert "find out why" in error.resolution
+    assert "qtrade hosts keys --host rpc-1 --accept" in error.resolution
+
+
+def test_a_host_whose_key_is_not_pinned_yet_is_called_so() -> None:
+    error = unreachable(TARGET, UNKNOWN)
+    assert error.brief == "rpc-1 has no pinned SSH host key"
+    assert "qtrade hosts keys --host rpc-1 --accept" in error.resolution
 
 
 def test_any_other_failure_names_address_and_port() -> None:

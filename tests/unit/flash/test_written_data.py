@@ -9,7 +9,7 @@ from flash import rollback as rollback_module
 from flash.config import render_bundle
 from flash.doors import in_place, installer
 from flash.journal import Journal
-from flash.ssh import known_hosts_path
+from flash.ssh import known_hosts_path, pin_host_key
 from flash.states import State
 from flash.trust import VerifiedImage
 from flash.written_data import find_installed, is_near, refuse_far_data
@@ -136,7 +136,11 @@ def link(room, monkeypatch) -> FakeLink:
     new = room.publish("0.2.0", components=agave("4.2.1"), cmdline="new")
     folder = room.settings.state_dir / "lab/rpc-1"
     folder.mkdir(parents=True)
-    (folder / "host.yaml").write_text(yaml.safe_dump(host_fields(name="rpc-1", recipe="demo")))
+    identity = folder / "deploy"
+    identity.touch(mode=0o600)
+    fields = host_fields(name="rpc-1", recipe="demo", ssh={"identity_file": str(identity)})
+    (folder / "host.yaml").write_text(yaml.safe_dump(fields))
+    pin_host_key(room.settings, "rpc-1", "ssh-ed25519 AAAA")
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
     made = FakeLink(statuses=[status])
     monkeypatch.setattr("flash.access.AgentLink", lambda _: made)

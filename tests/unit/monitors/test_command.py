@@ -67,11 +67,11 @@ def test_without_keys_it_says_which(cli, monkeypatch) -> None:
 
 def test_keys_come_from_a_vault_too(cli, tmp_path) -> None:
     staging = tmp_path / "project/manifests/environments/staging.yaml"
-    staging.write_text(staging.read_text() + 'monitoring: {app_key: "vault:secrets.yml#datadog_app_key"}\n')
+    staging.write_text(staging.read_text() + 'monitoring: {app_key: "vault:secrets/staging.yml#datadog_app_key"}\n')
     code, _, err = cli("monitors", "plan", *ENV)
     assert code == NotFound.exit_code
     assert "monitoring.app_key" in err
-    assert "secrets.yml is no vault file" in err
+    assert "secrets/staging.yml is no vault file" in err
 
 
 def test_an_unknown_environment_is_named(cli) -> None:
