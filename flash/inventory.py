@@ -1,10 +1,12 @@
-"""Find a host's manifest and its environment."""
+"""Find the manifests of hosts, their environments and the staked identities."""
 
 from pathlib import Path
 
 from qtrade.errors import BadInput, NotFound, Refused
-from qtrade.manifest import Environment, Host, Image, load_manifest
+from qtrade.manifest import Environment, Host, Identity, Image, load_manifest
 from qtrade.settings import Settings
+
+IDENTITIES = "manifests/identities"
 
 
 def load_host(settings: Settings, name: str) -> Host:
@@ -42,11 +44,33 @@ def list_hosts(settings: Settings) -> tuple[str, ...]:
 
 def load_environment(settings: Settings, host: Host) -> Environment:
     """Return the environment of a host. Raises `NotFound`, `BadInput`."""
-    path = settings.project / "manifests/environments" / f"{host.environment}.yaml"
+    return environment_named(settings, host.environment)
+
+
+def environment_named(settings: Settings, name: str) -> Environment:
+    """Return the environment `name`. Raises `NotFound`, `BadInput`."""
+    path = settings.project / "manifests/environments" / f"{Path(name).name}.yaml"
     environment = load_manifest(Environment, path)
-    if environment.name != host.environment:
+    if environment.name != name:
         raise BadInput(f"{path} describes {environment.name}", resolution="correct `name` there")
     return environment
+
+
+def load_identities(settings: Settings) -> tuple[Identity, ...]:
+    """Return all identities. Raises `BadInput`, also for a key or a vote account that two of them have."""
+    found: list[Identity] = []
+    for path in sorted((settings.project / IDENTITIES).glob("*.yaml")):
+        identity = load_manifest(Identity, path)
+        if identity.name != path.stem:
+            raise BadInput(f"{path} is the manifest of {identity.name}", resolution="correct `name` there")
+        for other in found:
+            if {other.address, other.vote_account} & {identity.address, identity.vote_account}:
+                raise BadInput(
+                    f"{path}: {other.name} has the same address or vote_account",
+                    resolution="keep one manifest of the two",
+                )
+        found.append(identity)
+    return tuple(found)
 
 
 def check_allowed(host: Host, environment: Environment, image: Image) -> None:

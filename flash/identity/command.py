@@ -14,16 +14,14 @@ from flash.identity.facts import Asked, Claim, Facts
 from flash.identity.judge import Verdict, judge_before
 from flash.identity.move import Mover, runs_it
 from flash.identity.reach import Reach, load_keypair
-from flash.inventory import load_host
+from flash.inventory import IDENTITIES, load_host, load_identities
 from flash.lease import lease
 from qtrade.errors import BadInput, NotFound, QtradeError, Refused
-from qtrade.manifest import Identity, load_manifest
+from qtrade.manifest import Identity
 from qtrade.redaction import redact
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
-
-_FOLDER = "manifests/identities"
 
 
 @dataclass(frozen=True)
@@ -66,26 +64,9 @@ def find_identity(settings: Settings, *, host: str | None = None, name: str | No
         raise NotFound(
             f"there is no staked identity {wanted}",
             details=f"known: {known}",
-            resolution=f"write {_FOLDER}/NAME.yaml, with the host among its `hosts`",
+            resolution=f"write {IDENTITIES}/NAME.yaml, with the host among its `hosts`",
         )
     raise BadInput(f"several identities fit: {', '.join(one.name for one in fit)}", resolution="add --identity NAME")
-
-
-def load_identities(settings: Settings) -> tuple[Identity, ...]:
-    """Return all identities. Raises `BadInput`, also for a key or a vote account that two of them have."""
-    found: list[Identity] = []
-    for path in sorted((settings.project / _FOLDER).glob("*.yaml")):
-        identity = load_manifest(Identity, path)
-        if identity.name != path.stem:
-            raise BadInput(f"{path} is the manifest of {identity.name}", resolution="correct `name` there")
-        for other in found:
-            if {other.address, other.vote_account} & {identity.address, identity.vote_account}:
-                raise BadInput(
-                    f"{path}: {other.name} has the same address or vote_account",
-                    resolution="keep one manifest of the two",
-                )
-        found.append(identity)
-    return tuple(found)
 
 
 def show(settings: Settings, reporter: Reporter, identity: Identity, asked: Asked) -> Standing:

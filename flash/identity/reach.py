@@ -15,6 +15,7 @@ from flash.identity.chain import ask_references
 from flash.identity.facts import Chain, HostState, Stop
 from flash.identity.tower import address_of
 from flash.identity.world import Order, VoteFiles
+from flash.inventory import environment_named
 from flash.journal import latest
 from flash.lease import HeldHost
 from flash.secrets import resolve
@@ -158,7 +159,7 @@ class Reach:
 def load_keypair(settings: Settings, identity: Identity) -> bytes:
     """Return the 64 bytes of the staked key. Raises `BadInput`, `NotFound`; no message shows what was read."""
     where = f"identity {identity.name}: keypair"
-    value = resolve(settings, where, identity.keypair)
+    value = resolve(settings, environment_named(settings, identity.environment), where, identity.keypair)
     try:
         keypair = bytes(json.loads(value))
         address = address_of(keypair)

@@ -7,13 +7,13 @@ from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
-from flash.inventory import list_hosts, load_host, manifest_place
+from flash.inventory import IDENTITIES, environment_named, list_hosts, load_host, load_identities, manifest_place
 from flash.secrets import ansible_vault, kv
 from flash.secrets.references import Reference, SecretKind, parse_reference, vault_places
 from flash.secrets.resolve import look_up
 from flash.trust import choose_version, load_installed
 from qtrade.errors import NotFound, QtradeError, Refused
-from qtrade.manifest import Environment, Host, load_manifest
+from qtrade.manifest import Environment, Host
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.trust.keyring import load_keyring
@@ -52,14 +52,14 @@ class SecretRow:
 
 def check_environment(settings: Settings, name: str, *, now: datetime | None = None) -> tuple[SecretRow, ...]:
     """Check all hosts of an environment, its own references, and what nobody refers to. Raises `NotFound`, `BadInput`."""
-    environment = _load(settings, name)
+    environment = environment_named(settings, name)
     return _check(settings, environment, _hosts_of(settings, name), now, whole=True)
 
 
 def check_host(settings: Settings, name: str, *, now: datetime | None = None) -> tuple[SecretRow, ...]:
     """Check one host. Raises `NotFound`, `BadInput`."""
     host = load_host(settings, name)
-    return _check(settings, _load(settings, host.environment), (host,), now, whole=False)
+    return _check(settings, environment_named(settings, host.environment), (host,), now, whole=False)
 
 
 def exit_code(rows: Sequence[SecretRow]) -> int:
@@ -78,10 +78,6 @@ def render_rows(rows: Sequence[SecretRow]) -> str:
     return "\n".join(lines)
 
 
-def _load(settings: Settings, name: str) -> Environment:
-    return load_manifest(Environment, settings.project / _ENVIRONMENTS / f"{Path(name).name}.yaml")
-
-
 def _hosts_of(settings: Settings, environment: str) -> tuple[Host, ...]:
     every = (load_host(settings, name) for name in list_hosts(settings))
     return tuple(host for host in every if host.environment == environment)
@@ -94,7 +90,8 @@ def _check(
     rows = [_check_one(settings, environment, where, text, at) for where, text in _of_hosts(settings, hosts)]
     rows += [row for host in hosts for row in _check_names(settings, environment, host)]
     if whole:
-        rows += [_check_one(settings, environment, where, text, at) for where, text in _of_environment(environment)]
+        own = _of_environment(settings, environment)
+        rows += [_check_one(settings, environment, where, text, at) for where, text in own]
         rows += _find_unused(settings, environment, hosts)
         rows += _find_overlaps(settings, environment)
     return tuple(rows)
@@ -108,13 +105,16 @@ def _of_hosts(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[str, 
         yield from ((f"{place}: driver.{name}", str(driver[name])) for name in _OF_DRIVERS if name in driver)
 
 
-def _of_environment(environment: Environment) -> Iterator[tuple[str, str]]:
+def _of_environment(settings: Settings, environment: Environment) -> Iterator[tuple[str, str]]:
     place, monitoring = f"{_ENVIRONMENTS}/{environment.name}.yaml", environment.monitoring
     if environment.monitor_set != "none":
         yield f"{place}: monitoring.api_key", monitoring.api_key
         yield f"{place}: monitoring.app_key", monitoring.app_key
     if environment.drift.webhook is not None:
         yield f"{place}: drift.webhook.secret", environment.drift.webhook.secret
+    for identity in load_identities(settings):
+        if identity.environment == environment.name:
+            yield f"{IDENTITIES}/{identity.name}.yaml: keypair", identity.keypair
 
 
 def _check_one(settings: Settings, environment: Environment, where: str, text: str, now: datetime) -> SecretRow:
@@ -158,7 +158,7 @@ def _check_names(settings: Settings, environment: Environment, host: Host) -> It
 
 def _find_unused(settings: Settings, environment: Environment, hosts: Sequence[Host]) -> Iterator[SecretRow]:
     used: set[Reference] = set()
-    for where, text in (*_of_hosts(settings, hosts), *_of_environment(environment)):
+    for where, text in (*_of_hosts(settings, hosts), *_of_environment(settings, environment)):
         try:
             used.add(parse_reference(settings, environment, where, text))
         except QtradeError:
@@ -210,7 +210,9 @@ def _vault_files(settings: Settings, environment: Environment) -> Iterator[Path]
 
 def _find_overlaps(settings: Settings, environment: Environment) -> Iterator[SecretRow]:
     """See that no other environment may read the same: a fence with two owners is none."""
-    others = [_load(settings, path.stem) for path in sorted((settings.project / _ENVIRONMENTS).glob("*.yaml"))]
+    others = [
+        environment_named(settings, path.stem) for path in sorted((settings.project / _ENVIRONMENTS).glob("*.yaml"))
+    ]
     for one, other in combinations(others, 2):
         if environment.name not in (one.name, other.name):
             continue

@@ -158,14 +158,6 @@ def test_an_interrupted_bake_ends_what_it_started(tiny) -> None:
     assert [*processes(state), *mounts(state), *loops(state)] == []
 
 
-def test_the_same_keys_from_scratch_give_the_same_bytes(tiny, baked) -> None:
-    again = tiny.bake("2.0", from_scratch=True)
-    assert set(again.built) == {"base", "initrd", "installer", "one", "two"}
-    assert digests(again.image) == digests(baked.image)
-    assert again.image.id == baked.image.id
-    assert again.image.installer == baked.image.installer
-
-
 def test_a_version_that_is_taken_is_refused_before_anything_is_made(tiny, baked) -> None:
     tiny.bake("taken")
     assert tiny.bake("taken").image.id == baked.image.id, "the same again is no conflict"

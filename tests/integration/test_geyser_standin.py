@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.towers import make_keypair
+
 pytestmark = pytest.mark.integration
 
 PROJECT = Path(__file__).parents[2]
@@ -186,7 +188,7 @@ def test_a_validator_of_another_build_crashes_without_a_word(
         ):
             text = text.replace(wanted, lower)
     binary.write_text(text)
-    (tmp_path / "identity.json").write_text(json.dumps([1] * 64))
+    (tmp_path / "identity.json").write_text(json.dumps(list(make_keypair(1))))
     config = write_config(tmp_path)
     options = ["--ledger", tmp_path / "ledger", "--geyser-plugin-config", config]
     (tmp_path / "ledger").mkdir()

@@ -6,6 +6,7 @@ import hmac
 import os
 import re
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,22 @@ def test_only_what_a_restore_put_aside_is_deleted(tmp_path: Path) -> None:
     step.do()
     assert not aside.exists()
     assert (server.data / "PG_VERSION").is_file()
+
+
+def test_a_lock_that_another_one_has_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WAL that is being archived holds pgBackRest's lock for a moment; any other end counts at once."""
+    monkeypatch.setattr(admin.time, "sleep", lambda _: None)
+    count = 'echo >>"$0"; test "$(wc -l <"$0")" -ge 3 || exit'
+    tries = tmp_path / "tries"
+    admin.Run(("sh", "-c", f"{count} {admin.LOCKED}", str(tries))).do()
+    assert tries.read_text().count("\n") == 3
+    tries.unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        admin.Run(("sh", "-c", f"{count} 7", str(tries))).do()
+    assert tries.read_text().count("\n") == 1
+    monkeypatch.setattr(admin, "LOCKED_S", 0)
+    with pytest.raises(subprocess.CalledProcessError):
+        admin.Run(("sh", "-c", f"exit {admin.LOCKED}")).do()
 
 
 def test_pg_upgrade_needs_the_old_server(tmp_path: Path) -> None:
