@@ -113,7 +113,7 @@ def test_canaries_reach_their_units_and_nothing_else(rig) -> None:
     host.hook("db.service", "cat /run/qtrade/state/credstore/app_token | tail -n +2 | base64 -d >&2; exit 1\n")
     fresh = {name: f"{value}-again" for name, value in VALUES.items()}
     plant(host, rig.vault, fresh)
-    rig.run("secrets", "rotate", "app_token", "--host", "rpc-1", "--yes", code=None)
+    rig.run("secrets", "rotate", "app_token", "--host", "rpc-1", "--yes", code=9)
     host.hook("db.service", "true\n")
     rig.run("secrets", "rotate", "app_token", "--host", "rpc-1", "--yes", "--json")
     rig.run("secrets", "rotate", "app_key", "--host", "rpc-1", "--yes")
