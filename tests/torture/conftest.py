@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from qtrade.settings import Settings
+from tests.fakes.identity_rig import all_hosts, fleet, operator
 from tests.rigs import bios, image_010, pytest_sessionstart, settings, uefi
 
-__all__ = ["bios", "image_010", "pytest_sessionstart", "settings", "uefi"]
+__all__ = ["all_hosts", "bios", "fleet", "image_010", "operator", "pytest_sessionstart", "settings", "uefi"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

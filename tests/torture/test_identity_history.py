@@ -14,7 +14,7 @@ from tests.fakes.identity_operator import ADDRESS, Operator, signers
 from tests.fakes.validator_hosts import STAKED, ValidatorFleet, run_fleet
 from tests.fakes.votes import find_double_signs
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
