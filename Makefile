@@ -58,7 +58,7 @@ unit: setup ## no root, no network
 	$(BIN)/pytest -n 2 tests/unit
 
 integration: standins tools ## real tools; root
-	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=15 tests/integration
+	$(RUN) $(BIN)/pytest -n 3 --dist loadfile --durations=15 tests/integration
 
 e2e: standins tools ## boots machines; root
 	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=25 tests/e2e

@@ -317,6 +317,8 @@ def run_fleet(real: Settings, settings: Settings, folder: Path, *, version: str 
             "vote_account": VOTE_ACCOUNT, "keypair": "env:STAKED_KEY", "hosts": [*fleet.hosts], "reference_rpcs": [fleet.reference],
         }  # fmt: skip
         (identities / "main.yaml").write_text(yaml.safe_dump(fields))
+        rules = {"schema_version": 1, "name": fields["environment"]}
+        (settings.project / f"manifests/environments/{rules['name']}.yaml").write_text(yaml.safe_dump(rules))
         yield fleet
     finally:
         fleet.close()

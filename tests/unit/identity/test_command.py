@@ -29,6 +29,9 @@ def settings(tmp_path, monkeypatch):
     for name in ("val-1", "val-2"):
         path = made.project / f"manifests/hosts/{name}.yaml"
         path.write_text(yaml.safe_dump(host_fields(name=name, role="validator")))
+    environment = made.project / "manifests/environments/development.yaml"
+    environment.parent.mkdir(exist_ok=True)
+    environment.write_text("schema_version: 1\nname: development\n")
     write(made, "main")
     return made
 
