@@ -9,19 +9,20 @@ docs.github.com/en/actions/reference/security/oidc.
 import base64
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.fakes.loopback import QuietHandler, serve_on_loopback
 
 ROLE_ID, SECRET_ID = "59d6d1ca-47bb-4e7e-a40b-8be3bc5a0ba8", "84896a0c-1347-aa90-a4f6-aca8b7558780"
 REPOSITORY = "example/qtrade"
@@ -284,23 +285,13 @@ def serve_kv() -> Iterator[KvServer]:
     """Serve until the block ends; nothing that the API does not know may have been asked."""
     served = KvServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def handle_any(self) -> None:
             served.answer(self)
 
         do_GET = do_POST = do_PUT = do_LIST = do_DELETE = do_PATCH = handle_any  # noqa: N815
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serve_on_loopback(Handler) as url:
+        served.url = url
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert served.strange == [], served.strange

@@ -1,11 +1,10 @@
 """A server on the loopback that takes webhooks, and keeps them as they came."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.fakes.loopback import QuietHandler, serve_on_loopback
 
 
 @dataclass
@@ -22,24 +21,14 @@ def serve_webhook() -> Iterator[WebhookServer]:
     """Serve until the block ends."""
     served = WebhookServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
             body = self.rfile.read(int(self.headers["Content-Length"]))
             served.taken.append((dict(self.headers.items()), body))
             self.send_response(served.statuses.pop(0) if served.statuses else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.url = f"http://127.0.0.1:{server.server_port}/drift"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serve_on_loopback(Handler) as url:
+        served.url = f"{url}/drift"
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
