@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from flash.access import Evidence, HostAccess
 from flash.drivers import PowerControl
+from flash.provider_lock import unlocked
 from qtrade.errors import BadInput, HostError, QtradeError, Refused, TrustError
 from qtrade.store.leases import LeaseLost
 
 SOFT, POWER_CYCLE = "soft", "power cycle"
+# As a flash gives its reboots: half of it to each rung.
+_BOOT_DEADLINE_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,17 @@ def climb(
         details="\n".join(f"{one['rung']}: {one['error']}" for one in tried),
         resolution="look at the host's console",
     )
+
+
+def reboot(access: HostAccess, boot_id: str, *, what: str) -> tuple[Evidence, Evidence]:
+    """Have a running host with this `boot_id` boot anew; return its status after it, and which rung did it. Raises as `climb`."""
+
+    def booted(within_s: float) -> Evidence:
+        return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
+
+    rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
+    with unlocked(access), access.reporter.step(what):
+        return climb(access, rungs, booted, what=what)
 
 
 def reboot_rungs(context: HostAccess, deadline_s: float, *, is_due: Callable[[Evidence], bool]) -> list[Rung]:

@@ -6,8 +6,7 @@ from typing import Any
 from flash.access import Evidence, HostAccess, held_access
 from flash.identity.guard import refuse_holder
 from flash.inventory import load_host
-from flash.ladder import climb, reboot_rungs
-from flash.provider_lock import unlocked
+from flash.ladder import reboot
 from flash.trust import check_not_revoked, load_installed
 from flash.written_data import find_installed, refuse_far_data
 from qtrade.errors import HostError, Refused
@@ -15,9 +14,6 @@ from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.trust.keyring import ensure_keyring
-
-# As a flash gives its reboots: half of it to each rung.
-_BOOT_DEADLINE_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -63,24 +59,12 @@ def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
     if image is not None:
         refuse_far_data(settings, host, image, status)
     report = access.link.run(access.jobs.commit(wanted, require_running=False))
-    after, how = _boot(access, status["boot_id"])
+    after, how = reboot(access, status["boot_id"], what="the boot of the earlier version")
     if after["image"] != wanted:
         raise HostError(
             f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console"
         )
     return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"], how)
-
-
-def _boot(access: HostAccess, boot_id: str) -> tuple[Evidence, Evidence]:
-    """Have the host boot its new default: by its own agent, then by its power. Return its status, and which rung did it."""
-    what = "the boot of the earlier version"
-
-    def booted(within_s: float) -> Evidence:
-        return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
-
-    rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
-    with unlocked(access), access.reporter.step(what):
-        return climb(access, rungs, booted, what=what)
 
 
 def _require_config(status: dict[str, Any], host: str, wanted: str) -> None:

@@ -12,8 +12,7 @@ from flash.drift.report import cure_of
 from flash.health import wait_until_settled
 from flash.identity.guard import refuse_holder
 from flash.inventory import load_environment, load_host
-from flash.ladder import climb, reboot_rungs
-from flash.provider_lock import unlocked
+from flash.ladder import reboot
 from flash.push import push
 from flash.states import State, rules
 from qtrade.errors import HostError, QtradeError, Refused
@@ -23,7 +22,6 @@ from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
 
-_BOOT_DEADLINE_S = 1800.0
 _SETTLED_S = 900.0
 
 
@@ -101,7 +99,7 @@ def _reboot(settings: Settings, host_name: str, reporter: Reporter) -> None:
         refuse_holder(store, host.name)
         require_available(settings, store, host, load_environment(settings, host))
         _drain(access)
-        _boot(access, status["boot_id"])
+        reboot(access, status["boot_id"], what="the reboot")
         wait_until_settled(access, within_s=_SETTLED_S)
 
 
@@ -114,14 +112,3 @@ def _drain(access: HostAccess) -> None:
         left = undrain(access, Door.IN_PLACE)
         error.resolution = "; ".join(filter(None, (error.resolution, left)))
         raise
-
-
-def _boot(access: HostAccess, boot_id: str) -> None:
-    what = "the reboot"
-
-    def booted(within_s: float) -> dict[str, object]:
-        return access.wait_for_status(lambda now: now["boot_id"] != boot_id, within_s=within_s, what=what)
-
-    rungs = reboot_rungs(access, _BOOT_DEADLINE_S, is_due=lambda now: now["boot_id"] == boot_id)
-    with unlocked(access), access.reporter.step(what):
-        climb(access, rungs, booted, what=what)
