@@ -23,11 +23,12 @@ class Entry:
 
 
 class Journal:
-    """Append-only, one per flash, in a folder of the host. `token` is written with every line."""
+    """Append-only, one per flash, in a folder of the host. `token` is written with every line, `once` with the next one only."""
 
     def __init__(self, path: Path, *, token: int = 0) -> None:
         self.path = path
         self.token = token
+        self.once: dict[str, Any] = {}
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -61,6 +62,7 @@ class Journal:
 
     def write(self, state: State, evidence: dict[str, Any]) -> None:
         """Append a line and flush it to disk."""
+        evidence, self.once = {**self.once, **evidence}, {}
         fields = {"at": round(time.time(), 3), "state": state, "evidence": evidence, "token": self.token}
         line = redact(json.dumps(fields, sort_keys=True))
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """People on hosts: `qtrade ssh`, `logs` and `console` are the way in. Each use is on record, without what was shown or typed."""
 
 import fcntl
-import getpass
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qtrade.actor import who
 from qtrade.errors import UsageError
 from qtrade.manifest import Environment, Host
 from qtrade.redaction import redact
@@ -87,11 +87,6 @@ def recent(settings: Settings, host: str, *, now: float, within_s: float = RECEN
             continue  # what a crash cut off
     uses = [ManualAccess(**fields) for fields in found.values() if {"at", "who", "how"} <= set(fields)]
     return tuple(use for use in sorted(uses, key=lambda use: use.at) if use.at >= now - within_s)
-
-
-def who() -> str:
-    """Return the person: who called sudo, where somebody did."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def _path(settings: Settings, host: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from flash.access import Evidence, HostAccess, held_access
 from flash.config import Bundle, read_bundle, render_bundle
 from flash.confirmation import send_and_confirm
+from flash.deploys import recorded_deploy
 from flash.generations import next_generation
 from flash.identity.guard import SIGNER, refuse_holder
 from flash.inventory import load_environment, load_host
@@ -20,6 +21,7 @@ from qtrade.manifest import Image
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
+from qtrade.store.history import Ending, Kind, Outcome
 from qtrade.trust.keyring import ensure_keyring
 
 # How long a host waits for a new connection before it takes back what may have cut it off.
@@ -132,9 +134,25 @@ def carry_out(prepared: Prepared) -> PushResult:
         return PushResult(host, status["generation"], (), (), reboot_needed=waits, changed=False)
     if any(unit.name == SIGNER for unit in prepared.plan.units):
         refuse_holder(access.store, host)
-    if "kept" not in status:
-        return _push_to_older(prepared)
-    with access.reporter.step(f"push to {host}"):
+    plan = prepared.plan
+    inputs = {
+        "before": status["generation"],
+        "to": plan.to,
+        "files": sorted(file.path for file in plan.files),
+        "secrets": sorted(prepared.secrets),
+        "forget": sorted(plan.forget),
+    }
+    version, image = plan.version, status["image"]
+    with recorded_deploy(access, Kind.PUSH, version=version, image=image, inputs=inputs) as progress:
+        result = _push_to_older(prepared) if "kept" not in status else _send_and_prove(prepared)
+        progress.ending = Ending(Outcome.DONE, version=version, image=image, generation=result.generation)
+    return result
+
+
+def _send_and_prove(prepared: Prepared) -> PushResult:
+    """Send, and see that the host has what was sent. Raises `HostError`."""
+    host = prepared.access.host.name
+    with prepared.access.reporter.step(f"push to {host}"):
         generation, report = _send(prepared)
     prepared.sent.note(prepared.secrets, report.get("stamps", {}))
     reached = report.get("generation", generation)

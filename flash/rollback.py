@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flash.access import Evidence, HostAccess, held_access
+from flash.deploys import recorded_deploy
 from flash.identity.guard import refuse_holder
 from flash.inventory import load_host
 from flash.ladder import reboot
@@ -13,6 +14,7 @@ from qtrade.errors import HostError, Refused
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
+from qtrade.store.history import Ending, Kind, Outcome
 from qtrade.trust.keyring import ensure_keyring
 
 
@@ -58,13 +60,22 @@ def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
     image = find_installed(store, host.recipe, wanted)
     if image is not None:
         refuse_far_data(settings, host, image, status)
+    inputs = {"to": to or "", "before": {"version": status["version"], "image": status["image"]}}
+    version = image.version if image is not None else to or ""
+    with recorded_deploy(access, Kind.ROLLBACK, version=version, image=wanted, inputs=inputs) as progress:
+        result = _boot(access, wanted, status["boot_id"])
+        progress.ending = Ending(Outcome.DONE, version=result.version, image=result.image)
+    return result
+
+
+def _boot(access: HostAccess, wanted: str, boot_id: str) -> RollbackResult:
+    """Make the image the default and boot it. Raises `HostError`."""
+    host = access.host.name
     report = access.link.run(access.jobs.commit(wanted, require_running=False))
-    after, how = reboot(access, status["boot_id"], what="the boot of the earlier version")
+    after, how = reboot(access, boot_id, what="the boot of the earlier version")
     if after["image"] != wanted:
-        raise HostError(
-            f"{host.name} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console"
-        )
-    return RollbackResult(host.name, after["version"], after["image"], report["bytes_fetched"], how)
+        raise HostError(f"{host} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console")
+    return RollbackResult(host, after["version"], after["image"], report["bytes_fetched"], how)
 
 
 def _require_config(status: dict[str, Any], host: str, wanted: str) -> None:

@@ -11,6 +11,7 @@ from flash.availability import demand_of, require_available
 from flash.config import render_bundle
 from flash.console import captured
 from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
+from flash.deploys import recorded_deploy
 from flash.doors import Steps
 from flash.doors.order import next_door
 from flash.doors.table import steps_for
@@ -34,6 +35,7 @@ from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
+from qtrade.store.history import Ending, Kind, Outcome
 from qtrade.store.leases import LeaseLost, Leases
 from qtrade.trust.keyring import ensure_keyring
 
@@ -160,7 +162,7 @@ def flash(
         context.journal.token = context.token
         if context.unlocks:
             context.clean_up.insert(0, partial(lock_again, context))
-        with muted(context, plan), captured(context):
+        with muted(context, plan), captured(context), _recorded(context, plan, Kind.FLASH, begin=begin, until=until):
             try:
                 _run(context, plan, steps or steps_for(plan.door), begin=begin, until=until)
             finally:
@@ -187,11 +189,40 @@ def abort(settings: Settings, host_name: str, reporter: Reporter) -> FlashResult
         context.journal.token = context.token
         context.unlocks = bool(context.journal.evidence("provider_lock"))
         try:
-            stop(context, plan)
+            with _recorded(context, plan, Kind.ABORT):
+                stop(context, plan)
         finally:
             if context.unlocks:
                 lock_again(context)
     return _result(context, plan)
+
+
+@contextmanager
+def _recorded(context: FlashContext, plan: FlashPlan, kind: Kind, **inputs: object) -> Iterator[None]:
+    """Record the deploy in the store, and who made it in the journal too. What the host runs at its end is what the journal says."""
+    chosen = {
+        "door": plan.door,
+        "plan": plan.digest,
+        "allow_older": context.allow_older,
+        "reimage": asdict(context.reimage),
+        "journal": context.journal.path.name,
+        **inputs,
+    }
+    with recorded_deploy(context, kind, version=plan.version, image=plan.image, inputs=chosen) as progress:
+        deploy = progress.deploy
+        context.journal.once = {"deploy": deploy.id, "by": asdict(deploy.actor)}
+        try:
+            yield
+        finally:
+            progress.ending = _ending(context, plan, kind)
+
+
+def _ending(context: FlashContext, plan: FlashPlan, kind: Kind) -> Ending:
+    state = context.journal.state
+    if state is State.COMMITTED:
+        generation = str(context.journal.evidence("generation") or "")
+        return Ending(Outcome.DONE, state=state, version=plan.version, image=plan.image, generation=generation)
+    return Ending(Outcome.DONE if kind is Kind.ABORT else Outcome.STOPPED, state=state or "")
 
 
 @contextmanager

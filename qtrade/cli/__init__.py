@@ -13,6 +13,7 @@ from qtrade.cli import bake as bake_commands
 from qtrade.cli import config as config_commands
 from qtrade.cli import drift as drift_commands
 from qtrade.cli import flash as flash_commands
+from qtrade.cli import history as history_commands
 from qtrade.cli import identity as identity_commands
 from qtrade.cli import images as images_commands
 from qtrade.cli import inspect as inspect_commands
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 bake_commands.register(app)
 flash_commands.register(app)
+history_commands.register(app)
 config_commands.register(app)
 drift_commands.register(app)
 identity_commands.register(app)

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +54,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
     if not dry_run:
         if channel != "dev":
             _confirm(f"promote {recipe} {version} to {channel}", version, yes=yes)
-        release.promote(store, keyring, plan)
+        release.promote(store, keyring, plan, partial(typer.echo, err=True))
     if as_json:
         print_json({**asdict(plan), "done": not dry_run})
     else:

@@ -19,6 +19,11 @@ _DAY_S = 86400
 ENVIRONMENT_OF = {channel: environment for environment, channel in _CHANNEL_OF.items()}
 
 
+def channel_of(environment: str) -> Channel:
+    """Return the channel that an environment's hosts follow."""
+    return _CHANNEL_OF[environment]
+
+
 class Code(StrEnum):
     """Why an image is refused."""
 

@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -11,9 +12,10 @@ from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import STATEMENT_TYPE, SigningKey
 from qtrade.store import ChannelPointer, Store
+from qtrade.store.history import Deploy, Ending, Kind, Outcome, recorded
 from qtrade.trust.images import load_trusted, signers_of
 from qtrade.trust.keyring import DAY_S, Keyring
-from qtrade.trust.policy import CHANNELS, Candidate, Channel, Rules, raise_refused, refuse_promotion
+from qtrade.trust.policy import CHANNELS, ENVIRONMENT_OF, Candidate, Channel, Rules, raise_refused, refuse_promotion
 from qtrade.trust.statements import PROMOTION, REVOCATION, statement, verify_statements
 
 
@@ -81,11 +83,11 @@ def plan_promotion(  # noqa: PLR0913 - what a promotion is of
     return PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before, passed)
 
 
-def promote(store: Store, keyring: Keyring, plan: PromotionPlan) -> None:
+def promote(store: Store, keyring: Keyring, plan: PromotionPlan, warn: Callable[[str], None] = lambda _: None) -> None:
     """Carry a promotion out. Raises `NotFound` without the promote key, `ConflictError` when the channel was moved meanwhile.
 
     The channel moves first: whoever loses the race leaves no statement behind. Cut off between the two, the channel leads to
-    a version that hosts refuse until it is promoted again.
+    a version that hosts refuse until it is promoted again. It is recorded in the history; `warn` is told where its end could not be.
     """
     key = keyring.signer("promote")
     predicate = {
@@ -100,8 +102,14 @@ def promote(store: Store, keyring: Keyring, plan: PromotionPlan) -> None:
     }
     envelope = key.envelope(STATEMENT_TYPE, statement(plan.image_id, PROMOTION, predicate))
     pointer = ChannelPointer(plan.version, plan.image_id, plan.sequence)
-    store.move_channel(plan.recipe, plan.channel, pointer, plan.before)
-    store.attest(plan.image_id, envelope)
+    before = plan.before.version if plan.before else ""
+    inputs = {"channel": plan.channel, "sequence": plan.sequence, "expires": plan.expires, "before": before}
+    environment = ENVIRONMENT_OF[plan.channel]
+    deploy = Deploy(Kind.PROMOTE, environment, "", plan.recipe, plan.version, plan.image_id, inputs)
+    with recorded(store.objects, deploy, warn) as progress:
+        store.move_channel(plan.recipe, plan.channel, pointer, plan.before)
+        store.attest(plan.image_id, envelope)
+        progress.ending = Ending(Outcome.DONE, version=plan.version, image=plan.image_id)
 
 
 def plan_revocation(

@@ -6,10 +6,12 @@ import pytest
 
 from flash import maintenance
 from flash import push as pushing
+from flash.access import HeldAccess
 from flash.drift import fix
 from flash.identity.claims import Claims
 from flash.identity.facts import Claim, ClaimState
 from flash.identity.guard import SIGNER
+from flash.inventory import load_host
 from flash.push_plan import FileChange, PushPlan, UnitStep
 from flash.rollback import rollback
 from flash.run import flash, prepare
@@ -67,8 +69,14 @@ def test_a_decommission(settings) -> None:
 @pytest.mark.parametrize(("unit", "is_spared"), [(SIGNER, True), ("chrony.service", False)])
 def test_a_push_that_restarts_the_validator(settings, monkeypatch, unit, is_spared) -> None:
     sent = []
-    monkeypatch.setattr(pushing, "_push_to_older", sent.append)
-    access = SimpleNamespace(store=open_store(settings), host=SimpleNamespace(name="rpc-1"))
+
+    def send(prepared) -> pushing.PushResult:
+        sent.append(prepared)
+        return pushing.PushResult("rpc-1", "2", (), ())
+
+    monkeypatch.setattr(pushing, "_push_to_older", send)
+    host = load_host(settings, "rpc-1")
+    access = HeldAccess(settings, host, open_store(settings), RecordingReporter(), 1, lambda: None)
     plan = PushPlan(
         "rpc-1", "0.1.0", "1", files=(FileChange("agave/validator.json", "changed"),), units=(UnitStep(unit, "reload"),)
     )

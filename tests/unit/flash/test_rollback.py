@@ -53,6 +53,7 @@ def hung(tmp_path, monkeypatch) -> tuple[Hung, Settings]:
     pin_host_key(settings, "rpc-1", "ssh-ed25519 AAAA")
     old, new = publish_image(settings, cmdline="old"), publish_image(settings, version="0.2.0", cmdline="new")
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
+    status["version"] = "0.2.0"
     link = Hung(statuses=[status])
     link.boots, link.board = old.id, FakeBoard()
     monkeypatch.setattr("flash.access.AgentLink", lambda _: link)

@@ -1,6 +1,7 @@
 """The loop of a flash: it journals, resumes, stops, fails safe, and holds the host alone."""
 
 import threading
+from dataclasses import asdict
 
 import pytest
 
@@ -10,6 +11,8 @@ from flash.run import flash
 from flash.states import ENDS, State, rules, sequence
 from qtrade.errors import ConflictError, HostError
 from qtrade.manifest.driver import Door
+from qtrade.store import open_store
+from qtrade.store.history import History
 from tests.fakes.examples import make_image, make_settings
 from tests.fakes.flash import FakeContext, FakeDoor, FakeLink, Rig, kinds
 
@@ -48,7 +51,10 @@ def test_the_journal_begins_with_the_frozen_plan(rig) -> None:
     seconds = entry.evidence.pop("seconds")
     assert seconds >= 0
     image = make_image()
+    (past,) = History(open_store(rig.settings).objects).read()
     assert entry.evidence == {
+        "deploy": past.deploy.id,
+        "by": asdict(past.deploy.actor),
         "plan": rig.plan(Door.PXE).digest,
         "image": image.id,
         "version": "0.1.0",

@@ -142,6 +142,7 @@ def link(room, monkeypatch) -> FakeLink:
     (folder / "host.yaml").write_text(yaml.safe_dump(fields))
     pin_host_key(room.settings, "rpc-1", "ssh-ed25519 AAAA")
     status = {"image": new.id, "default": new.id, "previous": old.id, "installed": [new.id, old.id], "boot_id": "1"}
+    status["version"] = "0.2.0"
     made = FakeLink(statuses=[status])
     monkeypatch.setattr("flash.access.AgentLink", lambda _: made)
     monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: FakeBoard())
