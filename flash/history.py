@@ -1,8 +1,8 @@
 """What was deployed, as the store's history tells it, and the file that says which version each host of an environment runs."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,30 +74,53 @@ def make_release(settings: Settings, store: Store, environment: str) -> Environm
     environment_named(settings, environment)
     manifests = [load_host(settings, name) for name in list_hosts(settings)]
     hosts = {host.name: host for host in manifests if host.environment == environment}
-    by_host: dict[str, list[Past]] = {name: [] for name in hosts}
-    for one in History(store.objects).read(environment=environment):
-        if one.deploy.host in by_host:
-            by_host[one.deploy.host].append(one)
+    runs = running_versions(store, {name: host.recipe for name, host in hosts.items()})
     channel = channel_of(environment)
     pointers = {recipe: store.channel(recipe, channel) for recipe in store.recipes()}
     return EnvironmentRelease(
         environment,
         {recipe: pointer.version for recipe, pointer in pointers.items() if pointer is not None},
-        {name: decide_running(host.recipe, by_host[name]) for name, host in hosts.items()},
+        runs,
     )
+
+
+def running_versions(store: Store, recipes: Mapping[str, str]) -> dict[str, RunningVersion]:
+    """Return what hosts run, by name, for the recipes of hosts by name. No more is read than it takes."""
+    history = History(store.objects)
+    seen = {name: _Seen(recipe) for name, recipe in recipes.items()}
+    waiting = set(seen)
+    for mark in history.marks():
+        if not waiting:
+            break
+        if mark.host in waiting and mark.kind in _MOVES_VERSION:
+            past = history.open(mark)
+            if past is not None and seen[mark.host].take(past):
+                waiting.discard(mark.host)
+    return {name: one.running for name, one in seen.items()}
 
 
 def decide_running(recipe: str, deploys: Iterable[Past]) -> RunningVersion:
     """Return what a host runs after its `deploys`, newest first."""
-    unsettled = None
+    seen = _Seen(recipe)
     for one in deploys:
-        deploy, ending = one.deploy, one.ending
-        if deploy.kind not in _MOVES_VERSION:
-            continue
+        if one.deploy.kind in _MOVES_VERSION and seen.take(one):
+            break
+    return seen.running
+
+
+class _Seen:
+    """What the deploys of a host have told so far, from the newest back."""
+
+    def __init__(self, recipe: str) -> None:
+        self.running = RunningVersion(recipe)
+
+    def take(self, one: Past) -> bool:
+        """Take a deploy in; say whether that settles what the host runs."""
+        deploy, ending, unsettled = one.deploy, one.ending, self.running.unsettled
         if ending.version:
             run = deploy.actor.run
-            return RunningVersion(
-                recipe,
+            self.running = RunningVersion(
+                self.running.recipe,
                 ending.version,
                 ending.image,
                 _clock(ending.at),
@@ -105,12 +128,14 @@ def decide_running(recipe: str, deploys: Iterable[Past]) -> RunningVersion:
                 f"{run.repository} {run.id}".strip() if run else None,
                 unsettled,
             )
+            return True
         if unsettled is None and ending.state not in _AS_BEFORE:
             stands = (
                 "has no end yet" if ending.outcome is Outcome.UNKNOWN else f"ended {ending.state or ending.outcome}"
             )
             unsettled = f"{deploy.kind} of {deploy.version or 'an earlier version'} at {_clock(deploy.at)} {stands}"
-    return RunningVersion(recipe, unsettled=unsettled)
+            self.running = replace(self.running, unsettled=unsettled)
+        return False
 
 
 def write_release(settings: Settings, release: EnvironmentRelease) -> Path:

@@ -42,6 +42,11 @@ def list_hosts(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(written | lab))
 
 
+def list_environments(settings: Settings) -> tuple[str, ...]:
+    """Return the names of all environments."""
+    return tuple(sorted(path.stem for path in (settings.project / "manifests/environments").glob("*.yaml")))
+
+
 def load_environment(settings: Settings, host: Host) -> Environment:
     """Return the environment of a host. Raises `NotFound`, `BadInput`."""
     return environment_named(settings, host.environment)

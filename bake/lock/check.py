@@ -26,6 +26,14 @@ def locked_blobs(settings: Settings) -> frozenset[str]:
     return frozenset(digest for item in built for digest in (item.sha256, item.provenance))
 
 
+def locked_tools(settings: Settings) -> dict[str, str]:
+    """Return the digests of the tools that locks of project and state directory name, with the lock's file. Raises `BadInput`."""
+    folders = (settings.project / "manifests/images", settings.state_dir / "locks")
+    paths = [path for folder in folders for path in sorted(folder.glob("*.lock.json"))]
+    locks = ((path, read_lock(path)) for path in paths)
+    return {lock.tools_digest(): f"{path.name} names it" for path, lock in locks if lock}
+
+
 def require_lock(settings: Settings, store: Store, recipe: Recipe, reporter: Reporter) -> Lock:
     """Return the lock that a bake works by; with `lock: auto` it is made and mended. Raises as `check_lock` and `update_lock`."""
     try:

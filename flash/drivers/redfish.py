@@ -280,6 +280,12 @@ class RedfishDriver:
 
 def connect_system(access: RedfishAccess) -> "tuple[sushy.resources.system.system.System, Callable[[], None]]":
     """Log in; return the system and what logs out. Raises sushy's errors, and `BadInput` when the password file cannot be read."""
+    root, log_out = connect_root(access)
+    return root.get_system(access.system), log_out
+
+
+def connect_root(access: RedfishAccess) -> "tuple[sushy.Sushy, Callable[[], None]]":
+    """Log in; return what the BMC has of all systems, and what logs out. Raises as `connect_system`."""
     import sushy  # noqa: PLC0415 - slow to import
 
     try:
@@ -299,7 +305,7 @@ def connect_system(access: RedfishAccess) -> "tuple[sushy.resources.system.syste
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,
     )
-    return root.get_system(access.system), auth.close
+    return root, auth.close
 
 
 def _power_state(system: Any) -> PowerState:

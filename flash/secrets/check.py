@@ -62,6 +62,14 @@ def check_host(settings: Settings, name: str, *, now: datetime | None = None) ->
     return _check(settings, environment_named(settings, host.environment), (host,), now, whole=False)
 
 
+def check_driver(settings: Settings, host: Host, *, online: bool, now: datetime | None = None) -> tuple[SecretRow, ...]:
+    """Check the references of a host's driver only, those into HashiCorp Vault only `online`. Raises `NotFound`, `BadInput`."""
+    environment = environment_named(settings, host.environment)
+    named = _of_driver(settings, host)
+    asked = [(where, text) for where, text in named if online or not text.startswith(f"{SecretKind.KV}:")]
+    return tuple(_check_one(settings, environment, where, text, now or datetime.now(UTC)) for where, text in asked)
+
+
 def exit_code(rows: Sequence[SecretRow]) -> int:
     """Return 0, the code of the one class that all problems have, or 1 for problems of several."""
     codes = {row.exit_code for row in rows if row.exit_code}
@@ -101,8 +109,12 @@ def _of_hosts(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[str, 
     for host in hosts:
         place = manifest_place(settings, host)
         yield from ((f"{place}: secrets.{name}", text) for name, text in sorted(host.secrets.items()))
-        driver = host.driver.model_dump()
-        yield from ((f"{place}: driver.{name}", str(driver[name])) for name in _OF_DRIVERS if name in driver)
+        yield from _of_driver(settings, host)
+
+
+def _of_driver(settings: Settings, host: Host) -> Iterator[tuple[str, str]]:
+    place, driver = manifest_place(settings, host), host.driver.model_dump()
+    yield from ((f"{place}: driver.{name}", str(driver[name])) for name in _OF_DRIVERS if name in driver)
 
 
 def _of_environment(settings: Settings, environment: Environment) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,10 @@ from qtrade.cli import config as config_commands
 from qtrade.cli import drift as drift_commands
 from qtrade.cli import flash as flash_commands
 from qtrade.cli import history as history_commands
+from qtrade.cli import hosts as host_commands
 from qtrade.cli import identity as identity_commands
 from qtrade.cli import images as images_commands
+from qtrade.cli import init as init_commands
 from qtrade.cli import inspect as inspect_commands
 from qtrade.cli import keys as key_commands
 from qtrade.cli import lab as lab_commands
@@ -24,6 +26,8 @@ from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
 from qtrade.cli import secrets as secret_commands
+from qtrade.cli import upkeep as upkeep_commands
+from qtrade.cli.examples import add_examples
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
@@ -39,7 +43,9 @@ app = typer.Typer(
 )
 bake_commands.register(app)
 flash_commands.register(app)
+host_commands.register(app)
 history_commands.register(app)
+init_commands.register(app)
 config_commands.register(app)
 drift_commands.register(app)
 identity_commands.register(app)
@@ -52,6 +58,8 @@ app.add_typer(images, name="images")
 key_commands.register(app)
 monitor_commands.register(app)
 secret_commands.register(app)
+upkeep_commands.register(app)
+add_examples(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape

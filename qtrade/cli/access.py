@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_hosts
 from qtrade.cli.prompts import HostName, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
 from qtrade.reporter import print_json
 from qtrade.settings import load_settings
 
-Host = Annotated[str, typer.Argument(help="Host in manifests/hosts, or a lab host.")]
+Host = Annotated[str, typer.Argument(help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept on record. Hosts of production ask for it.")]
 
 

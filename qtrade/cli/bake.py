@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtrade.cli.complete import complete_recipes
 from qtrade.errors import UsageError
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import load_settings
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from bake.plan import Step
     from qtrade.manifest import Recipe
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="Recipe in manifests/images.", autocompletion=complete_recipes)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from qtrade.errors import QtradeError
 from qtrade.settings import Settings, load_settings
-from qtrade.store.order import version_order
 
 
 def complete_hosts(incomplete: str) -> list[str]:
@@ -31,6 +33,8 @@ def complete_recipes(incomplete: str) -> list[str]:
 
 def complete_versions(incomplete: str) -> list[str]:
     """Return the versions that begin so, newest first, of a store that is a folder."""
+    from qtrade.store.order import version_order  # noqa: PLC0415 - keeps `qtrade --help` quick
+
     settings = _settings()
     if settings is None or not isinstance(settings.store, Path):
         return []
@@ -51,3 +55,6 @@ def _stems(folder: Path) -> list[str]:
 
 def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
     return sorted({name for name in names if name.startswith(incomplete)})
+
+
+VersionName = Annotated[str, typer.Argument(help="Version in the store.", autocompletion=complete_versions)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName
 from qtrade.errors import NotFound
 from qtrade.reporter import print_json
@@ -28,7 +29,12 @@ def show(
     *,
     host: HostName,
     version: Annotated[
-        str | None, typer.Option("--version", help="Version of the image; the one that a flash would take if left out.")
+        str | None,
+        typer.Option(
+            "--version",
+            help="Version of the image; the one that a flash would take if left out.",
+            autocompletion=complete_versions,
+        ),
     ] = None,
     why: Annotated[
         str | None, typer.Option("--why", metavar="NAME", help="Only this value, with all places that give it.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import HostName, Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.reporter import print_json
@@ -27,8 +28,13 @@ def register(app: typer.Typer) -> None:
 
 def drift(  # noqa: PLR0913 - one parameter per option
     *,
-    host: Annotated[str | None, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")] = None,
-    env: Annotated[str | None, typer.Option("--env", help="All hosts of this environment.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts),
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", help="All hosts of this environment.", autocompletion=complete_environments)
+    ] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Push or reboot what that cures, after asking; needs --host.")
     ] = False,

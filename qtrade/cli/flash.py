@@ -1,4 +1,4 @@
-"""`qtrade flash`, `rollback`, `hosts`."""
+"""`qtrade flash`, `rollback`."""
 
 from dataclasses import asdict
 from functools import partial
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli import access, maintenance, push
+from qtrade.cli import access, push
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
 from qtrade.reporter import print_json
@@ -23,20 +24,16 @@ def register(app: typer.Typer) -> None:
     push.register(app)
     access.register(app)
     app.command("rollback")(rollback)
-    hosts = typer.Typer(help="Hosts.", no_args_is_help=True)
-    hosts.command("list")(list_hosts)
-    hosts.command("show")(show_host)
-    hosts.command("inventory")(show_inventory)
-    maintenance.add_commands(hosts)
-    access.add_commands(hosts)
-    app.add_typer(hosts, name="hosts")
 
 
 def flash(  # noqa: PLR0913 - one parameter per option
     *,
     host: HostName,
     version: Annotated[
-        str | None, typer.Option("--version", help="Version; the newest of the host's recipe if left out.")
+        str | None,
+        typer.Option(
+            "--version", help="Version; the newest of the host's recipe if left out.", autocompletion=complete_versions
+        ),
     ] = None,
     door: Annotated[
         str | None, typer.Option("--door", help="This door and no other; else the host's first open one.")
@@ -122,7 +119,10 @@ def _show_result(result: "FlashResult", *, as_json: bool) -> None:
 def rollback(
     *,
     host: HostName,
-    to: Annotated[str | None, typer.Option("--to", help="Installed version; the previous one if left out.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Installed version; the previous one if left out.", autocompletion=complete_versions),
+    ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,38 +136,3 @@ def rollback(
         print_json(asdict(result))
     else:
         typer.echo(f"{result.host} {result.version}; {result.bytes_fetched} bytes downloaded")
-
-
-def list_hosts(*, as_json: AsJson = False) -> None:
-    """List all hosts."""
-    from flash.inventory import list_hosts as names  # noqa: PLC0415
-
-    found = names(load_settings())
-    if as_json:
-        print_json(list(found))
-    else:
-        typer.echo("\n".join(found))
-
-
-def show_host(host: str) -> None:
-    """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
-    from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
-
-    print_json(show(load_settings(), host))
-
-
-def show_inventory(
-    *,
-    of_all: Annotated[bool, typer.Option("--list", help="All hosts and groups; so is no option at all.")] = False,
-    host: Annotated[str | None, typer.Option("--host", help="Only this host's variables.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the hosts as an Ansible inventory, always as JSON: `ansible-playbook -i inventory` in ansible/ calls this."""
-    from flash.ansible_inventory import host_variables, render_inventory  # noqa: PLC0415 - keeps `qtrade --help` quick
-    from flash.inventory import load_host  # noqa: PLC0415
-
-    del as_json
-    if of_all and host is not None:
-        raise UsageError("--list and --host do not go together", resolution="give one of them")
-    settings = load_settings()
-    print_json(render_inventory(settings) if host is None else host_variables(settings, load_host(settings, host)))

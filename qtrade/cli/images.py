@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qtrade.cli.complete import VersionName, complete_recipes
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import print_json
 from qtrade.settings import load_settings
@@ -23,7 +24,9 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
 
 def list_images(
     *,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Only this recipe.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Only this recipe.", autocompletion=complete_recipes)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the versions in the store, with channels, the hosts that keep them, and stand-ins."""
@@ -37,9 +40,11 @@ def list_images(
 
 
 def show_image(
-    version: str,
+    version: VersionName,
     *,
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")] = "lab",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Recipe in manifests/images.", autocompletion=complete_recipes)
+    ] = "lab",
 ) -> None:
     """Print the image document of a version."""
     from qtrade.store import open_store  # noqa: PLC0415

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from qtrade.cli.complete import complete_recipes, complete_versions
 from qtrade.reporter import print_json
 from qtrade.settings import load_settings
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="Recipe in manifests/images.", autocompletion=complete_recipes)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -33,7 +36,7 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
 
 
 def sbom(
-    version: Annotated[str, typer.Argument(help="Version of the image.")],
+    version: Annotated[str, typer.Argument(help="Version of the image.", autocompletion=complete_versions)],
     recipe: RecipeName = "lab",
     form: Annotated[SbomFormat, typer.Option("--format", help="CycloneDX 1.6 or SPDX 2.3.")] = SbomFormat.CYCLONEDX,
 ) -> None:
@@ -48,12 +51,19 @@ def sbom(
 
 
 def cve(  # noqa: PLR0913 - the options of the command
-    version: Annotated[str | None, typer.Argument(help="Version of the image; all versions when left out.")] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(help="Version of the image; all versions when left out.", autocompletion=complete_versions),
+    ] = None,
     *,
     recipe: RecipeName = "lab",
     since: Annotated[
         str | None,
-        typer.Option("--since", help="Show what is new since a version, or since the last scan by a day (YYYY-MM-DD)."),
+        typer.Option(
+            "--since",
+            help="Show what is new since a version, or since the last scan by a day (YYYY-MM-DD).",
+            autocompletion=complete_versions,
+        ),
     ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="First fetch the security tracker's data; alone, do only that.")
@@ -110,8 +120,10 @@ def waive(
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="Version to compare from.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="Version to compare to.")],
+    before: Annotated[
+        str, typer.Argument(metavar="A", help="Version to compare from.", autocompletion=complete_versions)
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="Version to compare to.", autocompletion=complete_versions)],
     recipe: RecipeName = "lab",
     *,
     as_json: AsJson = False,
@@ -132,7 +144,7 @@ def diff(
 
 
 def units(
-    version: Annotated[str, typer.Argument(help="Version of the image.")],
+    version: Annotated[str, typer.Argument(help="Version of the image.", autocompletion=complete_versions)],
     recipe: RecipeName = "lab",
     *,
     as_json: AsJson = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName, console
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import print_json
@@ -17,7 +18,12 @@ DoorName = Annotated[
 ]
 # `--yes` alone is too easily in a script's habit: what cannot be taken back wants the name.
 TypedName = Annotated[str | None, typer.Option("--confirm", help="The host's name again, where nobody can be asked.")]
-Version = Annotated[str | None, typer.Option("--version", help="Whose installer; the newest that the host may run.")]
+Version = Annotated[
+    str | None,
+    typer.Option(
+        "--version", help="Whose installer; the newest that the host may run.", autocompletion=complete_versions
+    ),
+]
 
 
 def add_commands(hosts: typer.Typer) -> None:

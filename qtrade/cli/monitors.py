@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
+from qtrade.cli.complete import complete_environments, complete_versions
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import ConsoleReporter, print_json
 from qtrade.settings import load_settings
@@ -15,10 +16,16 @@ from qtrade.settings import load_settings
 if TYPE_CHECKING:
     from flash.monitors import MonitorsPlan
 
-EnvironmentName = Annotated[str, typer.Option("--env", help="Environment in manifests/environments.")]
+EnvironmentName = Annotated[
+    str, typer.Option("--env", help="Environment in manifests/environments.", autocompletion=complete_environments)
+]
 ImageVersion = Annotated[
     str | None,
-    typer.Option("--version", help="Image whose names of metrics count; where the channel leads if left out."),
+    typer.Option(
+        "--version",
+        help="Image whose names of metrics count; where the channel leads if left out.",
+        autocompletion=complete_versions,
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
+from qtrade.cli.complete import VersionName
 from qtrade.errors import UsageError
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import load_settings
@@ -20,7 +21,7 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
 
 
 def export_image(  # noqa: PLR0913 - one parameter per option
-    version: str,
+    version: VersionName,
     *,
     output: Annotated[
         list[str], typer.Option("--output", help="raw (with block map), qcow2 or netboot; may be given several times.")
@@ -51,7 +52,7 @@ def export_image(  # noqa: PLR0913 - one parameter per option
 
 
 def boot_image(
-    version: str,
+    version: VersionName,
     *,
     firmware: Annotated[str | None, typer.Option("--firmware", help="bios or uefi; both when left out.")] = None,
     recipe: RecipeName = "lab",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtrade.cli.complete import complete_hosts
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import ConsoleReporter, Timings
 from qtrade.settings import Settings
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from qtrade.manifest import Host
     from qtrade.manifest.driver import Door
 
-HostName = Annotated[str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
+HostName = Annotated[
+    str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

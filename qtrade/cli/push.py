@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
@@ -26,9 +27,17 @@ def register(app: typer.Typer) -> None:
 
 def push(  # noqa: PLR0913 - one parameter per option
     *,
-    host: Annotated[str | None, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts),
+    ] = None,
     env: Annotated[
-        str | None, typer.Option("--env", help="All hosts of this environment, side by side, in place of one.")
+        str | None,
+        typer.Option(
+            "--env",
+            help="All hosts of this environment, side by side, in place of one.",
+            autocompletion=complete_environments,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop; nothing is sent.")] = False,
     diff: Annotated[

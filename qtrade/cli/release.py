@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
+from qtrade.cli.complete import complete_versions
 from qtrade.errors import Refused, TrustError, UsageError
 from qtrade.reporter import print_json
 from qtrade.settings import Settings, load_settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from qtrade.trust.policy import Channel, Rules
     from qtrade.trust.proof import Proof
 
-Version = Annotated[str, typer.Argument(help="Version in the store.")]
+Version = Annotated[str, typer.Argument(help="Version in the store.", autocompletion=complete_versions)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, show what would be done, and stop.")]
 

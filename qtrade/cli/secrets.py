@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
+from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from flash.push_plan import PushPlan
     from flash.secrets.rotate import Rotated
 
-Host = Annotated[str | None, typer.Option("--host", help="Host in manifests/hosts, or a lab host.")]
-Env = Annotated[str | None, typer.Option("--env", help="All hosts of this environment, in place of one.")]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)
+]
+Env = Annotated[
+    str | None,
+    typer.Option("--env", help="All hosts of this environment, in place of one.", autocompletion=complete_environments),
+]
 
 
 def register(app: typer.Typer) -> None:

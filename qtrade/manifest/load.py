@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qtrade.errors import BadInput, NotFound
+from qtrade.manifest.formats import upgrade
 
 M = TypeVar("M", bound=BaseModel)
 # libyaml's, where the wheel has it: ten times quicker.
@@ -46,6 +47,7 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
         )
     if not isinstance(document, dict):
         raise BadInput(f"{source} holds no mapping", resolution="start it with `schema_version: 1`")
+    upgrade(model, document)
     try:
         return model.model_validate(document)
     except ValidationError as error:

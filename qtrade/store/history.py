@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from qtrade.actor import Actor, Run, read_actor
@@ -20,8 +21,12 @@ from qtrade.errors import QtradeError, TrustError
 from qtrade.redaction import redact
 from qtrade.store.objects import Missing, Objects, key_of
 
-_FOLDER = "history/"
-_KEY = re.compile(r"history/([^/]+)/(hosts|channels)/([^/]+)/(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{16})\.(begun|ended)\.json")
+_KEY = re.compile(
+    r"history/(?P<month>\d{4}-\d{2})/(?P<environment>[^/]+)/(?P<of>hosts|channels)/(?P<name>[^/]+)/"
+    r"(?P<stamp>\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{16})\.(?P<kind>[a-z]+)\.(?P<part>begun|ended)\.json"
+)
+# Where reading stops: no deploy is older than this.
+_FIRST_MONTH = "2026-01"
 _SIDE_BY_SIDE = 8
 
 
@@ -89,11 +94,23 @@ class Progress:
     ending: Ending = field(default_factory=lambda: Ending(Outcome.DONE))
 
 
-class History:
-    """Reads and writes the history below `history/` of a store."""
+@dataclass(frozen=True)
+class Mark:
+    """A deploy as the listing of the store shows it, before anything of it is read: `host` is empty for a channel's."""
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+    environment: str
+    host: str
+    kind: str
+    stamp: str
+    begun: str
+    ended: str = ""
+
+
+class History:
+    """Reads and writes the history below `history/` of a store, by months: what is asked for most is the newest."""
+
+    def __init__(self, objects: Objects, *, clock: Callable[[], float] = time.time) -> None:
+        self._objects, self._clock = objects, clock
 
     def begin(self, deploy: Deploy) -> None:
         """Write that a deploy begins."""
@@ -103,31 +120,46 @@ class History:
         """Write how it ended."""
         self._put(deploy, "ended", asdict(ending))
 
-    def read(self, *, environment: str = "", host: str = "", last: int | None = None) -> tuple[Past, ...]:
-        """Return deploys, newest first, at most `last`; only those that are asked for are read. Raises `TrustError` for damage."""
-        found: dict[str, dict[str, str]] = {}
-        folder = f"{key_of('history', environment)}/" if environment else _FOLDER
-        for entry in self._objects.list(folder):
-            match = _KEY.fullmatch(entry.key)
-            if match and (not host or (match[2], match[3]) == ("hosts", host)):
-                found.setdefault(f"{match[4]}-{match[5]}", {})[match[6]] = entry.key
-        begun = [found[stamp] for stamp in sorted(found, reverse=True) if "begun" in found[stamp]]
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            return tuple(past for past in pool.map(self._read, begun[:last]) if past is not None)
+    def marks(self, *, environment: str = "", host: str = "") -> Iterator[Mark]:
+        """Give deploys, newest first; listings of earlier months are asked for as they are needed."""
+        for month in _months(self._clock()):
+            yield from self._marks(f"history/{month}/{f'{key_of(environment)}/' if environment else ''}", host)
 
-    def _read(self, keys: dict[str, str]) -> Past | None:
+    def read(self, *, environment: str = "", host: str = "", last: int | None = None) -> tuple[Past, ...]:
+        """Return deploys, newest first, at most `last`; only those are read. Raises `TrustError` for damage."""
+        wanted = islice(self.marks(environment=environment, host=host), last)
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            return tuple(past for past in pool.map(self.open, wanted) if past is not None)
+
+    def open(self, mark: Mark) -> Past | None:
+        """Read a deploy; None where it was deleted meanwhile. Raises `TrustError` for damage."""
         try:
-            deploy = _parse_deploy(self._fields(keys["begun"]))
-            ending = _parse_ending(self._fields(keys["ended"])) if "ended" in keys else Ending(Outcome.UNKNOWN)
+            deploy = _parse_deploy(self._fields(mark.begun))
+            ending = _parse_ending(self._fields(mark.ended)) if mark.ended else Ending(Outcome.UNKNOWN)
         except Missing:
             return None
         except (ValueError, TypeError, KeyError) as error:
             raise TrustError(
-                f"{keys['begun']} is damaged in the store",
+                f"{mark.begun} is damaged in the store",
                 details=str(error),
                 resolution="look at it, and delete it there",
             ) from error
         return Past(deploy, ending)
+
+    def _marks(self, folder: str, host: str) -> Iterator[Mark]:
+        found: dict[str, Mark] = {}
+        matches = (_KEY.fullmatch(entry.key) for entry in self._objects.list(folder))
+        # An end is listed after its beginning.
+        for match in sorted((match for match in matches if match), key=lambda match: match["part"]):
+            of_host = match["name"] if match["of"] == "hosts" else ""
+            if host and of_host != host:
+                continue
+            stamp = match["stamp"]
+            if match["part"] == "begun":
+                found[stamp] = Mark(match["environment"], of_host, match["kind"], stamp, match[0])
+            elif stamp in found:
+                found[stamp] = replace(found[stamp], ended=match[0])
+        yield from sorted(found.values(), key=lambda mark: mark.stamp, reverse=True)
 
     def _fields(self, key: str) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(self._objects.get(key)[0])
@@ -139,6 +171,15 @@ class History:
     def _put(self, deploy: Deploy, part: str, fields: dict[str, Any]) -> None:
         text = redact(json.dumps({"schema_version": 1, **fields}, sort_keys=True))
         self._objects.put_new(f"{_place(deploy)}.{part}.json", text.encode())
+
+
+def _months(now: float) -> Iterator[str]:
+    """Give the months back to the first, from the next one: another controller's clock may be ahead."""
+    at = time.gmtime(now)
+    year, month = at.tm_year + at.tm_mon // 12, at.tm_mon % 12 + 1
+    while (name := f"{year:04}-{month:02}") >= _FIRST_MONTH:
+        yield name
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
 
 
 @contextmanager
@@ -170,9 +211,11 @@ def _end(history: History, deploy: Deploy, ending: Ending, warn: Callable[[str],
 
 def _place(deploy: Deploy) -> str:
     whole, micros = divmod(round(deploy.at * 10**6), 10**6)
-    stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(whole))}.{micros:06}Z"
-    kind, name = ("hosts", deploy.host) if deploy.host else ("channels", deploy.recipe)
-    return key_of("history", deploy.environment, kind, name, f"{stamp}-{deploy.id}")
+    at = time.gmtime(whole)
+    stamp = f"{time.strftime('%Y%m%dT%H%M%S', at)}.{micros:06}Z"
+    month = max(time.strftime("%Y-%m", at), _FIRST_MONTH)
+    of, name = ("hosts", deploy.host) if deploy.host else ("channels", deploy.recipe)
+    return key_of("history", month, deploy.environment, of, name, f"{stamp}-{deploy.id}.{deploy.kind}")
 
 
 def _parse_deploy(fields: dict[str, Any]) -> Deploy:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 RUN = Run("qtrade/fleet", "deploy", "4711")
 
 
-def past(kind=Kind.FLASH, version="0.2.0", *, at=1_700_000_000.0, actor=None, **ending) -> Past:
+def past(kind=Kind.FLASH, version="0.2.0", *, at=1_790_000_000.0, actor=None, **ending) -> Past:
     made = Deploy(kind, "development", "rpc-1", "demo", version, "b" * 64, {}, actor or Actor("ada", "desk"), at)
     fields = {"outcome": Outcome.DONE, "at": at + 60, "state": "COMMITTED", "version": version, "image": "b" * 64}
     return Past(made, Ending(**{**fields, **ending}))
@@ -119,8 +119,8 @@ def test_a_rollback_is_recorded(tmp_path, monkeypatch) -> None:
 
 def test_what_a_host_runs_is_what_its_last_good_flash_or_rollback_says() -> None:
     flashed = past(actor=Actor("octocat", "runner", RUN))
-    expected = RunningVersion("demo", "0.2.0", "b" * 64, "2023-11-14T22:14:20Z", "octocat", "qtrade/fleet 4711")
-    push = past(Kind.PUSH, "0.9.0", at=1_700_000_500.0)
+    expected = RunningVersion("demo", "0.2.0", "b" * 64, "2026-09-21T14:14:20Z", "octocat", "qtrade/fleet 4711")
+    push = past(Kind.PUSH, "0.9.0", at=1_790_000_500.0)
     assert decide_running("demo", [push, flashed, past(version="0.1.0", at=1.0)]) == expected
     for state in ("FAILED_SAFE", "ROLLED_BACK"):
         harmless = past(version="0.3.0", outcome=Outcome.FAILED, state=state)
@@ -131,14 +131,14 @@ def test_what_a_host_runs_is_what_its_last_good_flash_or_rollback_says() -> None
 @pytest.mark.parametrize(
     ("ending", "told"),
     [
-        (Ending(Outcome.UNKNOWN), "flash of 0.3.0 at 2023-11-14T22:15:00Z has no end yet"),
-        (Ending(Outcome.FAILED, 1.0, "QUARANTINED"), "flash of 0.3.0 at 2023-11-14T22:15:00Z ended QUARANTINED"),
-        (Ending(Outcome.FAILED, 1.0, "FAILED_DIRTY"), "flash of 0.3.0 at 2023-11-14T22:15:00Z ended FAILED_DIRTY"),
+        (Ending(Outcome.UNKNOWN), "flash of 0.3.0 at 2026-09-21T14:15:00Z has no end yet"),
+        (Ending(Outcome.FAILED, 1.0, "QUARANTINED"), "flash of 0.3.0 at 2026-09-21T14:15:00Z ended QUARANTINED"),
+        (Ending(Outcome.FAILED, 1.0, "FAILED_DIRTY"), "flash of 0.3.0 at 2026-09-21T14:15:00Z ended FAILED_DIRTY"),
     ],
     ids=["no end", "quarantined", "dirty"],
 )
 def test_a_deploy_whose_end_is_open_leaves_the_version_unsettled(ending, told) -> None:
-    open_one = Past(past(version="0.3.0", at=1_700_000_100.0).deploy, ending)
+    open_one = Past(past(version="0.3.0", at=1_790_000_100.0).deploy, ending)
     found = decide_running("demo", [open_one, past()])
     assert (found.version, found.unsettled) == ("0.2.0", told)
     assert decide_running("demo", [open_one]) == RunningVersion("demo", unsettled=told)
@@ -165,7 +165,7 @@ def test_the_file_of_an_environment_is_the_same_for_the_same_deploys(tmp_path) -
                 "recipe": "demo",
                 "version": "0.1.0",
                 "image": "b" * 64,
-                "deployed_at": "2023-11-14T22:14:20Z",
+                "deployed_at": "2026-09-21T14:14:20Z",
                 "by": "ada",
             }
         },
@@ -189,7 +189,7 @@ def test_the_command_prints_one_document_and_writes_the_file(tmp_path, monkeypat
     assert document["deploys"][0]["ending"]["outcome"] == "unknown"
     assert document["written"] == str(settings.project / "manifests/releases/development.yaml")
     code, out, _ = run("history", "--host", "rpc-1")
-    assert out == ("2023-11-14T22:13:20Z  development  flash rpc-1 demo 0.2.0  no end written  by ada@desk\n")
+    assert out == ("2026-09-21T14:13:20Z  development  flash rpc-1 demo 0.2.0  no end written  by ada@desk\n")
     assert run("history", "--host", "rpc-9")[0] == 4
     assert run("history", "--env", "nowhere")[0] == 4
     assert run("history", "--host", "rpc-1", "--write")[0] == 2
@@ -198,9 +198,9 @@ def test_the_command_prints_one_document_and_writes_the_file(tmp_path, monkeypat
 def test_lines_for_people_name_what_came_of_it() -> None:
     done = past(generation="7", actor=Actor("octocat", "runner", RUN))
     failed = Past(past().deploy, Ending(Outcome.FAILED, 1.0, "FAILED_SAFE", error="no door"))
+    begun = "2026-09-21T14:13:20Z  development  flash rpc-1 demo 0.2.0"
     assert render_history([done, failed]).splitlines() == [
-        "2023-11-14T22:13:20Z  development  flash rpc-1 demo 0.2.0  done COMMITTED -> 0.2.0 generation 7  "
-        "by octocat (deploy, run 4711)",
-        "2023-11-14T22:13:20Z  development  flash rpc-1 demo 0.2.0  failed FAILED_SAFE  by ada@desk  no door",
+        f"{begun}  done COMMITTED -> 0.2.0 generation 7  by octocat (deploy, run 4711)",
+        f"{begun}  failed FAILED_SAFE  by ada@desk  no door",
     ]
     assert render_history([]) == "no deploys are recorded"

@@ -1,0 +1,120 @@
+"""`qtrade status`: everything at a glance, from store and state directory; hosts themselves are asked only with `live`."""
+
+import time
+from dataclasses import dataclass
+
+from flash.drift.record import record_of
+from flash.fleet import HostRow, look_over, render_hosts
+from flash.inventory import list_environments
+from qtrade.errors import QtradeError
+from qtrade.settings import Settings
+from qtrade.store import CHANNELS, Store, open_store
+from qtrade.trust.keyring import load_keyring
+
+
+@dataclass(frozen=True)
+class RecipeStatus:
+    """A recipe in the store: where channels lead, and the version that was published last, when (UTC)."""
+
+    recipe: str
+    channels: dict[str, str]
+    last_bake: str
+    last_bake_at: str
+
+
+@dataclass(frozen=True)
+class DriftStatus:
+    """A host whose drift a watch has told and not seen cured, and when it was told last (UTC)."""
+
+    environment: str
+    host: str
+    told_at: str
+
+
+@dataclass(frozen=True)
+class KeyStatus:
+    """The trust set; `days_left` may be negative. `problem` says why there is none."""
+
+    expires: str = ""
+    days_left: int = 0
+    lab: bool = False
+    here: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class StatusDocument:
+    """What `qtrade status --json` prints."""
+
+    store: str
+    hosts: tuple[HostRow, ...]
+    recipes: tuple[RecipeStatus, ...]
+    drift: tuple[DriftStatus, ...]
+    keys: KeyStatus
+    schema_version: int = 1
+
+
+def read_status(settings: Settings, *, live: bool) -> StatusDocument:
+    """Return how everything stands. Raises the store's errors."""
+    store = open_store(settings)
+    return StatusDocument(
+        store=str(settings.store),
+        hosts=look_over(settings, store, live=live),
+        recipes=_recipes(store),
+        drift=_drift(settings),
+        keys=_keys(settings),
+    )
+
+
+def render_status(status: StatusDocument) -> str:
+    """Return the status for people."""
+    parts = [render_hosts(status.hosts), ""]
+    for one in status.recipes:
+        leads = ", ".join(f"{name} -> {version}" for name, version in one.channels.items()) or "on no channel"
+        parts.append(f"{one.recipe}: {leads}; last published {one.last_bake} at {one.last_bake_at}")
+    parts += [] if status.recipes else ["no image is in the store: `qtrade bake --version 0.1.0`"]
+    parts += [f"drift: {one.host} ({one.environment}), told at {one.told_at}" for one in status.drift]
+    keys = status.keys
+    kind = "a lab's keys" if keys.lab else "keys"
+    parts.append(
+        f"keys: {keys.problem}" if keys.problem else f"{kind}: good until {keys.expires} ({keys.days_left} days)"
+    )
+    parts.append(f"store: {status.store}")
+    return "\n".join(parts)
+
+
+def _recipes(store: Store) -> tuple[RecipeStatus, ...]:
+    newest: dict[str, tuple[float, str]] = {}
+    for (recipe, version), entry in store.published().items():
+        newest[recipe] = max(newest.get(recipe, (0.0, "")), (entry.modified_s, version))
+    found = []
+    for recipe, (at, version) in sorted(newest.items()):
+        pointers = {name: store.channel(recipe, name) for name in CHANNELS}
+        channels = {name: pointer.version for name, pointer in pointers.items() if pointer is not None}
+        found.append(RecipeStatus(recipe, channels, version, _clock(at)))
+    return tuple(found)
+
+
+def _drift(settings: Settings) -> tuple[DriftStatus, ...]:
+    found = []
+    for environment in list_environments(settings):
+        if not (settings.state_dir / "drift" / f"{environment}.json").is_file():
+            continue
+        with record_of(settings, environment) as record:
+            told = sorted(record.told.items())
+        found += [DriftStatus(environment, host, _clock(one.at)) for host, one in told if one.digest]
+    return tuple(found)
+
+
+def _keys(settings: Settings) -> KeyStatus:
+    try:
+        keyring = load_keyring(settings)
+    except QtradeError as error:
+        return KeyStatus(problem=f"{error.brief}; {error.resolution}".strip("; "))
+    trust = keyring.trust
+    days = int((trust.expires - time.time()) // 86400)
+    return KeyStatus(time.strftime("%Y-%m-%d", time.gmtime(trust.expires)), days, trust.lab, keyring.here())
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
