@@ -65,6 +65,10 @@ def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Call
         say(f"  {disk.describe()}")
     disks = ask_disks(given, ask, machine)
     names, url, mac = ask_doors(given, ask, str(place.driver["kind"]), machine)
+    if names == (Door.IN_PLACE,):
+        say(
+            "door in_place needs a host that runs qtrade: before the first flash, give it another one (--netboot-url, --door)"
+        )
     if machine.system:
         place.driver.setdefault("system", machine.system)
     if not look.verify_tls:

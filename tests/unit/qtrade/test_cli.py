@@ -251,7 +251,7 @@ def test_lists_are_json_documents(cli, settings) -> None:
     image = publish_image(settings)
     (listed,) = cli.json("images", "list", "--recipe", "demo")
     assert (listed["recipe"], listed["version"], listed["id"]) == ("demo", "0.1.0", image.id)
-    assert cli.json("hosts", "list") == ["rpc-1"]
+    assert [host["name"] for host in cli.json("hosts", "list")["hosts"]] == ["rpc-1"]
     _, out, _ = cli("images", "show", "0.1.0", "--recipe", "demo")
     assert json.loads(out)["id"] == image.id
 
