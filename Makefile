@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -91,3 +91,6 @@ bench-flash: standins tools ## the data path of a flash beside zstd | dd and a p
 
 bench-drift: setup ## qtrade drift of a hundred simulated hosts, over real SSH; half a minute
 	$(RUN) $(BIN)/python -m tests.bench.drift $(ARGS)
+
+bench-startup: setup ## qtrade --help beside python -c pass, and what it imports; seconds
+	$(BIN)/python -m tests.bench.startup $(ARGS)

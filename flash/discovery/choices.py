@@ -102,15 +102,15 @@ def ask_disks(given: Given, ask: Ask, machine: Machine) -> Disks:
     rest = [disk for disk in machine.disks if disk is not os_disk]
     told = given.data
     if told is None:
-        answer = ask("Data disks, as NAME:/MOUNT, by blanks", option="--data", default="") if rest else ""
-        told = tuple(answer.split())
+        answer = ask("Data disks, as NAME:/MOUNT, with commas between", option="--data", default="") if rest else ""
+        told = _split(answer)
     data = tuple(_data_disk(machine, one) for one in told)
     left = [disk for disk in rest if disk not in [one for one, _ in data]]
     kept = given.protected
     if kept is None:
-        likely = " ".join(disk.name for disk in left if disk.serial or disk.wwid)
+        likely = ", ".join(disk.name for disk in left if disk.serial or disk.wwid)
         answer = ask("Protected disks, which no flash may write to", option="--protect", default=likely) if left else ""
-        kept = tuple(answer.split())
+        kept = _split(answer)
     protected = tuple(find_disk(machine, one) for one in kept)
     for disk in (*protected, *(one for one, _ in data)):
         if disk is os_disk:
@@ -147,6 +147,11 @@ def find_disk(machine: Machine, named: str) -> FoundDisk:
             resolution="name one by its name, serial or WWID",
         )
     return found[0]
+
+
+def _split(answer: str) -> tuple[str, ...]:
+    """Return the names between commas: a BMC's have blanks in them."""
+    return tuple(one.strip() for one in answer.split(",") if one.strip())
 
 
 def _one(ask: Ask, given: str | None, question: str, option: str, among: Sequence[str], likely: Sequence[str]) -> str:

@@ -57,15 +57,15 @@ def _only_system(root: Any, url: str) -> str:
 
 def _disks(system: Any) -> Iterator[FoundDisk]:
     """Give the drives of all storage controllers; of BMCs that know none, those of the simple list, which has fewer facts."""
-    from sushy.exceptions import SushyError  # noqa: PLC0415 - slow to import
+    from sushy.exceptions import MissingAttributeError  # noqa: PLC0415 - slow to import
 
     found = []
-    # Newer BMCs have Storage, old ones SimpleStorage only; a resource that is not there is no error of the machine.
-    with suppress(SushyError):
+    # Newer BMCs have Storage, old ones SimpleStorage only.
+    with suppress(MissingAttributeError):
         for controller in system.storage.get_members():
             found += [_drive(drive) for drive in controller.drives]
     if not found:
-        with suppress(SushyError):
+        with suppress(MissingAttributeError):
             for controller in system.simple_storage.get_members():
                 found += [_device(device) for device in controller.devices]
     yield from (disk for disk in found if disk.size_bytes)
@@ -88,9 +88,9 @@ def _device(device: Any) -> FoundDisk:
 
 
 def _nics(system: Any) -> Iterator[FoundNic]:
-    from sushy.exceptions import SushyError  # noqa: PLC0415 - slow to import
+    from sushy.exceptions import MissingAttributeError  # noqa: PLC0415 - slow to import
 
-    with suppress(SushyError):
+    with suppress(MissingAttributeError):
         for nic in system.ethernet_interfaces.get_members():
             if nic.mac_address:
                 state = nic.json.get("LinkStatus", "")

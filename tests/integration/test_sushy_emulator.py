@@ -6,31 +6,22 @@ what a real machine would have to do.
 
 import http.server
 import json
-import os
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import bcrypt
 import pytest
 
 from flash.drivers import BootSource, OverrideEnabled, PowerState
 from flash.drivers.redfish import RedfishDriver
 from flash.lab.host import BmcAccess
 from qtrade.errors import HostError
-from tests.fakes.running_host import free_port
+from tests.fakes.sushy_emulator import USER, UUID, emulator
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-UUID, USER, PASSWORD = "8f5f2d0a-1f3c-4d2b-9c55-0a4f6e1c7d10", "admin", "a password of the emulator"
 DISC = b"a disc" * 5000
 
 
@@ -89,59 +80,11 @@ class Emulator:
         return [one["power_state"] for one in new]
 
 
-@contextmanager
-def running(folder: Path, outside: Outside) -> Iterator[Emulator]:
-    for name in ("state", "discs"):
-        (folder / name).mkdir()
-    (folder / "password").write_text(PASSWORD + "\n")
-    (folder / "htpasswd").write_text(f"{USER}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n")
-    system = {
-        "uuid": UUID,
-        "name": "bm1",
-        "power_state": "Off",
-        "external_notifier": True,
-        "nics": [{"mac": "52:54:00:01:02:03"}],
-    }
-    settings = {
-        "SUSHY_EMULATOR_STATE_DIR": str(folder / "state"),
-        "SUSHY_EMULATOR_AUTH_FILE": str(folder / "htpasswd"),
-        "SUSHY_EMULATOR_FAKE_SYSTEMS": [system],
-        "EXTERNAL_NOTIFICATION_URL": outside.url,
-    }
-    (folder / "conf.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
-    port, log = free_port(), folder / "emulator.log"
-    argv = [Path(sys.executable).parent / "sushy-emulator", "--fake", "-i", "127.0.0.1", "-p", str(port)]
-    env = {**os.environ, "TMPDIR": str(folder / "discs"), "NO_PROXY": "127.0.0.1"}
-    with log.open("wb") as sink:
-        child = subprocess.Popen([*argv, "--config", folder / "conf.py"], stdout=sink, stderr=sink, env=env)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, child, log)
-        yield Emulator(BmcAccess(url, f"/redfish/v1/Systems/{UUID}", USER, folder / "password"), outside, log)
-    finally:
-        child.terminate()
-        child.wait(20)
-
-
-def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/redfish/v1/", timeout=5).close()
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            assert child.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        else:
-            return
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Outside() as outside, running(tmp_path, outside) as made:
-        yield made
+@pytest.fixture(name="emulator")
+def running(tmp_path: Path) -> Iterator[Emulator]:
+    with Outside() as outside, emulator(tmp_path / "bmc", EXTERNAL_NOTIFICATION_URL=outside.url) as made:
+        access = BmcAccess(made.url, f"/redfish/v1/Systems/{UUID}", USER, made.password_file)
+        yield Emulator(access, outside, made.log)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from qtrade.errors import Refused
 from qtrade.manifest.driver import Door
 from qtrade.settings import Settings
 from qtrade.store import open_store
+from qtrade.store.history import Ending, History, Kind, Outcome
 from tests.fakes.examples import make_settings
 from tests.fakes.flash import FakeDoor
 from tests.fakes.projects import publish_image, write_project
@@ -86,8 +87,15 @@ def test_a_push_that_restarts_the_validator(settings, monkeypatch, unit, is_spar
             pushing.carry_out(prepared)
         assert sent == []
         release(settings)
-    pushing.carry_out(prepared)
+    assert pushing.carry_out(prepared).generation == "2"
     assert sent == [prepared]
+    # It is a deploy, and on record as one; the refused one changed nothing and is not.
+    (past,) = History(open_store(settings).objects).read()
+    assert (past.deploy.kind, past.deploy.version, past.deploy.image) == (Kind.PUSH, "0.1.0", "i")
+    assert past.deploy.inputs == {
+        "before": "1", "to": "", "files": ["agave/validator.json"], "secrets": [], "forget": [],
+    }  # fmt: skip
+    assert past.ending == Ending(Outcome.DONE, past.ending.at, version="0.1.0", image="i", generation="2")
 
 
 def test_a_reboot_that_cures_drift(settings, monkeypatch) -> None:

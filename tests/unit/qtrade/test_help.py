@@ -8,6 +8,7 @@ from typer.main import get_command
 from qtrade.cli import app
 from qtrade.cli.complete import complete_environments, complete_hosts, complete_recipes, complete_versions
 from qtrade.cli.examples import EXAMPLES
+from tests.bench.startup import imported_by_help
 
 pytestmark = pytest.mark.unit
 
@@ -84,3 +85,8 @@ def test_names_complete_wherever_they_are_asked_for() -> None:
                 found[f"{name} {parameter}"] = COMPLETED[parameter] in told
     assert [place for place, completes in found.items() if not completes] == []
     assert len(found) > 40
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What makes help slow is imports; how long it takes is measured by `make bench-startup`."""
+    assert imported_by_help() == []

@@ -133,11 +133,11 @@ def test_no_comment_of_the_projects_own_manifests_would_be_lost(tmp_path, monkey
         monkeypatch.setitem(STEPS, model.__name__, {1: lambda _: None})
         for path in sorted(PROJECT.glob(one.glob)):
             text = path.read_text()
-            try:
-                changed = rewrite(model, text, source=str(path))
-            except Refused as error:
-                assert (path.name, error.details) == ("ids.yaml", "# people and automation")
+            if path.name == "ids.yaml":
+                with pytest.raises(Refused, match="1 comments would be lost"):
+                    rewrite(model, text, source=str(path))
                 continue
+            changed = rewrite(model, text, source=str(path))
             assert changed == text.replace("schema_version: 1", "schema_version: 2", 1)
             seen += 1
     assert seen > 10

@@ -8,6 +8,7 @@ from flash.trust import check_not_revoked, load_allowed, load_installed
 from qtrade.errors import ConflictError, NotFound, Refused, TrustError, UsageError
 from qtrade.manifest.image import image_id
 from qtrade.store import ChannelPointer
+from qtrade.store.history import History, Kind, Outcome
 from qtrade.trust.keyring import init_keys, revoke_key
 from qtrade.trust.policy import CHANNELS
 from qtrade.trust.release import (
@@ -52,6 +53,17 @@ def test_a_promotion_moves_the_channel_and_says_so(room) -> None:
     found = verify_statements(image.id, room.store.attestations(image.id), room.keyring.trust).promotions
     assert [(one.channel, one.sequence, one.expires) for one in found] == [("production", 1, NOW + 7 * 86400)]
     assert found[0].by
+
+
+def test_a_promotion_is_on_record_with_what_the_channel_led_to_before(room) -> None:
+    raise_version(room, "0.1.0", "dev")
+    (past,) = History(room.store.objects).read()
+    deploy = past.deploy
+    assert (deploy.kind, deploy.environment, deploy.host, deploy.version) == (Kind.PROMOTE, "development", "", "0.1.0")
+    assert {name: deploy.inputs[name] for name in ("channel", "sequence", "before")} == {
+        "channel": "dev", "sequence": 1, "before": "",
+    }  # fmt: skip
+    assert (past.ending.outcome, past.ending.version) == (Outcome.DONE, "0.1.0")
 
 
 def test_each_promotion_has_the_next_number_of_its_channel(room) -> None:
