@@ -1,4 +1,4 @@
-"""How long `qtrade --help` takes beside `python -c pass`: `python -m tests.bench.startup [--runs 15]`. What people wait for at every command.
+"""How long `qtrade --help` takes beside `python -c pass`, for everybody at every command: `python -m tests.bench.startup [--runs 15]`.
 
 Both run in turns, so that a busy machine slows both; the ratio of the medians says more than the seconds do.
 """

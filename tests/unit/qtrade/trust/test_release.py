@@ -56,6 +56,7 @@ def test_a_promotion_moves_the_channel_and_says_so(room) -> None:
 
 
 def test_a_promotion_is_on_record_with_what_the_channel_led_to_before(room) -> None:
+    room.publish()
     raise_version(room, "0.1.0", "dev")
     (past,) = History(room.store.objects).read()
     deploy = past.deploy
