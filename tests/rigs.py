@@ -3,7 +3,6 @@
 `tests/e2e` and `tests/torture` take their fixtures from here, each through a conftest of its own.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from flash.ssh import target_for
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings, load_settings
 from qtrade.ssh import SshTarget
+from tests.fakes.lab_layers import have_turn
 
 SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
 QTRADE = Path(sys.executable).parent / "qtrade"
@@ -92,10 +92,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def bake(version: str, *options: str, env: dict[str, str] | None = None) -> dict[str, object]:
-    """Bake a version of the lab image; two test processes take turns."""
-    lock_path = load_settings().state_dir / "e2e-bake.lock"
-    with lock_path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Bake a version of the lab image; test processes take turns."""
+    with have_turn(load_settings()):
         return json.loads(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 _OWN = (".bundle.json", ".image", ".sums")
 # What the initramfs, the installer and the agent keep on the state partition.
-_STATE = {"var", "config", "host", "credstore", "agent", "lost+found"}
+_STATE = {"var", "config", "host", "credstore", "credstore.before", "agent", "lost+found"}
 _HOST = {"machine-id", "ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "nonce", "hostname"}
 
 

@@ -1,8 +1,7 @@
 """What a push makes a running host do: take config and secrets, confirm them, or go back to an earlier generation."""
 
 import os
-from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Sequence
 
 from . import config, confine, credentials, reboots, trial, units
 from .bundle import check_declared, open_bundle
@@ -35,6 +34,7 @@ def ground_of(host: Host) -> trial.Ground:
     """Return where the config of a running host is changed."""
     return trial.Ground(
         config=host.config,
+        store=host.state / "credstore",
         notes=host.state / "agent",
         booted=host.run / "booted.json",
         image_id=host.image_id,
@@ -58,11 +58,24 @@ def apply(task: Task) -> Dict[str, Any]:
         )
     check_declared(bundle, ground.inputs)
     names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
+    credentials.check_declared(job.secrets, ground.inputs, forget=job.forget)
     config.write_generation(host.config, bundle, names)
-    stored = credentials.put(_store(host), job.secrets, ground.inputs, forget=job.forget)
-    taken = trial.take(ground, bundle.generation, job.nonce, confirm_within_s=job.confirm_within_s, also=stored.actions)
-    credentials.hand_over(_store(host), stored)
-    return {**_facts(ground, taken), "stamps": credentials.stamps(_store(host))}
+    stored: List[credentials.Stored] = []
+
+    def put() -> Sequence[units.UnitAction]:
+        stored.append(credentials.put(ground.store, job.secrets, ground.inputs, forget=job.forget))
+        return stored[-1].actions
+
+    taken = trial.take(
+        ground,
+        bundle.generation,
+        job.nonce,
+        confirm_within_s=job.confirm_within_s,
+        put=put if job.secrets or job.forget else None,
+    )
+    for one in stored:
+        credentials.hand_over(ground.store, one)
+    return {**_facts(ground, taken), "stamps": credentials.stamps(ground.store)}
 
 
 def restore(task: Task) -> Dict[str, Any]:
@@ -80,13 +93,12 @@ def confirm(task: Task) -> Dict[str, Any]:
 
 def store_secrets(task: Task) -> Dict[str, Any]:
     """Take secrets."""
-    job, host = task.job, task.host
-    inputs = units.read_inputs(host.inputs)
-    acted = credentials.store_secrets(_store(host), job.secrets, inputs, forget=job.forget)
+    job, ground = task.job, ground_of(task.host)
+    acted = credentials.store_secrets(ground.store, job.secrets, ground.inputs, forget=job.forget)
     return {
         "secrets": [secret.name for secret in job.secrets],
         "units": acted,
-        "stamps": credentials.stamps(_store(host)),
+        "stamps": credentials.stamps(ground.store),
     }
 
 
@@ -97,7 +109,3 @@ def _facts(ground: trial.Ground, taken: trial.Taken) -> Dict[str, Any]:
         "waits_s": taken.waits_s,
         "reboot_needed": reboots.waiting(ground.booted, ground.config, ground.inputs),
     }
-
-
-def _store(host: Host) -> Path:
-    return host.state / "credstore"

@@ -50,7 +50,7 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
     }  # fmt: skip
     try:
         environment = adopt.adopt(host, current, job.environment)
-        came = confine.connected_at(os.environ)
+        came = confine.connected_at(os.environ, host.proc)
         facts.update(
             ACTIONS[job.kind](
                 Task(job, host, reporter, current, environment, trust.latest_time(job.issued_at, current), came)
@@ -93,8 +93,9 @@ def revert_config() -> int:
 
 
 def note_boot() -> int:
-    """Take the failed boots off the count: called by a unit when the host is up."""
+    """Take the failed boots off the count, and note how jobs are confined: called by a unit when the host is up."""
     host = Host()
+    confine.note(host)
     with host.esp() as esp:
         state = boot.note_success(esp, host.image_id)
     print(json.dumps({"default": state.default, "failed_boots": state.tries}))

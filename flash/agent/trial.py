@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
-from . import config, durable, reboots, units
+from . import config, credentials, durable, reboots, units
 from .errors import AgentError
 from .units import Inputs, UnitAction
 
@@ -54,9 +54,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where changes are made: the folder of the generations, that of the notes, what the boot has read, and what runs there."""
+    """Where changes are made: the folders of generations, secrets and notes, what the boot has read, and what runs there."""
 
     config: Path
+    store: Path
     notes: Path
     booted: Path
     image_id: str
@@ -78,27 +79,37 @@ class Ground:
 
 
 def take(
-    ground: Ground, generation: str, nonce: str, *, confirm_within_s: int = 0, also: Sequence[UnitAction] = ()
+    ground: Ground,
+    generation: str,
+    nonce: str,
+    *,
+    confirm_within_s: int = 0,
+    put: Optional[Callable[[], Sequence[UnitAction]]] = None,
 ) -> Taken:
-    """Switch to a generation that is there; units of changed files, and those of `also`, reload or restart.
+    """Switch to a generation that is there; units of changed files reload or restart.
 
-    It is on trial for `confirm_within_s` when the host can be cut off by what changes. Raises `AgentError` when a unit does not take
-    it: then the generation from before is current again, and the units have got it back.
+    `put` stores secrets that go with it, and returns what their units are to do. It is on trial for `confirm_within_s` when the host can
+    be cut off by what changes. Raises `AgentError` when a unit does not take it, or `put` fails: then generation and secrets from before
+    are there again, and the units have got them back.
     """
     current, open_trial = config.current_generation(ground.config), read_trial(ground)
     # What was not settled is no place to go back to.
     settled = open_trial.before if open_trial else current
     changed = config.changed_paths(ground.config, current, generation)
-    actions = units.merge_actions([*ground.inputs.actions_of(changed), *also])
+    actions = ground.inputs.actions_of(changed)
     risked = ground.inputs.guarding_access(config.changed_paths(ground.config, settled, generation))
     waits_s = confirm_within_s if risked and settled and settled != generation else 0
     trial = Trial(generation, settled, nonce, ground.boot_id, ground.now() + _GUARD_S)
-    if actions or waits_s:
+    if actions or waits_s or put:
         _note(ground, trial)
         ground.timer.arm(_GUARD_S)
     reboots.remember(ground.booted, ground.config, current, ground.inputs)
-    config.switch(ground.config, generation)
     try:
+        if put or credentials.is_kept(ground.store):
+            credentials.keep(ground.store, ground.image_id, generation)
+        if put:
+            actions = units.merge_actions([*actions, *put()])
+        config.switch(ground.config, generation)
         units.act_on_all(actions, ground.act)
     except AgentError as error:
         _go_back(ground, trial, error.message)
@@ -181,6 +192,7 @@ def read_reverted(ground: Ground) -> Optional[Dict[str, Any]]:
 
 def _settle(ground: Ground, generation: str) -> None:
     config.settle(ground.config, generation, ground.image_id)
+    credentials.settle(ground.store)
     if ground.note.exists():
         ground.note.unlink()
         ground.timer.disarm()
@@ -188,11 +200,12 @@ def _settle(ground: Ground, generation: str) -> None:
 
 
 def _go_back(ground: Ground, trial: Trial, why: str) -> None:
-    """Let `before` be current, and give the units its files. The note goes last: until then the timer does it once more."""
+    """Let `before` be current with its secrets, and give both to the units. The note goes last: until then the timer does it once more."""
     actions = ground.inputs.actions_of(config.changed_paths(ground.config, trial.before, trial.generation))
+    undone = credentials.undo(ground.store, ground.inputs)
     if trial.before:
         config.switch(ground.config, trial.before)
-        units.act_on_all_regardless(actions, ground.act)
+        units.act_on_all_regardless(units.merge_actions([*actions, *undone]), ground.act)
     said = {"generation": trial.generation, "before": trial.before, "why": why, "at": int(time.time())}
     durable.write_file(ground.last_revert, json.dumps(said, sort_keys=True).encode(), 0o600)
     with contextlib.suppress(FileNotFoundError):

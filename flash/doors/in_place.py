@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, shared
 from flash.generations import next_generation
+from flash.hardware import check_hardware
 from flash.ladder import climb, reboot_rungs
 from flash.netboot.delivery import Delivery
 from flash.netboot.server import FlashServer
@@ -52,6 +53,7 @@ def _preflight(context: FlashContext, deadline_s: float) -> Evidence:
     refusals = refuse_older(context.image.sequence, status.get("sequence", 0), allow_older=context.allow_older)
     raise_refused(f"{context.image.image.version} must not follow on {context.host.name}", refusals)
     refuse_far_data(context.settings, context.host, context.image.image, status)
+    check_hardware(context.settings, context.host, context.environment)
     # What boots if the new version does not: not always what runs, if that was never committed.
     uses_default = status["default"] and status["failed_boots"] < _FAILED_BOOTS
     return {

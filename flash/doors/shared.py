@@ -7,6 +7,7 @@ import time
 
 from flash.context import Evidence, FlashContext
 from flash.drivers import BootControl
+from flash.hardware import check_hardware
 from flash.health import check_specs, wait_until_settled
 from flash.provider_lock import is_locked, lock_again
 from flash.readiness import ready_within_s, wait_until_ready
@@ -85,9 +86,10 @@ def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
 
 
 def enter_healthy(context: FlashContext, deadline_s: float) -> Evidence:
-    """Wait until everything has started and its services are ready, then run the specs of all roles."""
+    """Wait until everything has started on a machine of the right kind and its services are ready, then run the specs of all roles."""
     with context.reporter.step("system settles"):
         settled = wait_until_settled(context, within_s=deadline_s - ready_within_s(*_parts(context)))
+    settled |= check_hardware(context.settings, context.host, context.environment)
     settled |= wait_until_ready(context)
     with context.reporter.step("specs on the host"):
         return {**settled, **check_specs(context)}

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.drift import DriftPolicy
+from qtrade.manifest.hardware import HardwareProfile
 from qtrade.manifest.monitoring import MonitorSet
 from qtrade.manifest.secrets import SecretPlaces, SecretRef
 
@@ -38,6 +39,9 @@ class Environment(Model):
     failover: dict[Name, Name] = Field(
         default_factory=dict,
         description="the host that takes over while another is down, and has to be healthy then, by host",
+    )
+    hardware: dict[HostRole, HardwareProfile] = Field(
+        default_factory=dict, description="what the machine of a host has to be, by role; flash and verify look"
     )
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()

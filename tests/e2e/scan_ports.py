@@ -1,6 +1,6 @@
-"""Scan all TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port.
+"""Scan the TCP ports of an address, and a few UDP ports; print what answered as JSON. Bounded: one connection per port.
 
-scan_ports.py ADDRESS [EXPECTED ...]     wait until the expected ports answer, then scan
+scan_ports.py ADDRESS [EXPECTED ...]     wait until the expected ports answer, then scan all TCP ports, or with --every N one of N
 scan_ports.py ADDRESS --only PORT ...    look at these TCP ports only
 """
 
@@ -28,21 +28,23 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("expected", type=int, nargs="*")
     parser.add_argument("--only", type=int, nargs="+")
+    parser.add_argument("--every", type=int, default=1)
     arguments = parser.parse_args()
     family = socket.AF_INET6 if ":" in arguments.address else socket.AF_INET
     if arguments.only:
         opened, refused = scan(family, arguments.address, arguments.only)
         sys.stdout.write(json.dumps({"open": sorted(opened), "refused": sorted(refused)}))
     else:
-        scan_all(family, arguments.address, arguments.expected)
+        scan_all(family, arguments.address, arguments.expected, arguments.every)
 
 
-def scan_all(family: int, address: str, expected: list[int]) -> None:
+def scan_all(family: int, address: str, expected: list[int], every: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (BATCH + 500, BATCH + 500))
     wait_for(family, address, expected)
     opened, refused = [], []
-    for first in range(1, 65536, BATCH):
-        batch = scan(family, address, range(first, min(first + BATCH, 65536)))
+    ports = range(1, 65536, every)
+    for first in range(0, len(ports), BATCH):
+        batch = scan(family, address, ports[first : first + BATCH])
         opened += batch[0]
         refused += batch[1]
     # Thousands of packets at once may cost one its way three times; an expected port that was asked alone has an excuse no more.

@@ -163,6 +163,7 @@ class PushedHost:
             QTRADE={self.folder}/run image={self.image.id} config=none
             qtrade_note() {{ echo "$*" >&2; }}
             qtrade_choose_config
+            qtrade_choose_secrets
             echo "$config"
         """
         said = subprocess.run(["sh", "-uc", commands], check=True, capture_output=True, text=True).stdout.strip()

@@ -1,5 +1,6 @@
 """A real OpenSSH server on the loopback, of the machine's own Debian, unpacked and never installed: it logs every connection."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -141,18 +142,23 @@ def make_server(settings: Settings, folder: Path, *more: str, setup: Path | None
 
 
 def _unpack(folder: Path) -> Path:
-    if (folder / "usr/sbin/sshd").exists():
+    """Have sshd's files in the folder; test processes take turns."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if (folder / "usr/sbin/sshd").exists():
+            return folder
+        fresh = folder.with_name(f"{folder.name}.new")
+        for left in (fresh, folder):
+            shutil.rmtree(left, ignore_errors=True)
+        fresh.mkdir()
+        # apt drops its rights for a download, and must be able to write there.
+        fresh.chmod(0o755)
+        process.run(["apt-get", "download", "-qq", "openssh-server", "libwrap0"], cwd=fresh, timeout_s=300)
+        for package in sorted(fresh.glob("*.deb")):
+            process.run(["dpkg", "--extract", package, fresh])
+        fresh.rename(folder)
         return folder
-    fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    # apt drops its rights for a download, and must be able to write there.
-    fresh.chmod(0o755)
-    process.run(["apt-get", "download", "-qq", "openssh-server", "libwrap0"], cwd=fresh, timeout_s=300)
-    for package in sorted(fresh.glob("*.deb")):
-        process.run(["dpkg", "--extract", package, fresh])
-    fresh.rename(folder)
-    return folder
 
 
 def _free_port() -> int:

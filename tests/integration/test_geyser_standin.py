@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]
 STANDINS = PROJECT / "tests/standins"
 LIBRARY = STANDINS / "geyser/libyellowstone_grpc_geyser.so"
+PREPARE = PROJECT / "ansible/roles/geyser/files/usr/lib/qtrade/geyser/prepare.py"
 STREAM = PROJECT / "ansible/roles/geyser/files/usr/lib/qtrade/geyser/stream.py"
 TOKEN = "0123456789abcdef-of-a-test"
 NO_CORE = ["prlimit", "--core=0", "--"]
@@ -152,16 +154,54 @@ def test_subscriptions_beyond_the_limit_are_refused(tmp_path) -> None:
         assert (code, told["status"]) == (1, "8")
 
 
-def test_tls_is_served_where_the_listener_has_it(tmp_path) -> None:
-    pair = {"cert_path": str(tmp_path / "crt"), "key_path": str(tmp_path / "key")}
+def make_pair(folder: Path) -> dict[str, str]:
+    """Make a key and its certificate for one day; return their paths as the plugin's config names them."""
+    folder.mkdir()
+    pair = {"cert_path": str(folder / "crt"), "key_path": str(folder / "key")}
     make = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=test", "-days", "1"]
     subprocess.run([*make, "-keyout", pair["key_path"], "-out", pair["cert_path"]], check=True, capture_output=True)
-    listener = {"address": f"127.0.0.1:{free_port()}", "tls": {"identity": pair}}
+    return pair
+
+
+def test_tls_is_served_where_the_listener_has_it(tmp_path) -> None:
+    listener = {"address": f"127.0.0.1:{free_port()}", "tls": {"identity": make_pair(tmp_path / "pair")}}
     config = write_config(tmp_path, listen=[listener])
     with loaded(config):
         assert stream(config)[0] == 0
         with pytest.raises((ssl.SSLError, OSError, subprocess.CalledProcessError)):
             curl(config, "GetVersion", b"")
+
+
+def test_a_new_pair_is_served_without_a_restart(tmp_path) -> None:
+    """The role's program lays them, as the unit does that a push of TLS secrets restarts: key first, over the files that are watched."""
+    first, second = make_pair(tmp_path / "1"), make_pair(tmp_path / "2")
+    laid = {"cert_path": str(tmp_path / "tls.crt"), "key_path": str(tmp_path / "tls.key")}
+    port = free_port()
+
+    def lay(pair: dict[str, str]) -> str:
+        credentials = tmp_path / "credentials"
+        credentials.mkdir(exist_ok=True)
+        shutil.copy(pair["cert_path"], credentials / "geyser_tls_cert")
+        shutil.copy(pair["key_path"], credentials / "geyser_tls_key")
+        program = f"import runpy; m = runpy.run_path({str(PREPARE)!r}); m['lay_tls']({str(tmp_path)!r})"
+        environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+        subprocess.run([sys.executable, "-B", "-c", program], check=True, env=environment)
+        return Path(laid["cert_path"]).read_text().strip()
+
+    def served() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", port), timeout=10).strip()
+
+    before = lay(first)
+    listener = {"address": f"127.0.0.1:{port}", "tls": {"identity": laid, "watch_file": True}}
+    with loaded(write_config(tmp_path, listen=[listener])) as validator:
+        assert served() == before
+        after = lay(second)
+        deadline = time.monotonic() + 30
+        while served() != after:
+            assert time.monotonic() < deadline, "the new certificate is not served"
+            time.sleep(0.1)
+        assert validator.poll() is None
+    assert before != after
 
 
 @pytest.mark.parametrize("program", ["solana-test-validator", "agave-validator"])

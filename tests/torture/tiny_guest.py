@@ -180,7 +180,9 @@ class TinyGuest:
         `initrd`, if it is set, takes the place of the image's installer.
         """
         boot = self._installer(installer) if installer is not None else None
-        usual = (Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1), Disk(self.ledger, LEDGER))
+        # A disk that is given has its own word on flushes (write_log.py).
+        os_disk = Disk(Path(disk or self.os_disk), OS_DISK, boot_index=1, is_volatile=disk is None)
+        usual = (os_disk, Disk(self.ledger, LEDGER, is_volatile=True))
         spec = MachineSpec(
             name=HOST, console=self.console, memory_mib=768, cpus=1, has_watchdog=False, direct_boot=boot,
             disks=disks or usual, nic=Nic(_MAC, UserNetwork(), is_bootable=False), firmware=self.firmware,

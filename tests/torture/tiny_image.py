@@ -10,6 +10,7 @@ from bake.image import sign
 from bake.pack import pack_layer, sha256_file
 from qtrade.manifest import Image, ImageLayer
 from qtrade.manifest.image import ImageBlob, image_id
+from qtrade.process import run
 from qtrade.settings import Settings
 from qtrade.store import LocalStore
 from qtrade.toolsroot import ToolsRoot, open_tools
@@ -23,6 +24,8 @@ HOST = "tiny-1"
 _INIT = Path(__file__).with_name("tiny_init")
 _LEFT_OUT = ("usr/lib/udev", "usr/lib/x86_64-linux-gnu/systemd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# The installer has no byte code, and an emulated guest compiles for seconds at each start of Python.
+_COMPILE = ("/usr/bin/python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 _FOLDERS = ("dev", "proc", "sys", "run", "tmp", "root", "var/lib/dpkg", "usr/lib/qtrade/inputs.d")
 _FILES = {
@@ -90,6 +93,7 @@ def _make_root(settings: Settings, installer: Path, lab: Image, folder: Path) ->
     for name, text in _FILES.items():
         (tree / name).write_text(text)
     _write_init(tree, _INIT.read_bytes())
+    run(["chroot", tree, *_COMPILE], timeout_s=300)
     return tree
 
 

@@ -53,19 +53,19 @@ class Cut:
 
 
 def logged_disk(disk: Path, log: Path) -> str:
-    """Return what QEMU opens so that all requests to `disk` go to `log` too."""
-    nodes = {
-        "driver": "blklogwrites",
-        "file": {"driver": "file", "filename": str(disk)},
-        "log": {"driver": "file", "filename": str(log)},
-        "log-sector-size": SECTOR,
-    }
+    """Return what QEMU opens so that all requests to `disk` go to `log` too, flushes among them."""
+    nodes = {"driver": "blklogwrites", "file": _file(disk), "log": _file(log), "log-sector-size": SECTOR}
     return render_nodes(nodes)
 
 
 def overlaid_disk(overlay: Path) -> str:
     """Return what QEMU opens as a raw disk that is a qcow2."""
-    return render_nodes({"driver": "qcow2", "file": {"driver": "file", "filename": str(overlay)}})
+    return render_nodes({"driver": "qcow2", "file": _file(overlay)})
+
+
+def _file(path: Path) -> dict[str, object]:
+    """Return a file whose flushes end in the page cache: the guest's power is cut, never the machine's that runs it."""
+    return {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}
 
 
 def render_nodes(nodes: dict[str, object]) -> str:

@@ -93,7 +93,9 @@ def push(folder, bundle, inputs, names, act):
     config.write_generation(folder, bundle, names)
     notes = folder.parent / "notes"
     notes.mkdir(exist_ok=True)
-    ground = trial.Ground(folder, notes, notes / "booted", bundle.image_id, "boot-1", inputs, NoTimer(), act)
+    ground = trial.Ground(
+        folder, folder / "credstore", notes, notes / "booted", bundle.image_id, "boot-1", inputs, NoTimer(), act
+    )
     return trial.take(ground, bundle.generation, "5" * 64).units
 
 

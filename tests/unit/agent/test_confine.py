@@ -1,7 +1,9 @@
 """When the connection was made that an agent was started over, by the processes above it."""
 
 import os
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from flash.agent import confine
 
 pytestmark = pytest.mark.unit
 
+SCRIPT = Path(__file__).parents[3] / "ansible/roles/bare_metal/files/usr/bin/qtrade-agent"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,9 +44,32 @@ def test_a_live_process_is_read_as_proc_has_it():
     assert confine.connection_time(confine.Host().proc, os.getpid()) > 0
 
 
-def test_the_confined_agent_is_told(monkeypatch):
-    command = confine.render_command([], "run", connected_at=12.345)
-    assert "--setenv=QTRADE_CONNECTED_AT=12.35" in command or "--setenv=QTRADE_CONNECTED_AT=12.34" in command
-    assert confine.connected_at({"QTRADE_CONNECTED_AT": "12.34"}) == 12.34
-    for wrong in ({}, {"QTRADE_CONNECTED_AT": "x"}):
-        assert confine.connected_at(wrong) > 0
+def test_the_confined_agent_is_told_who_asked_for_it(tmp_path):
+    add(tmp_path, 1, "systemd", 0, 1)
+    add(tmp_path, 20, "sshd-session", 1, 101)
+    add(tmp_path, 31, "systemd-run", 20, 201)
+    assert "--setenv=QTRADE_CALLER" in confine.render_command([], "run")
+    assert confine.connected_at({"QTRADE_CALLER": "31"}, tmp_path) == 101
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    for wrong in ({}, {"QTRADE_CALLER": "x"}, {"QTRADE_CALLER": ""}):
+        assert now <= confine.connected_at(wrong, tmp_path) <= now + 5
+
+
+def test_the_command_of_a_boot_is_what_the_shell_runs(tmp_path, monkeypatch):
+    """`/usr/bin/qtrade-agent run` takes it argument by argument, and says that it is the caller."""
+    monkeypatch.setattr(confine, "_own_devices", lambda _: ["/dev/vda", "/dev/vda1"])
+    host = confine.Host(run=tmp_path)
+    confine.note(host)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/systemd-run"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$QTRADE_CALLER" "$$" "$@"\n')
+    program.chmod(0o755)
+    script = SCRIPT.read_text().replace("/run/qtrade/", f"{tmp_path}/")
+    done = subprocess.run(
+        ["sh", "-c", script, "qtrade-agent", "run"],
+        capture_output=True, text=True, check=True, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+    )  # fmt: skip
+    caller, own, *arguments = done.stdout.splitlines()
+    assert caller == own
+    assert arguments == confine.render_command(["/dev/vda", "/dev/vda1"], "run")[1:]
+    assert {"--property=DeviceAllow=/dev/vda rw", "--property=DeviceAllow=block-* r"} <= set(arguments)

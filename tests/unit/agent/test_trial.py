@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,11 @@ INPUTS = parse_inputs(
                     {"path": "keys/{key}", "access": True, "units": []},
                     {"path": "app", "units": [{"name": "app.service", "action": "reload"}]},
                     {"path": "fstab", "reboot": True, "units": []},
-                ]
+                ],
+                "secrets": [
+                    {"name": "token", "units": [{"name": "token.service", "action": "reload"}]},
+                    {"name": "certificate", "units": [{"name": "token.service", "action": "reload"}]},
+                ],
             }
         )
     ]
@@ -65,9 +70,9 @@ class Rig:
         if action.name in self.failing:
             raise AgentError("unit-failed", f"{action.name} failed")
 
-    def take(self, generation, nonce=FIRST, within_s=60, **files):
+    def take(self, generation, nonce=FIRST, within_s=60, put=None, **files):
         config.write_generation(self.ground.config, self.make(generation, **files), Names({}, {}))
-        return trial.take(self.ground, generation, nonce, confirm_within_s=within_s)
+        return trial.take(self.ground, generation, nonce, confirm_within_s=within_s, put=put)
 
     def make(self, generation, **files):
         me, mine = str(os.getuid()), str(os.getgid())
@@ -100,6 +105,7 @@ class Rig:
             QTRADE={self.ground.config.parents[1]} image={IMAGE} config=none
             qtrade_note() {{ :; }}
             qtrade_choose_config
+            qtrade_choose_secrets
         """
         subprocess.run(["sh", "-uc", commands], check=True)
         self.ground = replace(self.ground, boot_id="boot-2")
@@ -111,7 +117,9 @@ def rig(tmp_path, key):
     folder, notes = tmp_path / "state/config", tmp_path / "state/agent"
     for path in (folder, notes, folder / "by-image"):
         path.mkdir(parents=True)
-    ground = trial.Ground(folder, notes, tmp_path / "booted", IMAGE, "boot-1", INPUTS, Timer())
+    ground = trial.Ground(
+        folder, tmp_path / "state/credstore", notes, tmp_path / "booted", IMAGE, "boot-1", INPUTS, Timer()
+    )
     made = Rig(ground, (key, key.envelope))
     made.ground = replace(ground, act=made.act, now=lambda: made.now)
     made.take("1")
@@ -317,10 +325,12 @@ class Power:
 
     def __init__(self, monkeypatch, left):
         self.left = left
-        for name in ("write_file", "put_file", "flush_writes", "replace_link", "remove_all", "sync_folder"):
+        for name in ("write_file", "put_file", "flush_writes", "replace_link", "remove_all", "sync_folder", "exchange"):
             self.cut(monkeypatch, durable, name)
-        for name in ("rename", "unlink", "mkdir", "chmod"):
+        for name in ("rename", "unlink", "mkdir", "chmod", "touch"):
             self.cut(monkeypatch, Path, name)
+        for place, name in ((shutil, "rmtree"), (os, "link")):
+            self.cut(monkeypatch, place, name)
 
     def cut(self, monkeypatch, place, name):
         real = getattr(place, name)

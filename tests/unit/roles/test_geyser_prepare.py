@@ -123,12 +123,45 @@ def test_what_no_header_carries_is_no_token(token: str) -> None:
     assert token not in str(caught.value)
 
 
-def test_tls_from_credentials_names_the_files_on_tmpfs() -> None:
-    secrets = {"geyser_x_token": TOKEN, "geyser_tls_cert": "CERT", "geyser_tls_key": "KEY"}
-    config, notes = make(secrets, listen=["0.0.0.0:10000"], tls="credentials")
-    tls = {"identity": {"cert_path": "/run/yellowstone/tls.crt", "key_path": "/run/yellowstone/tls.key"}}
+def lay(folder: Path, cert: str, key: str) -> None:
+    """Lay a pair as the unit does that a push of TLS secrets restarts."""
+    credentials = folder / "credentials"
+    credentials.mkdir(exist_ok=True)
+    (credentials / "geyser_tls_cert").write_text(cert)
+    (credentials / "geyser_tls_key").write_text(key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+        patch.setattr(prepare, "TLS", str(folder))
+        assert prepare.main(["--tls"]) == 0
+
+
+def test_tls_from_credentials_is_watched_on_tmpfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, "CERT", "KEY")
+    monkeypatch.setattr(prepare, "TLS", str(tmp_path))
+    config, notes = make({"geyser_x_token": TOKEN}, listen=["0.0.0.0:10000"], tls="credentials")
+    identity = {"cert_path": f"{tmp_path}/tls.crt", "key_path": f"{tmp_path}/tls.key"}
+    tls = {"identity": identity, "watch_file": True}
     assert config["grpc"]["listen"] == [{"address": "0.0.0.0:10000", "tls": tls}]
     assert notes == []
+
+
+def test_a_new_pair_is_written_over_the_files_that_the_plugin_watches(tmp_path: Path) -> None:
+    lay(tmp_path, "CERT", "KEY")
+    files = [tmp_path / "tls.key", tmp_path / "tls.crt"]
+    before = [file.stat() for file in files]
+    assert [one.st_mode & 0o777 for one in before] == [0o600, 0o600]
+    lay(tmp_path, "CERT", "KEY")
+    assert [file.stat().st_mtime_ns for file in files] == [one.st_mtime_ns for one in before], "written for nothing"
+    lay(tmp_path, "C", "ANOTHER KEY")
+    assert [file.read_text() for file in files] == ["ANOTHER KEY\n", "C\n"]
+    assert [file.stat().st_ino for file in files] == [one.st_ino for one in before]
+
+
+@pytest.mark.parametrize(("cert", "key"), [("none", "KEY"), ("CERT", "none"), ("none", "none")])
+def test_half_a_pair_is_none(tmp_path: Path, cert: str, key: str) -> None:
+    lay(tmp_path, "CERT", "KEY")
+    lay(tmp_path, cert, key)
+    assert [path.name for path in tmp_path.iterdir()] == ["credentials"]
 
 
 def test_tls_from_files_is_watched(tmp_path: Path) -> None:
@@ -212,10 +245,13 @@ def test_the_table_follows_the_version() -> None:
         prepare.check_keys(BASE, "17.0.0+solana.4.4.0", KEYS)
 
 
-def test_everything_that_is_made_is_known() -> None:
+def test_everything_that_is_made_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a host may ask for, the plugin takes."""
-    secrets = {"geyser_x_token": TOKEN, "geyser_tls_cert": "CERT", "geyser_tls_key": "KEY"}
-    config, _ = make(secrets, listen=["0.0.0.0:10000"], tls="credentials", tokio_affinity="0", tokio_worker_threads=1)
+    lay(tmp_path, "CERT", "KEY")
+    monkeypatch.setattr(prepare, "TLS", str(tmp_path))
+    wanted = {"tls": "credentials", "tokio_affinity": "0", "tokio_worker_threads": 1}
+    config, _ = make({"geyser_x_token": TOKEN}, listen=["0.0.0.0:10000"], **wanted)
+    assert config["grpc"]["listen"][0]["tls"]
     prepare.check_keys(config, "15.1.2+solana.4.2.0", KEYS)
 
 

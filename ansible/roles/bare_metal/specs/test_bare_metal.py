@@ -113,6 +113,13 @@ def test_the_host_program_is_there(host: Host) -> None:
     assert sorted(name.split(".")[0] + ".py" for name in compiled) == sorted(sources)
 
 
+@pytest.mark.host
+def test_the_host_program_need_not_start_twice(host: Host) -> None:
+    """The boot has left the command that confines jobs, for nobody but root."""
+    noted = host.file("/run/qtrade/confined")
+    assert (noted.user, noted.mode, noted.size > 0) == ("root", 0o600, True)
+
+
 @pytest.mark.layer
 @pytest.mark.booted
 @pytest.mark.parametrize("package", ["unattended-upgrades", "needrestart", "cloud-init", "systemd-timesyncd"])

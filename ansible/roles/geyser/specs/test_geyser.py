@@ -18,6 +18,7 @@ LIVE = "/run/yellowstone/config.json"
 PREPARE = "/usr/lib/qtrade/geyser/prepare.py"
 STREAM = "/usr/lib/qtrade/geyser/stream.py"
 DROP_IN = "/usr/lib/systemd/system/agave-validator.service.d/20-geyser.conf"
+TLS_UNIT = "/usr/lib/systemd/system/qtrade-geyser-tls.service"
 TEST_VALIDATOR = "/opt/agave/current/bin/solana-test-validator"
 LOOPBACK = ("127.", "[::1]:", "unix://")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -104,12 +105,27 @@ def test_image_serves_loopback_only_and_holds_no_token(host: Host) -> None:
 
 @pytest.mark.layer
 @pytest.mark.booted
-@pytest.mark.parametrize("name", ["geyser_x_token", "geyser_tls_cert", "geyser_tls_key"])
-def test_secrets_are_credentials_of_the_validator(host: Host, name: str) -> None:
-    lines = host.file(DROP_IN).content_string.splitlines()
+@pytest.mark.parametrize(
+    ("name", "unit"), [("geyser_x_token", DROP_IN), ("geyser_tls_cert", TLS_UNIT), ("geyser_tls_key", TLS_UNIT)]
+)
+def test_secrets_are_credentials_of_who_reads_them(host: Host, name: str, unit: str) -> None:
+    lines = host.file(unit).content_string.splitlines()
     assert f"LoadCredentialEncrypted={name}:/run/qtrade/state/credstore/{name}" in lines
     assert f"SetCredential={name}:none" in lines
+
+
+@pytest.mark.layer
+@pytest.mark.booted
+def test_the_validator_starts_with_its_config_made_and_its_key_laid(host: Host) -> None:
+    lines = host.file(DROP_IN).content_string.splitlines()
     assert f"Environment=QTRADE_BEFORE_START={PREPARE}" in lines
+    assert {"Wants=qtrade-geyser-tls.service", "After=qtrade-geyser-tls.service"} <= set(lines)
+
+
+@pytest.mark.host
+def test_the_unit_that_lays_the_key_is_well(host: Host) -> None:
+    assert host.check_output("systemctl show -P ActiveState qtrade-geyser-tls.service") == "active"
+    assert host.run("ls /run/yellowstone-tls").failed, "only the validator may read the key"
 
 
 @pytest.mark.layer

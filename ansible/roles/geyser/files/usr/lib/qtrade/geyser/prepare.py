@@ -2,15 +2,17 @@
 """Make the config that the validator's Geyser plugin is loaded with, before each start of the validator.
 
 The image's part is /etc/yellowstone/base.json; the host's comes from its config generation; token and TLS key come as systemd credentials,
-so that only tmpfs ever holds them. What would let the plugin crash the validator without a word is refused here, in words: keys that
-this version does not know, cores that the host does not have, a plugin of another Agave, listeners that are names; and last of all
-whatever the release's own config-check does not take.
+so that only tmpfs ever holds them. The key is laid by a unit of its own: the plugin takes a new one without a restart of the validator.
+What would let the plugin crash the validator without a word is refused here, in words: keys that this version does not know, cores that
+the host does not have, a plugin of another Agave, listeners that are names; and last of all whatever the release's own config-check does
+not take.
 
     prepare.py            write /run/yellowstone/config.json
+    prepare.py --tls      write certificate and key to /run/yellowstone-tls
     prepare.py --check F  only check the keys of F
 """
 # Few imports, no pathlib: on a slow host each costs a tenth of a second of every start.
-# ruff: noqa: PTH105, PTH110, PTH113, PTH115, PTH123
+# ruff: noqa: PTH105, PTH108, PTH110, PTH113, PTH115, PTH123
 
 from __future__ import annotations
 
@@ -31,9 +33,12 @@ KEYS = "/usr/share/qtrade/geyser/known_keys.json"
 PLUGIN = "/opt/yellowstone/current"
 VALIDATOR = "/opt/agave/current"
 TARGET = "/run/yellowstone"
+TLS = "/run/yellowstone-tls"
 LOOPBACK = ("127.", "[::1]:", "unix://")
 CHECK = f"{PLUGIN}/config-check"
 CHECK_TIMEOUT_S = 30
+# The key first: what the plugin reads in between is a pair that does not fit, which it does not take.
+TLS_FILES = {"geyser_tls_key": "tls.key", "geyser_tls_cert": "tls.crt"}
 TOKEN_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 TOKEN_SIZES = range(16, 513)
 NO_SECRET = "none"  # noqa: S105 - what the unit sets where the credential store has nothing
@@ -144,23 +149,25 @@ def is_loopback(address: str) -> bool:
     return address.startswith(LOOPBACK)
 
 
-def make_tls(host: Mapping[str, Any], secrets: Mapping[str, str | None]) -> dict[str, Any] | None:
-    """Return the listener's TLS part, None without TLS. Raises `Refused` when it is asked for and its parts are not there."""
+def make_tls(host: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the listener's TLS part, None without TLS. Raises `Refused` when it is asked for and its parts are not there.
+
+    Whoever renews the files writes over them: the plugin watches their inodes (its file_watcher.rs) and takes new ones without a restart.
+    """
     mode = host.get("tls", "off")
     if mode == "off":
         return None
+    if mode not in ("files", "credentials"):
+        raise Refused(f"geyser_tls is {mode!r}: off, credentials and files are known")
+    pair = {"cert_path": f"{TLS}/tls.crt", "key_path": f"{TLS}/tls.key"}
     if mode == "files":
         pair = {"cert_path": host.get("tls_cert_file", ""), "key_path": host.get("tls_key_file", "")}
-        missing = [path for path in pair.values() if not os.path.isfile(path)]
-        if missing:
-            raise Refused(f"TLS from files: {missing[0] or 'no path'} is not there")
-        # Whoever renews them replaces the files: the plugin takes new ones without a restart.
-        return {"identity": pair, "watch_file": True}
-    if mode == "credentials":
-        if not (secrets.get("geyser_tls_cert") and secrets.get("geyser_tls_key")):
-            raise Refused("TLS from credentials: geyser_tls_cert and geyser_tls_key are not in the credential store")
-        return {"identity": {"cert_path": f"{TARGET}/tls.crt", "key_path": f"{TARGET}/tls.key"}}
-    raise Refused(f"geyser_tls is {mode!r}: off, credentials and files are known")
+    missing = [path for path in pair.values() if not os.path.isfile(path)]
+    if missing and mode == "credentials":
+        raise Refused("TLS from credentials: geyser_tls_cert and geyser_tls_key are not in the credential store")
+    if missing:
+        raise Refused(f"TLS from files: {missing[0] or 'no path'} is not there")
+    return {"identity": pair, "watch_file": True}
 
 
 def make_config(
@@ -181,7 +188,7 @@ def make_config(
         check_token(token)
         grpc["x_token"] = token
     try:
-        tls = make_tls(host, secrets)
+        tls = make_tls(host)
         reason = "" if token else "the secret geyser_x_token is not there"
     except Refused as error:
         reason = str(error)
@@ -211,10 +218,10 @@ def read_json(path: str, default: Any = None) -> Any:
         return default
 
 
-def read_secrets(folder: str) -> dict[str, str | None]:
-    """Return the credentials of the unit; None for those that the store does not have."""
+def read_secrets(folder: str, *names: str) -> dict[str, str | None]:
+    """Return credentials of the unit; None for those that the store does not have."""
     found: dict[str, str | None] = {}
-    for name in ("geyser_x_token", "geyser_tls_cert", "geyser_tls_key"):
+    for name in names:
         try:
             with open(f"{folder}/{name}", encoding="utf-8") as stream:
                 text = stream.read().strip()
@@ -250,17 +257,31 @@ def prepare() -> None:
     """Write the plugin's config. Raises `Refused`."""
     plugin, validator = os.readlink(PLUGIN), os.readlink(VALIDATOR)
     check_pair(plugin, validator)
-    secrets = read_secrets(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
+    secrets = read_secrets(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "geyser_x_token")
     cores = max(os.sched_getaffinity(0)) + 1
     config, notes = make_config(read_json(BASE), read_json(HOST, {}), secrets, cores)
     check_keys(config, plugin, read_json(KEYS))
-    if any("tls" in item and "watch_file" not in item["tls"] for item in config["grpc"]["listen"]):
-        write_private(f"{TARGET}/tls.crt", f"{secrets['geyser_tls_cert']}\n")
-        write_private(f"{TARGET}/tls.key", f"{secrets['geyser_tls_key']}\n")
     write_private(f"{TARGET}/config.json", json.dumps(config, indent=1) + "\n")
     run_config_check(f"{TARGET}/config.json", secrets)
     for note in notes:
         sys.stderr.write(f"<4>{note}\n")
+
+
+def lay_tls(folder: str) -> None:
+    """Write certificate and key over what is in the folder, in place, if they are other ones; with one of them missing, neither is left."""
+    secrets = read_secrets(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), *TLS_FILES)
+    for name, file in TLS_FILES.items():
+        path = f"{folder}/{file}"
+        if None in secrets.values():
+            if os.path.exists(path):
+                os.unlink(path)
+            continue
+        text = f"{secrets[name]}\n"
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as stream:
+            if stream.read() != text:
+                stream.seek(0)
+                stream.truncate()
+                stream.write(text)
 
 
 def main(arguments: list[str]) -> int:
@@ -270,6 +291,8 @@ def main(arguments: list[str]) -> int:
             check_keys(
                 read_json(arguments[1]), os.environ.get("GEYSER_VERSION") or os.readlink(PLUGIN), read_json(KEYS)
             )
+        elif arguments == ["--tls"]:
+            lay_tls(TLS)
         else:
             prepare()
     except (Refused, OSError, ValueError, LookupError, subprocess.TimeoutExpired) as error:
