@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift wheel schemas
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -47,11 +47,13 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 
 test: lint unit integration e2e ## everything
 
-lint: setup ## style, types, imports, roles, templates
+lint: setup ## style, types, imports, workflows, roles, templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor -q --offline .github/workflows
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
@@ -69,6 +71,9 @@ torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to
 
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
+
+wheel: setup ## build the package into dist/
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
 
 schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
 	$(BIN)/python -m qtrade.manifest.schemas

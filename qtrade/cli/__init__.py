@@ -23,6 +23,7 @@ from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
 from qtrade.cli import secrets as secret_commands
+from qtrade.cli import workflow as workflow_commands
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
@@ -50,6 +51,7 @@ app.add_typer(images, name="images")
 key_commands.register(app)
 monitor_commands.register(app)
 secret_commands.register(app)
+workflow_commands.register(app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape
