@@ -75,9 +75,10 @@ tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 wheel: setup ## build the package into dist/
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
 
-schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
+schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles, the table of docs/workflows.md
 	$(BIN)/python -m qtrade.manifest.schemas
 	$(BIN)/python -m bake.role_docs
+	$(BIN)/python -m qtrade.github.table
 
 bench: standins tools ## medians of qtrade's bakes: cold, nothing changed, a low, a middle and the last layer changed
 	$(RUN) $(BIN)/python -m tests.bench --only qtrade --no-report $(ARGS)

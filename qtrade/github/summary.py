@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qtrade.errors import BadInput
+from qtrade.redaction import redact
 
 _SIGNS = {"success": "✓", "failure": "✗", "cancelled": "✗", "skipped": "-"}
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+!|~&"} | {"\n": " ", "\r": " "})
@@ -40,8 +41,8 @@ def render_summary(
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return text.translate(_SPECIAL)
+    """Return text that Markdown shows as it is, on one line; secrets are hidden first, as their marks would be changed."""
+    return redact(text).translate(_SPECIAL)
 
 
 def _outcome(fields: Any) -> str:
