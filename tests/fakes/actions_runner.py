@@ -60,9 +60,13 @@ class JobRun:
 
 @dataclass
 class Runner:
-    """The machine, and the repository that runs on it. `left_out` are steps (`job.step`) that count as done without being run."""
+    """The machine, and the repository that runs on it. `base` is a repository of `copy_tree`.
+
+    `left_out` are steps (`job.step`) that count as done without being run.
+    """
 
     folder: Path
+    base: Path
     github: GitHubState
     api: str
     variables: dict[str, str] = field(default_factory=dict)
@@ -74,7 +78,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.repository = self.folder / "repository"
-        copy_tree(self.repository)
+        _git(self.folder, "clone", "-q", "--shared", str(self.base), str(self.repository))
         programs = self.folder / "programs"
         programs.mkdir()
         (programs / "sudo").write_text(_SUDO)
@@ -97,8 +101,8 @@ class Runner:
         return _Workflow(self, document, given, self.secrets).run()
 
 
-def copy_tree(target: Path) -> None:
-    """Copy the project as it stands, without what git ignores, and make a repository of it."""
+def copy_tree(target: Path) -> Path:
+    """Copy the project as it stands, without what git ignores, make a repository of it, and return it."""
     target.mkdir(parents=True)
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=PROJECT, check=True, capture_output=True, text=True
@@ -108,7 +112,9 @@ def copy_tree(target: Path) -> None:
         if source.exists() or source.is_symlink():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name, follow_symlinks=False)
-    _git(target, "init", "-q", "-b", "main")
+    for words in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "Base")):
+        _git(target, *words)
+    return target
 
 
 def read_workflow(path: Path) -> dict[str, Any]:
@@ -294,7 +300,7 @@ class Job:
 
 def _check_out(runner: Runner, workspace: Path, options: dict[str, str]) -> None:
     assert options == {"persist-credentials": "false"}
-    _git(workspace.parent, "clone", "-q", str(runner.repository), str(workspace))
+    _git(workspace.parent, "clone", "-q", "--shared", str(runner.repository), str(workspace))
     (workspace / ".venv").symlink_to(PROJECT / ".venv")
     # What `make setup` made is newer than what it is made of.
     for name in ("pyproject.toml", "Makefile"):
