@@ -72,8 +72,10 @@ torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
 
-wheel: setup ## build the package into dist/
-	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
+wheel: setup ## build dist/*.whl, which runs anywhere: pipx install dist/qtrade-*.whl
+	rm -rf build dist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	rm -rf build
 
 schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles, the table of docs/workflows.md
 	$(BIN)/python -m qtrade.manifest.schemas

@@ -10,7 +10,7 @@ from qtrade.github.api import GitHub
 
 def release_notes(changelog: str, version: str) -> str:
     """Return what the changelog says of a version: the lines below `## [version]` or `## version`. Raises `NotFound`."""
-    found = re.search(rf"(?ms)^## \[?v?{re.escape(version)}(?![\w.])\]?[^\n]*\n(.*?)(?=^## |\Z)", changelog)
+    found = re.search(rf"(?ms)^## \[?v?{re.escape(version)}(?![\w.])\]?[^\n]*\n(.*?)(?=^##? |\Z)", changelog)
     if found is None or not found[1].strip():
         raise NotFound(f"CHANGELOG.md says nothing of {version}", resolution=f"give it a heading `## {version}`")
     return found[1].strip()

@@ -7,6 +7,7 @@ bake or touch a host is left out here, by name; `tests/torture/test_workflows.py
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -16,10 +17,12 @@ import yaml
 
 from qtrade import __version__
 from qtrade.github.tmpfs import SHARED_MEMORY
-from qtrade.settings import load_settings
+from qtrade.manifest import RoleInputs
+from qtrade.settings import Settings, load_settings
 from tests.fakes.actions_runner import JobRun, Runner, as_json, copy_tree, flat
 from tests.fakes.examples import host_fields
 from tests.fakes.github_server import GitHubState, serve_github
+from tests.fakes.projects import publish_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -148,6 +151,52 @@ def test_secrets_are_in_memory_while_a_job_runs_and_gone_when_a_host_does_not_an
     shown = "".join(step.stdout + step.stderr for step in job.steps) + job.summary
     assert not any(line in shown for line in key.splitlines()[1:-1])
     assert "a-password-of-a-vault" not in shown
+
+
+def test_a_flash_that_only_shows_its_plan_runs_with_the_environments_keys_and_vault(runner, tmp_path) -> None:
+    state_dir = Path(runner.variables["QTRADE_STATE_DIR"])
+    settings = Settings(project=runner.repository, state_dir=state_dir, store=state_dir / "store")
+    publish_image(settings, inputs={"app": RoleInputs.model_validate({"secrets": [{"name": "api_key"}]})})
+    secrets = {"api_key": "vault:secrets/development.yml#api_key"}
+    host = host_fields(name="rpc-1", ssh={"identity_file": "/nowhere"}, secrets=secrets)
+    (runner.repository / "manifests/hosts/rpc-1.yaml").write_text(yaml.safe_dump(host))
+    (tmp_path / "password").write_text("a-password-of-a-vault")
+    (runner.repository / "secrets").mkdir()
+    encrypt = [
+        Path(sys.executable).with_name("ansible-vault"),
+        "encrypt",
+        "--vault-password-file",
+        tmp_path / "password",
+        "--output",
+    ]
+    target = runner.repository / "secrets/development.yml"
+    subprocess.run(
+        [*encrypt, target, "-"], input="api_key: value-of-the-api-key\n", text=True, check=True, capture_output=True
+    )
+    keys = settings.keys_dir
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    runner.secrets = {
+        "QTRADE_SSH_KEY": (tmp_path / "key").read_text(),
+        "QTRADE_VAULT_PASSWORD": "a-password-of-a-vault",
+        "QTRADE_JOB_KEY": (keys / "job.key").read_text(),
+    }
+    runner.variables |= {
+        "QTRADE_TRUST_SET": (keys / "trust.json").read_text(),
+        "QTRADE_ROOT": (keys / "root.pem").read_text(),
+    }
+    runner.left_out = frozenset()
+    shutil.move(keys, tmp_path / "taken-away")
+    run = runner.run("flash.yml", {"host": "rpc-1", "version": "0.1.0", "first": True, "dry_run": True})
+    job = flat(run)["host"]
+    assert job.result == "success", as_json(run)
+    ran = [step.id for step in job.steps if step.how == "run" and step.outcome == "success"]
+    assert ran == ["setup", "secrets", "resolve", "plan", "summary", "forget"]
+    assert "good" in job.step("resolve").stdout
+    assert "pxe" in job.step("plan").stdout
+    shown = "".join(step.stdout + step.stderr for step in job.steps) + job.summary
+    hidden = [*runner.secrets.values(), "value-of-the-api-key"]
+    assert not any(secret in shown for secret in hidden)
+    assert not keys.exists()
 
 
 def test_a_night_that_fails_opens_one_issue_and_one_that_is_well_closes_it(runner) -> None:
