@@ -25,7 +25,7 @@ def render_table(workflows: Path) -> str:
         for name, job in read_workflow(path)["jobs"].items():
             granted = ", ".join(f"{what}: {level}" for what, level in job["permissions"].items()) or "none"
             group = job.get("concurrency", {}).get("group", "")
-            cells = (path.name, name, granted, job.get("environment", ""), group)
+            cells = [cell.replace("|", "\\|") for cell in (path.name, name, granted, job.get("environment", ""), group)]
             rows.append("| " + " | ".join(f"`{cell}`" if cell else "" for cell in cells) + " |")
     return "\n".join(rows)
 
