@@ -198,7 +198,7 @@ def test_hosts_that_are_as_they_should_open_no_issue(runner) -> None:
     runner.event["event_name"] = "schedule"
     jobs = check(runner, runner.run("drift.yml"))
     assert jobs["check"].outputs == {"environments": '["development"]'}
-    assert (jobs["look"].environment, jobs["look"].group) == ("watch", "drift-development")
+    assert (jobs["look"].environment, jobs["look"].group) == ("watch-development", "drift-development")
     assert (jobs["failed"].result, jobs["well"].result) == ("skipped", "success")
     assert runner.github.issues == []
 
