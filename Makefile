@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas wheel
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,11 +48,13 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 test: lint unit ## everything; what waits for machines goes beside what works
 	@$(MAKE) --no-print-directory -j2 --output-sync=target integration e2e
 
-lint: setup ## style, types, imports, roles, templates
+lint: setup ## style, types, imports, workflows, roles, templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor -q --offline .github/workflows
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
@@ -71,9 +73,15 @@ torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
 
-schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
+wheel: setup ## build dist/*.whl, which runs anywhere: pipx install dist/qtrade-*.whl
+	rm -rf build dist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	rm -rf build
+
+schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles, the table of docs/workflows.md
 	$(BIN)/python -m qtrade.manifest.schemas
 	$(BIN)/python -m bake.role_docs
+	$(BIN)/python -m qtrade.github.table
 
 bench: standins tools ## medians of qtrade's bakes: cold, nothing changed, a low, a middle and the last layer changed
 	$(RUN) $(BIN)/python -m tests.bench --only qtrade --no-report $(ARGS)

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 
-from flash.ssh import known_hosts_path, pin_host_key
+from flash.ssh import known_hosts_path, pin_host_key, pin_of_manifest
 from qtrade import process
 from qtrade.errors import HostError, TrustError
 from qtrade.manifest import Host
@@ -51,6 +51,7 @@ def read_pinned(settings: Settings, host: str) -> str:
 
 def look_at_keys(settings: Settings, host: Host) -> HostKeys:
     """Ask the host which key it has, without logging in. Raises `HostError` when it does not answer."""
+    pin_of_manifest(settings, host)
     scan = ["ssh-keyscan", "-t", "ed25519", "-T", str(_SCAN_S), "-p", str(host.ssh.port), host.address]
     done = process.run(scan, timeout_s=_SCAN_S * 3, check=False)
     lines = [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]

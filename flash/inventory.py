@@ -1,5 +1,6 @@
 """Find the manifests of hosts, their environments and the staked identities."""
 
+from ipaddress import ip_address
 from pathlib import Path
 
 from qtrade.errors import BadInput, NotFound, Refused
@@ -18,13 +19,56 @@ def load_host(settings: Settings, name: str) -> Host:
                 raise BadInput(
                     f"{path} is the manifest of {host.name}, not of {name}", resolution="correct `name` there"
                 )
-            return host
+            return _with_identity(settings, host)
     known = ", ".join(list_hosts(settings)) or "none"
     raise NotFound(
         f"there is no host {name}",
         details=f"known hosts: {known}",
         resolution=f"write manifests/hosts/{name}.yaml, or run `qtrade lab up` for a virtual one",
     )
+
+
+def find_host(settings: Settings, text: str) -> Host:
+    """Return the host of that name, or the one whose manifest alone lists that address. Raises `NotFound`, `Refused`, `BadInput`."""
+    names = list_hosts(settings)
+    if text in names:
+        return load_host(settings, text)
+    wanted = _address(text)
+    found = [host for host in (load_host(settings, name) for name in names) if wanted in _addresses(host)]
+    if len(found) > 1:
+        raise Refused(
+            f"{text} stands in the manifests of {', '.join(host.name for host in found)}: it is not known which one is meant",
+            resolution="name the host",
+        )
+    if not found:
+        raise NotFound(
+            f"no host has the name or the address {text}",
+            details=f"known hosts: {', '.join(names) or 'none'}",
+            resolution="name a host of manifests/hosts, or an address that exactly one of them lists",
+        )
+    return found[0]
+
+
+def _addresses(host: Host) -> set[str]:
+    """Return what the manifest says the host is reached by: `address`, and its own addresses without their prefix lengths."""
+    own = host.config.get("bare_metal_addresses")
+    listed = [str(one).partition("/")[0] for one in own] if isinstance(own, list) else []
+    return {_address(one) for one in (host.address, *listed)}
+
+
+def _address(text: str) -> str:
+    """Return an address in its one shortest form (IPv6 has many); a name as it is."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text.lower()
+
+
+def _with_identity(settings: Settings, host: Host) -> Host:
+    """Return the host with the private key of this machine in place of the manifest's, where there is one."""
+    if settings.deploy_identity is None:
+        return host
+    return host.model_copy(update={"ssh": host.ssh.model_copy(update={"identity_file": settings.deploy_identity})})
 
 
 def manifest_place(settings: Settings, host: Host) -> str:

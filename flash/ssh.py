@@ -11,7 +11,11 @@ from qtrade.ssh import SshTarget
 
 
 def target_for(settings: Settings, host: Host, *, user: str | None = None) -> SshTarget:
-    """Return how to reach `host` as its deploy user, or as `user`. Raises `BadInput` when the manifest names no key."""
+    """Return how to reach `host` as its deploy user, or as `user`; a host key that only its manifest knows is pinned.
+
+    Raises `BadInput` when the manifest names no key to log in with.
+    """
+    pin_of_manifest(settings, host)
     identity = host.ssh.identity_file
     if identity is None:
         raise BadInput(
@@ -43,6 +47,12 @@ def operator_target(settings: Settings, host: Host) -> SshTarget:
 def known_hosts_path(settings: Settings, host: str) -> Path:
     """Return the file with the pinned key of `host`."""
     return settings.state_dir / "known_hosts" / host
+
+
+def pin_of_manifest(settings: Settings, host: Host) -> None:
+    """Pin the key that the manifest names where none is pinned: what this machine has seen of the host itself counts for more."""
+    if host.ssh.host_key and not known_hosts_path(settings, host.name).is_file():
+        pin_host_key(settings, host.name, host.ssh.host_key)
 
 
 def pin_host_key(settings: Settings, host: str, public_key: str) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,13 +20,14 @@ from flash.journal import Journal
 from flash.readiness import check_ready
 from flash.ssh import target_for
 from flash.trust import load_installed
-from qtrade.errors import HostError, QtradeError
+from qtrade.errors import HostError, QtradeError, UsageError
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.ssh import SshTarget
 from qtrade.store import open_store
 from qtrade.trust.keyring import ensure_keyring
 
+CHECKS = ("image", "services", "readiness", "geyser", "monitoring", "specs")
 _SETTLE_S = 60.0
 _STREAM = "sudo -n -u sol /usr/lib/qtrade/geyser/stream.py"
 _KEY = "datadog_api_key"
@@ -85,8 +86,16 @@ class _Skip(Exception):
     """The check does not apply to this host."""
 
 
-def verify(settings: Settings, host_name: str, reporter: Reporter) -> VerifyResult:
-    """Run all checks, whatever becomes of one. Raises `HostError` when the host does not answer, `NotFound` for an unknown image."""
+def verify(
+    settings: Settings, host_name: str, reporter: Reporter, *, required: frozenset[str] = frozenset()
+) -> VerifyResult:
+    """Run all checks, whatever becomes of one; those in `required` fail where they would be skipped.
+
+    Raises `HostError` when the host does not answer, `NotFound` for an unknown image, `UsageError` for a check that there is not.
+    """
+    unknown = sorted(required - set(CHECKS))
+    if unknown:
+        raise UsageError(f"there is no check {unknown[0]}", resolution=f"use {', '.join(CHECKS)}")
     context, status = _open(settings, host_name, reporter)
     checks: dict[str, Callable[[], str]] = {
         "image": lambda: _check_image(context, status),
@@ -96,7 +105,7 @@ def verify(settings: Settings, host_name: str, reporter: Reporter) -> VerifyResu
         "monitoring": lambda: _heard(context),
         "specs": lambda: _specs(context),
     }
-    done = tuple(_run(name, check, reporter) for name, check in checks.items())
+    done = tuple(_require(_run(name, checks[name], reporter), required) for name in CHECKS)
     return VerifyResult(host_name, status["version"], status["image"], done)
 
 
@@ -109,6 +118,14 @@ def _open(settings: Settings, host_name: str, reporter: Reporter) -> tuple[Flash
     # No flash: nothing is written to the journal.
     journal = Journal(settings.state_dir / "flashes" / host.name / "none.jsonl")
     return FlashContext(settings, host, environment, image, store, bundle, reporter, journal), status
+
+
+def _require(check: Check, required: frozenset[str]) -> Check:
+    """Return the check, as failed where it was skipped and must not be."""
+    if check.state is not CheckState.SKIPPED or check.name not in required:
+        return check
+    cure = f"give the host what {check.name} needs, or do not require it"
+    return replace(check, state=CheckState.FAILED, told=f"required, but {check.told}", resolution=cure)
 
 
 def _run(name: str, check: Callable[[], str], reporter: Reporter) -> Check:

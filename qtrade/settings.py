@@ -40,13 +40,15 @@ class Settings:
     the checkout that this module is in). `state_dir` holds everything that qtrade writes (QTRADE_STATE_DIR; else
     .state in the project). `store` holds published images (QTRADE_STORE: a folder, or s3://bucket/prefix, then with
     QTRADE_S3_ENDPOINT, QTRADE_S3_CHECKSUMS and what boto3 reads, such as AWS_ACCESS_KEY_ID; else state_dir/store). `keys` holds the
-    signing keys, where they are not to lie in the state directory (QTRADE_KEYS_DIR; else state_dir/keys).
+    signing keys, where they are not to lie in the state directory (QTRADE_KEYS_DIR; else state_dir/keys). `deploy_identity` is the
+    private key that deploys log in with, where it is not the file that a host's manifest names (QTRADE_DEPLOY_IDENTITY; on runners).
     """
 
     project: Path
     state_dir: Path
     store: Path | S3Address
     keys: Path | None = None
+    deploy_identity: Path | None = None
 
     @property
     def tools_dir(self) -> Path:
@@ -80,11 +82,13 @@ def load_settings() -> Settings:
             resolution="set QTRADE_STATE_DIR to a folder without it",
         )
     keys = os.environ.get("QTRADE_KEYS_DIR")
+    identity = os.environ.get("QTRADE_DEPLOY_IDENTITY")
     return Settings(
         project=project,
         state_dir=state_dir,
         store=_find_store(state_dir),
         keys=Path(keys).absolute() if keys else None,
+        deploy_identity=Path(identity).absolute() if identity else None,
     )
 
 

@@ -1,6 +1,6 @@
 """What `qtrade lock` does with its options, and what it says."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ from bake.lock.check import check_lock, lock_path
 from bake.lock.difference import Change
 from bake.lock.document import Lock
 from bake.lock.edit import edit_version, mentions, parse_name
+from bake.lock.pin import Pins, pin
 from bake.lock.update import Request, fetch_locked, update_lock
+from bake.pair import check_pair
 from qtrade.errors import UsageError
 from qtrade.manifest import Recipe, load_manifest
 from qtrade.reporter import Reporter
@@ -26,6 +28,7 @@ class Options:
     check: bool = False
     accepted: frozenset[str] = frozenset()
     dry_run: bool = False
+    pins: Pins = field(default_factory=Pins)
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,16 @@ def run(settings: Settings, name: str, options: Options, reporter: Reporter) -> 
         return Report("checked", lock_path(settings, recipe), check_lock(settings, recipe))
     if options.fetch:
         return Report("fetched", lock_path(settings, recipe), fetch_locked(settings, store, recipe, reporter))
-    names = dict(parse_name(text) for text in options.names)
+    names: dict[str, str | None] = dict(parse_name(text) for text in options.names)
     before = path.read_text()
     recipe = _edit(path, recipe, names, options, reporter)
-    request = Request(options.update and not names, names, options.accepted, options.dry_run)
     try:
+        if not options.pins.is_empty:
+            recipe, again = pin(settings, path, recipe, options.pins, dry_run=options.dry_run)
+            check_pair(recipe)
+            names |= dict.fromkeys(again)
+        everything = options.update and not options.names
+        request = Request(everything, names, options.accepted, options.dry_run)
         outcome = update_lock(settings, store, recipe, request, reporter)
     except BaseException:
         if path.read_text() != before:  # a version that cannot be locked does not stay in the recipe
@@ -91,6 +99,8 @@ def _check(options: Options) -> None:
             f"{options.names[0]}: names go with --update", resolution="qtrade lock --update NAME[=VERSION]"
         )
     chosen = [name for name in ("update", "fetch", "check") if getattr(options, name)]
+    if not options.pins.is_empty and set(chosen) & {"fetch", "check"}:
+        raise UsageError(f"--pin and --set change the recipe, --{chosen[-1]} does not", resolution="give one of them")
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} do not go together", resolution="give one of them")
 

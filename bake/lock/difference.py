@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-from bake.lock.document import Lock, LockedBuild, LockedComponent, LockedPackage
+from bake.lock.document import Lock, LockedBuild, LockedComponent, LockedPackage, read_lock
 from qtrade.errors import TrustError
 
 
@@ -53,6 +54,15 @@ def compare_locks(old: Lock | None, new: Lock) -> tuple[Change, ...]:
         "collection", collections, {name: (item.version, item.sha256 or "") for name, item in new.collections.items()}
     )
     return tuple(changes)
+
+
+def describe_change(before: str | None, path: Path) -> str:
+    """Return how the lock at `path` differs from an earlier text of it, line by line; empty where there is no lock. Raises `BadInput`."""
+    new = read_lock(path)
+    if new is None:
+        return ""
+    old = Lock.model_validate_json(before) if before else None
+    return "\n".join(map(str, compare_locks(old, new)))
 
 
 def check_alarms(changes: Iterable[Change], accepted: Iterable[str]) -> None:

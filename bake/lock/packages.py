@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from debian.debian_support import NativeVersion
+
 from bake.lock.document import LockedPackage
 from bake.lock.repository import make_repository, source_line
 from qtrade import process
@@ -92,6 +94,14 @@ class Archive:
                 details=f"versions there: {', '.join(versions) or 'none'}",
                 resolution="ask for one of these versions",
             )
+
+    def find_version(self, name: str, wanted: str) -> str:
+        """Return the newest version that is `wanted` or, without epoch and Debian's revision, says `wanted`. Raises `NotFound`."""
+        versions = {found for package, found, _ in self.paragraphs if package == name}
+        fits = [one for one in versions if wanted in (one, NativeVersion(one).upstream_version)]
+        if not fits:
+            self.check_version(name, wanted)
+        return max(fits, key=NativeVersion)
 
     def addresses(self) -> tuple[str, ...]:
         """Return the roots of the archives, below which `LockedPackage.filename` stands, longest list of packages first."""

@@ -108,7 +108,11 @@ class _Update:
         return Outcome(lock, changes, tuple(self.unbuilt))
 
     def _check_names(self) -> None:
-        known = {*self.recipe.components, *(package.name for package in (self.old.all_packages() if self.old else ()))}
+        known = {
+            *self.recipe.components,
+            *self.recipe.pins,
+            *(package.name for package in (self.old.all_packages() if self.old else ())),
+        }
         unknown = [name for name in self.request.names if name not in known]
         if unknown:
             raise NotFound(
@@ -120,7 +124,7 @@ class _Update:
         old = self.old
         layers = tuple(layer.role for layer in self.recipe.layers if layer.packages)
         named = self._names_package()
-        asks = any(part.split(" ")[0] in ("base", "layer") for part in self.stale)
+        asks = any(part.split(" ")[0] in ("base", "layer", "pins") for part in self.stale)
         if old and not (self.request.everything or named or asks):
             base, parts = old.base, {role: old.layers[role] for role in layers}
         else:
@@ -163,7 +167,9 @@ class _Update:
     def _open_archive(self, suite: str) -> Archive:
         if suite not in self._archives:
             require_root("reading a suite's package index")
-            held = self.old.by_suite().get(suite, ()) if self.old and not self.request.everything else ()
+            held = self.old.by_suite().get(suite, ()) if self.old else ()
+            if self.request.everything:  # a pinned version holds when the index has dropped it, too
+                held = tuple(item for item in held if item.name in self.recipe.pins)
             work = lock_work(self.settings) / f"archive-{suite}"
             self._archives[suite] = open_archive(self.settings, suite, work, keep=held, free=self.request.names)
         return self._archives[suite]
@@ -180,6 +186,8 @@ class _Update:
             if version:
                 archive.check_version(name, version)
                 archive.pins[name] = version
+        if archive.suite == self.recipe.base.suite:
+            archive.pins.update({name: archive.find_version(name, text) for name, text in self.recipe.pins.items()})
 
     def _lock_components(self, lock: Lock) -> dict[str, LockedComponent]:
         locked: dict[str, LockedComponent] = {}

@@ -24,11 +24,13 @@ OWN_COLLECTION = "qtrade.image"
 def read_wants(settings: Settings, recipe: Recipe) -> dict[str, str]:
     """Return the digest of what the recipe asks for, by part.
 
-    The parts are `base`, `tools`, `layer <role>`, `component <name>` and `collection <name>`.
+    The parts are `base`, `tools`, `layer <role>`, `component <name>`, `collection <name>` and, where the recipe has some, `pins`.
     A change of a layer's packages or of what it stands on asks for other packages; its role, variables and files do not.
     """
     base = recipe.base
     wants = {"base": digest_of([base.suite, base.kernel, base.packages]), "tools": tools_wanted()}
+    if recipe.pins:
+        wants["pins"] = digest_of(recipe.pins)
     for layer in recipe.layers:
         if layer.packages:
             wants[f"layer {layer.role}"] = digest_of([layer.packages, recipe.ancestors(layer.role)])
@@ -62,6 +64,7 @@ def describe_stale(lock: Lock, wants: dict[str, str], part: str) -> str:
         "base": "packages of the base",
         "tools": "packages of the tools root",
         "layer": f"packages of {name}",
+        "pins": "packages that hold a version (pins)",
     }.get(kind, part)
     if part not in wants:
         return f"{what}: gone from the recipe"

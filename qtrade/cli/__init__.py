@@ -28,6 +28,7 @@ from qtrade.cli import release as release_commands
 from qtrade.cli import secrets as secret_commands
 from qtrade.cli import upkeep as upkeep_commands
 from qtrade.cli.examples import add_examples
+from qtrade.cli import workflow as workflow_commands
 from qtrade.errors import QtradeError
 from qtrade.redaction import redact
 
@@ -59,6 +60,7 @@ key_commands.register(app)
 monitor_commands.register(app)
 secret_commands.register(app)
 upkeep_commands.register(app)
+workflow_commands.register(app)
 add_examples(app)
 
 

@@ -114,7 +114,15 @@ def _fix(settings: Settings, report: "HostReport", *, yes: bool) -> "tuple[HostR
     return (fix(settings, plan, reporter, lambda: look_at_all(settings, hosts)[0]),)
 
 
-def verify(*, host: HostName, as_json: AsJson = False) -> None:
+def verify(
+    *,
+    host: HostName,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", help="Fail where this check would be skipped, such as monitoring; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Prove that a host does its work: services, readiness, the Geyser stream, monitoring, the roles' specs. Fails when one is not proven.
 
     `qtrade verify --host rpc-1`; as a gate, its exit code is 0 only when everything holds.
@@ -122,7 +130,7 @@ def verify(*, host: HostName, as_json: AsJson = False) -> None:
     from flash.verify import verify as verify_host  # noqa: PLC0415 - keeps `qtrade --help` quick
 
     settings = load_settings()
-    result = verify_host(settings, host, console(settings))
+    result = verify_host(settings, host, console(settings), required=frozenset(require or ()))
     if as_json:
         print_json(asdict(result))
     else:

@@ -71,6 +71,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gc": ("qtrade gc --dry-run", "qtrade gc --days 30 --flashes 5 --yes"),
     "migrate": ("qtrade migrate --check", "qtrade migrate --dry-run"),
     "version": ("qtrade version --json",),
+    "workflow inputs": ("qtrade workflow inputs layer --layer geyser",),
+    "workflow secrets": ("qtrade workflow secrets put", "qtrade workflow secrets remove"),
+    "workflow summary": ("qtrade workflow summary --title 'Host'",),
+    "workflow propose": ("qtrade workflow propose --recipe production --branch nightly --title 'Update the lock'",),
+    "workflow issue": ("qtrade workflow issue --title 'The nightly image fails' --resolved",),
+    "workflow require": ("qtrade workflow require",),
+    "workflow release": ("qtrade workflow release --tag v1.2.3 --check",),
 }
 
 

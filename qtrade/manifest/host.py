@@ -52,13 +52,17 @@ class DataDisk(ProtectedDisk):
 
 
 class Ssh(Model):
-    """How to log in: for deploys as `user` with `identity_file`, for people as `operator`, with a key of their own if there is one."""
+    """How to log in: for deploys as `user` with `identity_file`, for people as `operator`, with a key of their own if there is one.
+
+    `host_key` is the host's own key, for machines that never saw the host; those that flashed it have it pinned.
+    """
 
     port: int = Field(default=22, gt=0, lt=65536)
     user: Name = "deploy"
     operator: Name = "operator"
     identity_file: Path | None = None
     operator_identity_file: Path | None = None
+    host_key: str | None = Field(default=None, pattern=r"^ssh-ed25519 [A-Za-z0-9+/=]+$")
 
 
 class Dhcp(Model):

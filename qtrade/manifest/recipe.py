@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from qtrade.manifest.base import Model, Name
+from qtrade.manifest.base import Model, Name, Version
 from qtrade.manifest.component import Component
 
 BASE = "base"
@@ -34,6 +34,7 @@ class Recipe(Model):
     """A line of images. `epoch` (Unix seconds) stands in for every clock of the bake.
 
     With `lock: auto` a bake makes and mends the lock itself, in the state directory; else it takes the committed one beside the recipe.
+    `pins` are Debian packages that hold a version, or an upstream version of it (17.12), whatever `qtrade lock --update` looks up.
     """
 
     schema_version: Literal[1]
@@ -44,6 +45,7 @@ class Recipe(Model):
     cmdline: str = Field(pattern=r"^[^\n]*$")
     size_budget_mib: int = Field(gt=0)
     components: dict[Name, Component] = Field(default_factory=dict)
+    pins: dict[Name, Version] = Field(default_factory=dict)
     layers: tuple[RecipeLayer, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ RECIPE: dict[str, Any] = {
     "base": {"suite": "trixie", "kernel": "linux-image-amd64", "packages": ["udev"]},
     "cmdline": "quiet",
     "size_budget_mib": 100,
+    "pins": {"chrony": "4.6"},
     "components": {
         "folder": {"kind": "source", "path": "folder", "version": "1", "standin": False},
         "built": {
@@ -270,7 +271,7 @@ def label(kind: str, path: tuple[Any, ...]) -> str:
         elif isinstance(step, str):
             words.append(step)
             skip = free.get(step, 0) if len(words) == 2 else 0
-            if step in ("vars", "toggles", "environment", "wants"):
+            if step in ("vars", "toggles", "environment", "wants", "pins"):
                 break
     return ".".join(words)
 

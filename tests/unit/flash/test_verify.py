@@ -136,6 +136,20 @@ def test_what_does_not_apply_is_skipped_and_says_why(target) -> None:
     )
 
 
+def test_what_is_required_fails_where_it_would_be_skipped(target, monkeypatch, capsys) -> None:
+    write_project(target.settings)
+    cli = Cli(monkeypatch, capsys)
+    monkeypatch.setattr(command, "console", lambda _: RecordingReporter())
+    assert cli("verify", "--host", "rpc-1")[0] == 0
+    code, out, err = cli("verify", "--host", "rpc-1", "--require", "monitoring", "--require", "specs")
+    assert code == HostError.exit_code
+    assert (
+        "monitoring failed   required, but the host's manifest names no secret datadog_api_key: nothing is sent" in out
+    )
+    assert "To mend it: give the host what monitoring needs, or do not require it" in err
+    assert "there is no check metrics" in cli("verify", "--host", "rpc-1", "--require", "metrics")[2]
+
+
 def test_the_command_is_a_gate(target, monkeypatch, capsys) -> None:
     cli = Cli(monkeypatch, capsys)
     monkeypatch.setattr(command, "console", lambda _: RecordingReporter())
