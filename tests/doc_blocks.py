@@ -1,4 +1,4 @@
-"""The commands that the documentation shows: found in its pages, parsed by the program's own command line, and marked with where they are run.
+"""The commands that the documentation shows: found in its pages, parsed by the program itself, and marked with where they are run.
 
 A block of commands is fenced as `sh`. A comment right before it says who runs it: `<!-- run: here -->` in a project without a machine
 (tests/integration/test_doc_commands.py), `<!-- run: lab -->` on a lab host (tests/torture/test_doc_walk.py). One without a mark is
@@ -69,9 +69,8 @@ def read_spans(page: Path) -> tuple[tuple[int, str], ...]:
     """Return the pieces of code within a page's sentences, with the line of their paragraph."""
     found = []
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
-        for child in token.children or ():
-            if child.type == "code_inline":
-                found.append(((token.map or [0])[0] + 1, child.content))
+        line = (token.map or [0])[0] + 1
+        found += [(line, child.content) for child in token.children or () if child.type == "code_inline"]
     return tuple(found)
 
 
@@ -110,7 +109,11 @@ def check_span(text: str) -> str:
                     return f"{command.name} has no option {word}"
             elif isinstance(command, TyperGroup) and word in command.commands:
                 command = command.commands[word]
-            elif isinstance(command, TyperGroup) and not command.invoke_without_command and not _PLACEHOLDER.fullmatch(word):
+            elif (
+                isinstance(command, TyperGroup)
+                and not command.invoke_without_command
+                and not _PLACEHOLDER.fullmatch(word)
+            ):
                 return f"{command.name} has no command {word}"
     return ""
 

@@ -28,7 +28,9 @@ def made_pages(settings: Settings) -> dict[str, str]:
         "reference/variables.md": render_variables(),
         "reference/states.md": render_states(),
         "reference/seal.md": render_seal(settings),
-        "reference/manifests/index.md": _index("Manifests", "The files that people write, and the one that a bake writes."),
+        "reference/manifests/index.md": _index(
+            "Manifests", "The files that people write, and the one that a bake writes."
+        ),
         **{f"reference/manifests/{name}.md": text for name, text in schemas.items()},
         "reference/roles/index.md": _index("Roles", "What the recipe gives each role, and what a host may set."),
         **{f"reference/roles/{name}.md": render_role(read_role(settings, name)) for name in list_roles(settings)},

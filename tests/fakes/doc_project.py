@@ -29,7 +29,7 @@ def copy_project(source: Path, folder: Path) -> Settings:
 
 
 def fill_store(settings: Settings, recipe: str, versions: tuple[str, ...]) -> None:
-    """Make keys that are no lab's, and publish versions that declare what the roles declare; each passed its boot tests and its CVE gate."""
+    """Make keys that are no lab's, and publish versions that declare what the roles do, and that passed boot tests and CVE gate."""
     init_keys(settings, expires_days=365)
     room = Room(settings)
     inputs = {role: _inputs(settings, role) for role in list_roles(settings)}

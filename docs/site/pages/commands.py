@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -13,9 +14,12 @@ from docs.site.pages.table import code, table
 from qtrade.cli import app
 
 Command = TyperCommand | TyperGroup
+_INTRODUCTION = """Made of the program itself. What is data goes to stdout, what is for people to stderr; errors end with the cure and
+an exit code by class. `--debug` before the command shows a traceback with errors."""
 _WORDS: dict[object, str] = {str: "text", int: "number", float: "number", Path: "file or folder"}
 
 
+@cache
 def tree() -> TyperGroup:
     """Return the root of the command line."""
     root = typer.main.get_command(app)
@@ -40,8 +44,7 @@ def render_commands() -> str:
     found = list(walk(tree(), ("qtrade",)))
     blocks = [
         "# Command line\n",
-        "Made of the program itself. What is data goes to stdout, what is for people to stderr; errors end with the cure and "
-        "an exit code by class. `--debug` before the command shows a traceback with errors.\n",
+        f"{_INTRODUCTION}\n",
         table(
             ("command", "does"),
             ((f"[`{' '.join(path)}`](#{'-'.join(path)})", _brief(command)) for path, command in found),

@@ -38,19 +38,25 @@ def _page(file: Path) -> str:
     blocks = [
         f"# {schema.get('title', name)}\n",
         f"{_text(schema)}\n",
-        f"{where}Made of [`{file.name}`](../../../manifests/schemas/{file.name}), which editors can check files with. "
-        "A field that does not stand here is an error that names file, line and field.\n",
-        _fields(schema),
+        f"{where}{_made_of(file.name)}\n",
+        _fields(schema, definitions),
     ]
-    blocks += [f"## {title}\n\n{_text(part)}\n\n{_fields(part)}" for title, part in sorted(definitions.items())]
+    blocks += [
+        f"## {title}\n\n{_text(part)}\n\n{_fields(part, definitions)}" for title, part in sorted(definitions.items())
+    ]
     return "\n".join(blocks)
 
 
-def _fields(schema: Schema) -> str:
+def _made_of(file: str) -> str:
+    made = f"Made of [`{file}`](../../../manifests/schemas/{file}), which editors can check files with."
+    return f"{made} A field that does not stand here is an error that names file, line and field."
+
+
+def _fields(schema: Schema, definitions: Schema) -> str:
     if "enum" in schema:
         return f"One of {', '.join(code(str(value)) for value in schema['enum'])}.\n"
     rows = [
-        (code(name), _kind(part), _default(schema, name, part), _text(part) + _limits(part))
+        (code(name), _kind(part), _default(schema, name, part), _meaning(part, definitions))
         for name, part in schema.get("properties", {}).items()
     ]
     return table(("field", "type", "default", "meaning"), rows) if rows else "No fields.\n"
@@ -60,11 +66,20 @@ def _text(schema: Schema) -> str:
     return str(schema.get("description", ""))
 
 
+def _meaning(part: Schema, definitions: Schema) -> str:
+    """Return what a field says of itself, else the first sentence of what it holds, and what else its value must be."""
+    text = _text(part)
+    for inner in (part, part.get("items") or {}, *part.get("anyOf", ())):
+        if not text and "$ref" in inner:
+            text = _text(definitions[str(inner["$ref"]).rsplit("/", 1)[-1]]).split(". ")[0].rstrip(".")
+    return text + _limits(part)
+
+
 def _default(schema: Schema, name: str, part: Schema) -> str:
     if name in schema.get("required", ()):
         return "required"
     value = part.get("default")
-    return "" if value in (None, {}, []) else code(json.dumps(value))
+    return "" if value in (None, []) or isinstance(value, dict) else code(json.dumps(value))
 
 
 def _kind(part: Schema) -> str:

@@ -52,32 +52,47 @@ CONTENT_REASONS = {
 }
 
 
+_PAGE = """# Seal list
+
+An image is the same on every host, and many people can read it. So nothing in it may be a secret, or belong to one machine. The seal looks
+through every finished layer and every initial RAM filesystem, all files and all bytes, before a blob reaches a store. What it finds ends
+the bake, named by layer and path, never by value. It looks at what was baked, not at what the roles meant to do.
+
+## Paths
+
+No image may hold a file at:
+
+{paths}
+## Contents
+
+No file, text or not, may hold:
+
+{contents}
+## Owners
+
+Each file belongs to a user and a group of [`manifests/ids.yaml`](../../manifests/ids.yaml). Ids are fixed and never used again, so that
+files on data disks keep their owner when the image changes.
+
+## What may stay
+
+[`manifests/seal.yaml`](../../manifests/seal.yaml) lists each exception with its reason. Changing it is a reviewed change like any other.
+
+{allowed}
+## What it cannot find
+
+A secret in a form that is not listed here, one that is encrypted or compressed inside a file, or a short password. It is a net below the
+rule that roles get no secrets, not in its place: Packer and Ansible are given none while baking, and a test plants canaries and looks for
+them in everything that a bake leaves behind.
+"""
+
+
 def render_seal(settings: Settings) -> str:
     """Return the page."""
     policy = load_policy(settings.project / "manifests/seal.yaml")
-    return "\n".join(
-        [
-            "# Seal list\n",
-            "An image is the same on every host, and many people can read it. So nothing in it may be a secret, or belong to one machine. The "
-            "seal looks through every finished layer and every initial RAM filesystem, all files and all bytes, before a blob reaches a store. What it finds "
-            "ends the bake, named by layer and path, never by value. It looks at what was baked, not at what the roles meant to do.\n",
-            "## Paths\n",
-            "No image may hold a file at:\n",
-            table(("path", "why"), ((code(path), PATH_REASONS[path]) for path in scan.FORBIDDEN)),
-            "## Contents\n",
-            "No file, text or not, may hold:\n",
-            table(("what", "why"), ((what, CONTENT_REASONS[what]) for what in findings())),
-            "## Owners\n",
-            "Each file belongs to a user and a group of [`manifests/ids.yaml`](../../manifests/ids.yaml). Ids are fixed and never used again, so that "
-            "files on data disks keep their owner when the image changes.\n",
-            "## What may stay\n",
-            "[`manifests/seal.yaml`](../../manifests/seal.yaml) lists each exception with its reason. Changing it is a reviewed change like any other.\n",
-            table(("path", "what", "why"), ((code(one.path), one.what, one.reason) for one in policy.allow)),
-            "## What it cannot find\n",
-            "A secret in a form that is not listed here, one that is encrypted or compressed inside a file, or a short password. It is a net below "
-            "the rule that roles get no secrets, not in its place: Packer and Ansible are given none while baking, and a test plants canaries and looks "
-            "for them in everything that a bake leaves behind.\n",
-        ]
+    return _PAGE.format(
+        paths=table(("path", "why"), ((code(path), PATH_REASONS[path]) for path in scan.FORBIDDEN)),
+        contents=table(("what", "why"), ((what, CONTENT_REASONS[what]) for what in findings())),
+        allowed=table(("path", "what", "why"), ((code(one.path), one.what, one.reason) for one in policy.allow)),
     )
 
 

@@ -25,15 +25,20 @@ MEANINGS = {
 }
 
 
+_INTRODUCTION = """# States of a flash
+
+![The states of a flash, in place and through the installer](../pictures/states.svg)
+
+Each state has a deadline, evidence to leave it, and an answer to: what boots if power fails now? Legal moves are a table in the code, from
+which this page and its picture are made. The evidence is in [Architecture](../architecture.md#states-of-a-flash).
+"""
+
+
 def render_states() -> str:
     """Return the page."""
     return "\n".join(
         [
-            "# States of a flash\n",
-            "![The states of a flash, in place and through the installer](../pictures/states.svg)\n",
-            "Each state has a deadline, evidence to leave it, and an answer to: what boots if power fails now? Legal moves are a table "
-            "in the code, from which this page and its picture are made. The evidence is in "
-            "[Architecture](../architecture.md#states-of-a-flash).\n",
+            _INTRODUCTION,
             "## In place\n",
             _table(Door.IN_PLACE),
             "## Through the installer\n",

@@ -70,7 +70,8 @@ def names_in_code(project: Path) -> dict[str, str]:
 
 
 def _names(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    text = file.read_text()
+    for node in ast.walk(ast.parse(text)) if "QTRADE_" in text else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value
             if name.startswith("QTRADE_") and name.replace("_", "").isalnum() and name.isupper() and name != "QTRADE_":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 Kind = Literal["plain", "old", "new", "good", "bad", "secret", "group"]
@@ -14,6 +15,7 @@ _LINE_PX = 18
 # Of DejaVu Sans, the widest of the usual sans-serif fonts, a character takes 0.6 of the size on average.
 _CHARACTER = 0.6
 _PAD_PX = 6
+_FONT = "system-ui, -apple-system, &quot;Segoe UI&quot;, &quot;DejaVu Sans&quot;, sans-serif"
 
 _LIGHT: dict[Kind, tuple[str, str]] = {
     "plain": ("#f6f8fa", "#57606a"),
@@ -91,10 +93,9 @@ class Canvas:
             is_bold = number == 0 and (len(lines) > 1 or kind == "group")
             if text_px(line, size) * (1.06 if is_bold else 1) > width - 2 * _PAD_PX:
                 self._narrow.append(line)
+            place = f'x="{x + width / 2:g}" y="{first + number * _LINE_PX:g}" font-size="{size}" text-anchor="middle"'
             weight = ' font-weight="600"' if is_bold else ""
-            self._parts.append(
-                f'<text x="{x + width / 2:g}" y="{first + number * _LINE_PX:g}" font-size="{size}" text-anchor="middle"{weight}>{escape(line)}</text>'
-            )
+            self._parts.append(f"<text {place}{weight}>{escape(line)}</text>")
         if len(lines) * _LINE_PX > height:
             self._narrow.append(name)
 
@@ -109,7 +110,7 @@ class Canvas:
 
     def arrow(self, *points: Point, kind: Literal["plain", "bad"] = "plain") -> None:
         """Draw a line through points, with a head at the last."""
-        self._lines += list(zip(points, points[1:], strict=False))
+        self._lines += list(pairwise(points))
         path = " ".join(f"{'M' if number == 0 else 'L'}{x:g} {y:g}" for number, (x, y) in enumerate(points))
         self._parts.append(f'<path class="line {kind}-line" d="{path}" marker-end="url(#head-{kind})"/>')
 
@@ -147,26 +148,26 @@ class Canvas:
 
     def render(self) -> str:
         """Return the picture."""
+        size = f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}"'
         return "\n".join(
             [
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" '
-                f'role="img" font-family="system-ui, -apple-system, &quot;Segoe UI&quot;, &quot;DejaVu Sans&quot;, sans-serif">',
+                f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{_FONT}">',
                 f"<title>{escape(self.title)}</title>",
                 "<!-- Made by `make schemas`. Change docs/site/pictures. -->",
                 f"<style>{''.join(_style())}</style>",
-                "<defs>",
-                *(
-                    f'<marker id="head-{kind}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
-                    f'<path class="{kind}-head" d="M0 0L10 5L0 10z"/></marker>'
-                    for kind in ("plain", "bad")
-                ),
-                "</defs>",
+                f"<defs>{_head('plain')}{_head('bad')}</defs>",
                 f'<rect class="ground" width="{self.width}" height="{self.height}" rx="8"/>',
                 *self._parts,
                 "</svg>",
                 "",
             ]
         )
+
+
+def _head(kind: str) -> str:
+    """Return the head of an arrow."""
+    marker = f'id="head-{kind}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto-start-reverse"'
+    return f'<marker {marker}><path class="{kind}-head" d="M0 0L10 5L0 10z"/></marker>'
 
 
 def text_px(text: str, size: int) -> float:

@@ -43,7 +43,9 @@ def test_a_command_that_the_program_would_refuse_is_found(command: str, fault: s
     assert fault in parse_command(tuple(command.split()))
 
 
-@pytest.mark.parametrize("command", ["qtrade --help", "qtrade bake --version 1", "qtrade bake shell agave", "qtrade keys rotate --help"])
+@pytest.mark.parametrize(
+    "command", ["qtrade --help", "qtrade bake --version 1", "qtrade bake shell agave", "qtrade keys rotate --help"]
+)
 def test_a_command_that_the_program_takes_passes(command: str) -> None:
     assert parse_command(tuple(command.split())) == ""
 
