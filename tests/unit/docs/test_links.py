@@ -111,3 +111,8 @@ def test_first_pages_say_where_the_menu_goes() -> None:
     assert (PROJECT / "docs/index.md").read_text().count(MARK) == 1
     for folder in ("runbooks", "adr"):
         assert Path(PROJECT / "docs" / folder / "index.md").read_text().count(PAGES_MARK) == 1
+
+
+def test_the_quickstart_is_read_in_five_minutes() -> None:
+    """At 200 words a minute, with its code."""
+    assert len((PROJECT / "docs/quickstart.md").read_text().split()) <= 1000
