@@ -19,13 +19,13 @@ _CHANGED = ("manifests", "docs", ".git", ".state", ".venv")
 
 def copy_project(source: Path, folder: Path) -> Settings:
     """Return settings of a project in `folder` that has manifests of its own, and of `source` all else by links."""
-    project, state = folder / "project", folder / "state"
+    project = folder / "project"
     project.mkdir(parents=True)
     shutil.copytree(source / "manifests", project / "manifests")
     for path in source.iterdir():
         if path.name not in _CHANGED:
             (project / path.name).symlink_to(path)
-    return Settings(project=project, state_dir=state, store=state / "store")
+    return Settings(project=project, state_dir=project / ".state", store=project / ".state/store")
 
 
 def fill_store(settings: Settings, recipe: str, versions: tuple[str, ...]) -> None:
