@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from bake.role_docs import render_role
@@ -52,32 +52,33 @@ def assemble(settings: Settings, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     texts = made_pages(settings)
     written = written_pages(settings)
-    pages = {name.removesuffix(".md") for name in (*texts, *written) if name.endswith(".md")}
     texts |= {name: path.read_text() for name, path in written.items()}
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_finish(text, name, pages) if name.endswith(".md") else text)
+        path.write_text(_finish(text, name, texts.keys()) if name.endswith(".md") else text)
 
 
 def _index(title: str, text: str) -> str:
     return f"# {title}\n\n{text}\n\n{PAGES_MARK}\n"
 
 
-def _finish(text: str, name: str, pages: set[str]) -> str:
+def _finish(text: str, name: str, files: Collection[str]) -> str:
+    pages = {file.removesuffix(".md") for file in files if file.endswith(".md")}
     text = text.replace(MARK, render_menu(pages))
     text = text.replace(PAGES_MARK, render_folder(str(Path(name).parent), pages))
-    return _LINK.sub(_link_out_of(name), text)
+    return _LINK.sub(_link_out_of(name, files), text)
 
 
-def _link_out_of(name: str) -> Callable[[re.Match[str]], str]:
-    """Return what makes a link of page `name` that leads out of docs/ one to the repository."""
+def _link_out_of(name: str, files: Collection[str]) -> Callable[[re.Match[str]], str]:
+    """Return what makes a link of page `name` to a file that the site does not have one to the repository."""
 
     def replace(match: re.Match[str]) -> str:
         target = match[2]
         if "://" in target or target.startswith("mailto:"):
             return match[0]
         path = os.path.normpath(f"docs/{Path(name).parent}/{target}")
-        return match[0] if path.startswith("docs/") else f"{match[1]}{REPOSITORY}/{path}{match[3]}"
+        is_here = path.removeprefix("docs/") in files or (path.endswith(".md") and path.startswith("docs/"))
+        return match[0] if is_here else f"{match[1]}{REPOSITORY}/{path}{match[3]}"
 
     return replace

@@ -121,6 +121,10 @@ def test_the_picture_of_the_states_shows_what_the_table_says() -> None:
 
 def test_assembled_pages_lead_out_of_docs_by_the_repository(settings: Settings, tmp_path: Path) -> None:
     assemble(settings, tmp_path / "source")
+    assert (
+        "[`host.schema.json`](https://github.com/qtrade/qtrade/blob/main/manifests/schemas/host.schema.json)"
+        in (tmp_path / "source/reference/manifests/host.md").read_text()
+    )
     page = (tmp_path / "source/reference/seal.md").read_text()
     assert "[`manifests/ids.yaml`](https://github.com/qtrade/qtrade/blob/main/manifests/ids.yaml)" in page
     index = (tmp_path / "source/index.md").read_text()
