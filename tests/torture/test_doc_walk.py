@@ -1,6 +1,7 @@
 """The commands that the documentation marks `run: lab`, word for word and in the order of a reader, on lab-1.
 
-It works in a copy of the project, whose roles it changes where a page says so. It begins where `make demo` ends, but with the host still on.
+It works in a copy of the project, whose roles it changes where a page says so. It begins where `make demo` ends, but that the host
+is still on.
 """
 
 import json
