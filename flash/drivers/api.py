@@ -212,7 +212,7 @@ class Api:
             raise HostError(
                 f"{self.account.provider} could not {what}: its answer has another shape than we know",
                 details=fields,
-                resolution="see whether the provider changed its API, and docs/drivers.md for what this driver reads",
+                resolution="see whether the provider changed its API, and tests/contracts for what this driver reads",
             ) from None
 
     def _check_refusal(self, what: str, document: Any) -> None:

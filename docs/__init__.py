@@ -1,0 +1,1 @@
+"""The documentation. What makes its site is in `docs.site`."""

@@ -1,0 +1,1 @@
+"""The documentation's site: pages of docs/, pages made of code and schemas, and Sphinx."""
