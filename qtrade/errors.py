@@ -11,6 +11,8 @@ QtradeError            1   something failed
 +- HostError           9   a host or its BMC did not do what was asked
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -33,6 +35,20 @@ class QtradeError(Exception):
         if self.resolution:
             parts.append(f"To mend it: {self.resolution}")
         return "\n".join(parts)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """Return what somebody meant who wrote `word`, if one of `known` is much like it, else an empty string."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.7)), "")
+
+
+def choose_from(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the cure for a name that is none of `known`: the nearest of them, or all; `otherwise` where there is none."""
+    names = sorted(known)
+    meant = near_miss(word, names)
+    if meant:
+        return f"did you mean {meant}? There are: {', '.join(names)}" if len(names) > 1 else f"did you mean {meant}?"
+    return f"use one of: {', '.join(names)}" if names else otherwise
 
 
 class UsageError(QtradeError):

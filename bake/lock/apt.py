@@ -61,7 +61,7 @@ def _read_key(settings: Settings, component: AptComponent, name: str, work: Path
     if place.startswith(("http:", "https:")):
         content = web.read_address(place)
     else:
-        key = settings.project / place
+        key = settings.find(place)
         try:
             content = key.read_bytes()
         except FileNotFoundError as error:

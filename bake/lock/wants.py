@@ -86,7 +86,7 @@ def _wants_of(settings: Settings, name: str, component: Component) -> str:
 
 def folder_digest(settings: Settings, name: str, path: str) -> str:
     """Return the digest of a component's folder in the project. Raises `NotFound`."""
-    folder = settings.project / path
+    folder = settings.find(path)
     if not folder.exists():
         raise NotFound(
             f"component {name}: {folder} does not exist", resolution=f"correct components.{name}.path in the recipe"
@@ -124,7 +124,7 @@ def read_collections(settings: Settings) -> dict[str, LockedCollection]:
         ) from error
     version = json.loads(content)["collection_info"]["version"]
     found[FOREIGN_COLLECTION] = LockedCollection(version=version, sha256=hashlib.sha256(content).hexdigest())
-    own = settings.project / "ansible/collections/ansible_collections" / OWN_COLLECTION.replace(".", "/") / "galaxy.yml"
+    own = settings.ansible / "collections/ansible_collections" / OWN_COLLECTION.replace(".", "/") / "galaxy.yml"
     if own.is_file():
         found[OWN_COLLECTION] = LockedCollection(version=str(yaml.safe_load(own.read_text())["version"]))
     return found

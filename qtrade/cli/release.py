@@ -154,11 +154,10 @@ def _count(proof: "Proof") -> dict[str, int]:
 
 
 def _rules(settings: Settings, channel: "Channel") -> "Rules":
-    from qtrade.manifest import Environment, load_manifest  # noqa: PLC0415
+    from qtrade.manifest import load_environment_named  # noqa: PLC0415
     from qtrade.trust.policy import ENVIRONMENT_OF, rules_for  # noqa: PLC0415
 
-    path = settings.project / "manifests/environments" / f"{ENVIRONMENT_OF[channel]}.yaml"
-    return rules_for(load_manifest(Environment, path))
+    return rules_for(load_environment_named(settings, ENVIRONMENT_OF[channel]))
 
 
 def _confirm(what: str, word: str, *, yes: bool) -> None:
