@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift schemas
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift schemas docs-tables wheel
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -73,6 +73,15 @@ tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
 	$(BIN)/python -m qtrade.manifest.schemas
 	$(BIN)/python -m bake.role_docs
+
+docs-tables: setup ## write the pages that are made of code and tests: bad inputs, exit codes
+	$(BIN)/python -m qtrade.exit_codes
+	$(BIN)/python -m tests.unit.bad_inputs.page
+
+wheel: setup ## build dist/*.whl, which runs anywhere: pipx install dist/qtrade-*.whl
+	rm -rf build dist
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+	rm -rf build
 
 bench: standins tools ## medians of qtrade's bakes: cold, nothing changed, a low, a middle and the last layer changed
 	$(RUN) $(BIN)/python -m tests.bench --only qtrade --no-report $(ARGS)

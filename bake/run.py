@@ -41,7 +41,7 @@ from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
 from bake.tools import ensure_tools
 from bake.unsealed import Unsealed
-from qtrade.errors import ConflictError, UsageError
+from qtrade.errors import ConflictError, UsageError, choose_from
 from qtrade.manifest import Image, Recipe, lend_arguments, load_recipe_named
 from qtrade.manifest.base import Version
 from qtrade.manifest.recipe import BASE
@@ -73,7 +73,11 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
     for layer in recipe.layers:
         role = settings.ansible / "roles" / layer.role
         if not role.is_dir():
-            raise UsageError(f"recipe {name}: layer {layer.role} has no role", details=f"looked for {role}")
+            raise UsageError(
+                f"recipe {name}: layer {layer.role} has no role",
+                details=f"looked for {role}",
+                resolution=choose_from(layer.role, sorted(path.name for path in role.parent.glob("[a-z]*"))),
+            )
     check_target_python(recipe)
     check_pair(recipe)
     return lend_arguments(settings.ansible, recipe)

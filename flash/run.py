@@ -28,7 +28,7 @@ from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, sequence
 from flash.trust import choose_version, load_allowed
-from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError
+from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError, choose_from
 from qtrade.manifest import Host
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
@@ -132,7 +132,7 @@ def parse_door(name: str | None) -> Door | None:
     try:
         return Door(name) if name else None
     except ValueError as error:
-        raise UsageError(f"there is no door {name}", resolution=f"use one of {', '.join(Door)}") from error
+        raise UsageError(f"there is no door {name}", resolution=choose_from(name, Door)) from error
 
 
 def parse_until(name: str | None) -> State:
@@ -141,7 +141,7 @@ def parse_until(name: str | None) -> State:
     if name is None:
         return State.COMMITTED
     if name not in names:
-        raise UsageError(f"no flash stops after {name}", resolution=f"use one of {', '.join(names)}")
+        raise UsageError(f"no flash stops after {name}", resolution=choose_from(name, names))
     return State(name)
 
 

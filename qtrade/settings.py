@@ -113,6 +113,11 @@ def load_settings() -> Settings:
             f"the state directory {state_dir} has {unfit[0]!r} in its path, which overlay mounts and mmdebstrap take for something else",
             resolution="set QTRADE_STATE_DIR to a folder without it",
         )
+    if state_dir.exists() and not state_dir.is_dir():
+        raise BadInput(
+            f"the state directory {state_dir} is a file",
+            resolution="set QTRADE_STATE_DIR to a folder, there already or not",
+        )
     keys = os.environ.get("QTRADE_KEYS_DIR")
     return Settings(
         project=project,

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from qtrade.errors import BadInput, NotFound, UsageError
+from qtrade.errors import BadInput, NotFound, UsageError, choose_from
 from qtrade.manifest import Recipe, load_text
 
 
@@ -22,7 +22,8 @@ def edit_version(path: Path, name: str, version: str, *, dry_run: bool = False) 
     document = editor.load(text)
     if name not in (document.get("components") or {}):
         raise NotFound(
-            f"{path} has no component {name}", resolution=f"use one of: {', '.join(document.get('components') or {})}"
+            f"{path} has no component {name}",
+            resolution=choose_from(name, document.get("components") or {}, "write it into the recipe"),
         )
     fields = document["components"][name]
     pinned = [field for field in ("sha256", "size") if field in fields]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.errors import UsageError
+from qtrade.errors import UsageError, choose_from
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import load_settings
 
@@ -154,7 +154,7 @@ def _check_options(version: str | None, whole: dict[str, bool], parts: dict[str,
 def _layer(recipe: "Recipe", role: str) -> str:
     roles = [layer.role for layer in recipe.layers]
     if role not in roles:
-        raise UsageError(f"recipe {recipe.name} has no layer {role}", details=f"its layers: {', '.join(roles)}")
+        raise UsageError(f"recipe {recipe.name} has no layer {role}", resolution=choose_from(role, roles))
     return role
 
 

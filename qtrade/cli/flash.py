@@ -74,6 +74,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
     from flash.context import Reimage  # noqa: PLC0415
     from flash.plan import render_plan  # noqa: PLC0415
 
+    stop = run.parse_until(until)
     settings = load_settings()
     reporter = console(settings)
     gives_up = Reimage(adopt=adopt, remake_system=reimage or wipe_state, wipe_state=wipe_state)
@@ -100,7 +101,7 @@ def flash(  # noqa: PLR0913 - one parameter per option
     may_wipe = confirm_erasure(context.host, plan.door, disposable=disposable)
     confirm(f"flash {host} ({plan.environment})", host, yes=yes or may_wipe)
     begin = run.flash if door else partial(run.flash_in_order, may_wipe=may_wipe)
-    _show_result(begin(context, plan, until=run.parse_until(until)), as_json=as_json)
+    _show_result(begin(context, plan, until=stop), as_json=as_json)
 
 
 def _refuse_choices(*given: object) -> None:

@@ -84,4 +84,4 @@ def _confirm(*, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("images gc: nobody can be asked", resolution="add --yes, or --dry-run to see only")
     if not typer.confirm("Delete these?", err=True):
-        raise Refused("nothing was deleted")
+        raise Refused("nothing was deleted", resolution="answer y, or add --yes")

@@ -83,4 +83,6 @@ def _ask(kind: str, host: str, confirm: str | None) -> None:
             raise UsageError(f"{kind} {host}: nobody can be asked", resolution=f"add --confirm {host}")
         confirm = typer.prompt(f"To {kind.replace('_', ' ')} {host}, type its name", err=True)
     if confirm != host:
-        raise Refused("that is not the host's name; nothing was done")
+        raise Refused(
+            "that is not the host's name; nothing was done", resolution="type it as it stands in the manifest"
+        )

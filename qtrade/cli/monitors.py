@@ -89,4 +89,4 @@ def _confirm(env: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"change monitors of {env}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To change the monitors of {env}, type its name", err=True) != env:
-        raise Refused("that is not the environment's name; nothing was done")
+        raise Refused("that is not the environment's name; nothing was done", resolution=f"type {env}, or add --yes")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
-from qtrade.errors import UsageError
+from qtrade.errors import UsageError, choose_from
 from qtrade.reporter import ConsoleReporter, Timings, print_json
 from qtrade.settings import load_settings
 
@@ -66,7 +66,7 @@ def boot_image(
     from qtrade.store import open_store  # noqa: PLC0415
 
     if firmware not in (None, *Firmware):
-        raise UsageError(f"--firmware {firmware} is unknown", resolution=f"choose from {', '.join(Firmware)}")
+        raise UsageError(f"--firmware {firmware} is unknown", resolution=choose_from(firmware, Firmware))
     settings = load_settings()
     reporter = ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
     store = open_store(settings)

@@ -167,4 +167,4 @@ def _confirm(what: str, word: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what}, type {word}", err=True) != word:
-        raise Refused(f"that is not {word}; nothing was done")
+        raise Refused(f"that is not {word}; nothing was done", resolution=f"type {word}, or add --yes")

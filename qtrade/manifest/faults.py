@@ -19,8 +19,49 @@ _IN_WORDS = {
     r"^/[A-Za-z0-9/_-]+$": "an absolute path",
     r"^[^\n]*$": "one line",
 }
+# Kinds of pydantic's errors, in words.
+_RULES = {
+    "missing": "is required",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of names to values",
+    "model_attributes_type": "must be a mapping of names to values",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} item(s)",
+    "too_long": "must have at most {max_length} item(s)",
+    "date_from_datetime_parsing": "must be a day, such as 2026-12-31 (YYYY-MM-DD)",
+    "date_parsing": "must be a day, such as 2026-12-31 (YYYY-MM-DD)",
+    "date_type": "must be a day, such as 2026-12-31 (YYYY-MM-DD)",
+    "ip_v4_address": "must be an IPv4 address, such as 192.0.2.10",
+}
 # A secret itself may have been put where the name of its place belongs.
 _HIDDEN = ("keypair", "token", "client_secret", "api_key", "app_key")
+
+
+def real_faults(errors: Iterable[Any]) -> list[Any]:
+    """Return pydantic's errors without those that only follow from others: a list that is too short since its items are wrong."""
+    found = list(errors)
+    places = [item["loc"] for item in found]
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(len(place) > len(item["loc"]) and place[: len(item["loc"])] == item["loc"] for place in places)
+    ]
 
 
 def describe_fault(model: type[BaseModel], item: Any) -> str:
@@ -39,24 +80,30 @@ def describe_fault(model: type[BaseModel], item: Any) -> str:
 
 
 def _message(model: type[BaseModel], item: Any) -> str:
-    context = item.get("ctx", {})
-    match item["type"]:
+    context, kind = item.get("ctx", {}), item["type"]
+    if kind in _RULES:
+        return _RULES[kind].format(**context)
+    if kind == "string_pattern_mismatch" and context.get("pattern") in _IN_WORDS:
+        return f"must be {_IN_WORDS[context['pattern']]}"
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
+        return _choices(item, context)
+    match kind:
         case "extra_forbidden":
             known = sorted(_fields_at(model.model_json_schema(), item["loc"][:-1]))
             meant = near_miss(str(item["loc"][-1]), known)
             return "unknown field" + (f"; did you mean {meant}?" if meant else f"; known: {', '.join(known)}")
-        case "missing":
-            return "is required"
-        case "literal_error" | "enum" | "union_tag_invalid":
-            told = context.get("expected") or context.get("expected_tags", "")
-            allowed = [name.strip(" '") for name in told.replace(" or ", ", ").split(",")]
-            return "must be " + _one_of(allowed) + _meant(_tag_of(item), allowed)
         case "union_tag_not_found":
-            return f"{context.get('discriminator', 'kind')} is required"
-        case "string_pattern_mismatch" if context.get("pattern") in _IN_WORDS:
-            return f"must be {_IN_WORDS[context['pattern']]}"
+            return f"{context.get('discriminator', 'kind').strip(chr(39))} is required"
         case _:
             return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _choices(item: Any, context: Any) -> str:
+    if item["loc"] == ("schema_version",):
+        return f"this qtrade reads format {context['expected']}; a newer one may have written the file"
+    told = context.get("expected") or context.get("expected_tags", "")
+    allowed = [name.strip(" '") for name in told.replace(" or ", ", ").split(",")]
+    return f"must be {_one_of(allowed)}{_meant(_tag_of(item), allowed)}"
 
 
 def _tag_of(item: Any) -> str:

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qtrade.errors import BadInput, NotFound
-from qtrade.manifest.faults import describe_fault
+from qtrade.manifest.faults import describe_fault, real_faults
 
 M = TypeVar("M", bound=BaseModel)
 # libyaml's, where the wheel has it: ten times quicker.
@@ -61,8 +61,8 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        faults = [(item, describe_fault(model, item)) for item in error.errors()]
-        lines = [f"  {source}:{_line_of(node, item['loc'])}: {text}" for item, text in faults]
+        faults = [(item, describe_fault(model, item)) for item in real_faults(error.errors())]
+        lines = [f"  {source}:{_line_of(node, item['loc'] or _named_in(node, text))}: {text}" for item, text in faults]
         raise BadInput(
             f"{source} is not a valid {model.__name__.lower()}",
             details="\n".join(lines),
@@ -79,6 +79,9 @@ def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> BadInput:
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark else 1
     problem = getattr(error, "problem", None) or str(error)
+    begin = getattr(error, "context_mark", None)
+    if begin is not None and begin.line + 1 != line:
+        problem += f" ({error.context} from line {begin.line + 1} on)"  # type: ignore[attr-defined]
     lines = text.splitlines()
     # The fault often lies in the line before the one at which the reader gave up.
     near = [number for number in (line - 1, line) if 0 < number <= len(lines)]
@@ -110,6 +113,13 @@ def _find_repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
         elif isinstance(current, yaml.SequenceNode):
             pending += current.value
     return None
+
+
+def _named_in(node: yaml.Node | None, text: str) -> tuple[str, ...]:
+    """Return the field that a rule over the whole file begins to speak of, if it is one of the file's."""
+    first = text.replace(".", " ").split(" ", maxsplit=1)[0]
+    fields = node.value if isinstance(node, yaml.MappingNode) else []
+    return (first,) if any(key.value == first for key, _ in fields) else ()
 
 
 def _line_of(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:

@@ -27,7 +27,9 @@ class Installed:
         self.source, self.venv, self.here = folder / "source", folder / "venv", folder / "empty"
         self.here.mkdir()
         copy_committed(self.source)
-        self.python("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(self.source))
+        self.python(
+            "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(self.source)
+        )
         (self.wheel,) = folder.glob("*.whl")
         self.python("-m", "venv", "--without-pip", str(self.venv))
         self.python("-m", "pip", "-q", f"--python={self.venv}", "install", "--no-deps", "--no-index", str(self.wheel))

@@ -133,7 +133,11 @@ def test_a_traceback_is_shown_with_debug_only(cli, settings, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("bake", "--recipe", "ghost", "--version", "1"), 4, ("there is no recipe 'ghost'", "use one of: demo, lab, production")),
+        (
+            ("bake", "--recipe", "ghost", "--version", "1"),
+            4,
+            ("there is no recipe 'ghost'", "use one of: demo, lab, production"),
+        ),
         (("bake", "--recipe", "demo", "--version", "a b"), 2, ("'a b' is no version",)),
         (("lock", "--recipe", "demo", "jq"), 2, ("names go with --update", "qtrade lock --update NAME")),
         (("lock", "--recipe", "demo", "--update", "--check"), 2, ("--update and --check do not go together",)),

@@ -60,7 +60,7 @@ def test_any_folder_may_be_named_as_the_project_but_no_file(monkeypatch, tmp_pat
     monkeypatch.setenv("QTRADE_PROJECT", str(tmp_path))
     assert load_settings().project == tmp_path
     monkeypatch.setenv("QTRADE_PROJECT", str(tmp_path / "ghost"))
-    with pytest.raises(BadInput, match="QTRADE_PROJECT is .*ghost', which is no folder") as caught:
+    with pytest.raises(BadInput, match=r"QTRADE_PROJECT is .*ghost', which is no folder") as caught:
         load_settings()
     assert "manifests/hosts" in caught.value.details
     assert "QTRADE_PROJECT" in caught.value.resolution

@@ -1,0 +1,37 @@
+"""Whatever somebody gets wrong has an answer: class, file and line, field, value, cure; and nothing is half-written."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bad_inputs.cases import CASES, Case
+from tests.unit.bad_inputs.page import PAGE, render_page
+from tests.unit.bad_inputs.run import Seen, run_case
+
+pytestmark = pytest.mark.unit
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Seen]:
+    return {case.name: run_case(case) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_bad_input_has_an_answer(seen, case: Case) -> None:
+    found = seen[case.name]
+    assert found.code == case.code, found.err
+    assert "Traceback" not in found.err
+    assert "\x1b" not in found.err + found.out
+    assert "hunter2" not in found.err + found.out
+    if found.out == "":
+        assert found.err.startswith("error: "), found.err
+        assert found.cure, found.err
+    whole = found.out + found.err
+    assert [word for word in case.says if word not in whole] == [], whole
+    assert found.changed == ()
+
+
+def test_the_page_shows_what_is_seen_now(seen) -> None:
+    assert PAGE.read_text() == render_page(seen), "run `make docs-tables`"
