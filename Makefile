@@ -70,9 +70,10 @@ torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to
 tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 	$(RUN) $(BIN)/qtrade tools
 
-schemas: setup ## write what is made of models and roles: JSON Schemas of the manifests, READMEs of the roles
+schemas: setup ## write what is made of models and roles: JSON Schemas of manifests and of --json, READMEs of the roles
 	$(BIN)/python -m qtrade.manifest.schemas
 	$(BIN)/python -m bake.role_docs
+	$(BIN)/python -m qtrade.cli.documents
 
 docs-tables: setup ## write the pages that are made of code and tests: bad inputs, exit codes
 	$(BIN)/python -m qtrade.exit_codes

@@ -132,7 +132,7 @@ def parse_door(name: str | None) -> Door | None:
     try:
         return Door(name) if name else None
     except ValueError as error:
-        raise UsageError(f"there is no door {name}", resolution=choose_from(name, Door)) from error
+        raise UsageError(f"there is no door {name}", resolution=choose_from(str(name), Door)) from error
 
 
 def parse_until(name: str | None) -> State:

@@ -69,8 +69,9 @@ def password_file(settings: Settings, environment: Environment, where: str, path
 @lru_cache(maxsize=64)
 def _decrypt(path: Path, password: Path, changed_ns: int) -> dict[str, str]:
     del changed_ns  # a file that was changed is read again
-    argv = [process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path]
-    done = process.run(argv, check=False)
+    done = process.run(
+        [process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path], check=False
+    )
     if done.returncode != 0:
         if "Decryption failed" in done.stderr:
             raise BadInput(

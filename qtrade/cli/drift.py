@@ -9,7 +9,8 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, Yes, confirm, console
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.look import width_of
+from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _show(reports: "tuple[HostReport, ...]", *, as_html: bool, as_json: bool) ->
     from flash.drift.report import document, render_text  # noqa: PLC0415
 
     if as_json:
-        print_json(document(reports))
+        print_document("drift", document(reports))
     else:
         typer.echo(render_page(reports) if as_html else render_text(reports))
     sys.stdout.flush()
@@ -100,7 +101,7 @@ def _fix(settings: Settings, report: "HostReport", *, yes: bool) -> "tuple[HostR
     from flash.drift.look import choose_hosts, look_at_all  # noqa: PLC0415
 
     reporter, plan = console(settings), plan_fix(report)
-    reporter.say(render_plan(plan, report))
+    reporter.say(render_plan(plan, report, width=width_of(sys.stderr)))
     if not plan.steps:
         return (report,)
     confirm(f"{' and '.join(plan.steps)} {report.host}", report.host, yes=yes)
@@ -118,7 +119,7 @@ def verify(*, host: HostName, as_json: AsJson = False) -> None:
     settings = load_settings()
     result = verify_host(settings, host, console(settings))
     if as_json:
-        print_json(asdict(result))
+        print_document("verification", asdict(result))
     else:
         typer.echo("\n".join(f"{check.name:10} {check.state:8} {check.told}" for check in result.checks))
     result.require_proven()

@@ -9,7 +9,9 @@ import typer
 from qtrade.errors import QtradeError, UsageError, near_miss
 
 # typer brings its own click, older versions of it use the other: both are the bases of what it shows.
-PARSER_ERRORS = tuple(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+PARSER_ERRORS: tuple[type[Exception], ...] = tuple(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException" and issubclass(base, Exception)
+)
 ABORTED = typer.Abort
 
 _CURES = {

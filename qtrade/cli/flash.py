@@ -1,5 +1,6 @@
 """`qtrade flash`, `rollback`, `hosts`."""
 
+import sys
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,8 @@ from qtrade.cli import access, maintenance, push
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.look import width_of
+from qtrade.reporter import print_document, print_json
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ def flash(  # noqa: PLR0913 - one parameter per option
     """Put an image on a host: `qtrade flash --host lab-1 --version 0.1.0`. Run it again to resume."""
     from flash import run  # noqa: PLC0415 - keeps `qtrade --help` quick
     from flash.context import Reimage  # noqa: PLC0415
-    from flash.plan import render_plan  # noqa: PLC0415
+    from flash.journal import past_seconds  # noqa: PLC0415
+    from flash.plan import expected_s, render_plan  # noqa: PLC0415
 
     stop = run.parse_until(until)
     settings = load_settings()
@@ -91,13 +94,14 @@ def flash(  # noqa: PLR0913 - one parameter per option
         context, plan = run.prepare(
             settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older, reimage=gives_up
         )
+    took = past_seconds(settings.state_dir / "flashes" / host, plan.door)
     if dry_run:
         if as_json:
-            print_json(asdict(plan))
+            print_document("flash-plan", {**asdict(plan), "expected_s": expected_s(plan, took)})
         else:
-            typer.echo(render_plan(plan))
+            typer.echo(render_plan(plan, took=took, width=width_of()))
         return
-    reporter.say(render_plan(plan))
+    reporter.say(render_plan(plan, took=took, width=width_of(sys.stderr)))
     may_wipe = confirm_erasure(context.host, plan.door, disposable=disposable)
     confirm(f"flash {host} ({plan.environment})", host, yes=yes or may_wipe)
     begin = run.flash if door else partial(run.flash_in_order, may_wipe=may_wipe)
@@ -115,7 +119,7 @@ def _refuse_choices(*given: object) -> None:
 
 def _show_result(result: "FlashResult", *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(result))
+        print_document("flash", asdict(result))
     else:
         typer.echo(f"{result.host} {result.version} {result.state}")
 
@@ -134,7 +138,7 @@ def rollback(
     confirm(f"roll {host} back", host, yes=yes)
     result = roll_back(settings, host, console(settings), to=to)
     if as_json:
-        print_json(asdict(result))
+        print_document("rollback", asdict(result))
     else:
         typer.echo(f"{result.host} {result.version}; {result.bytes_fetched} bytes downloaded")
 
@@ -154,7 +158,7 @@ def show_host(host: str) -> None:
     """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
     from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    print_json(show(load_settings(), host))
+    print_document("host-status", show(load_settings(), host))
 
 
 def show_inventory(

@@ -9,7 +9,7 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, console
 from qtrade.errors import Refused, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 DoorName = Annotated[
@@ -71,7 +71,7 @@ def _carry_out(
     act = {"prepare_disks": maintenance.prepare_disks, "decommission": maintenance.decommission}[kind]
     done = act(context, chosen)
     if as_json:
-        print_json(asdict(done))
+        print_document("disk-work", asdict(done))
     else:
         typer.echo(f"{done.host} {done.kind}: {done.evidence}")
 

@@ -9,7 +9,8 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.errors import Refused, UsageError
-from qtrade.reporter import ConsoleReporter, print_json
+from qtrade.look import width_of
+from qtrade.reporter import ConsoleReporter, print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -63,12 +64,12 @@ def apply(
         if dry_run:
             _show(monitors.plan, as_json=as_json)
             return
-        reporter.say(render_plan(monitors.plan))
+        reporter.say(render_plan(monitors.plan, width=width_of(sys.stderr)))
         if monitors.plan.to_do:
             _confirm(env, yes=yes)
         result = apply_plan(monitors.api, monitors.plan, reporter)
     if as_json:
-        print_json(asdict(result))
+        print_document("monitors", asdict(result))
     else:
         typer.echo(f"{result.created} created, {result.updated} updated, {result.deleted} deleted, {result.kept} kept")
 
@@ -77,9 +78,9 @@ def _show(found: "MonitorsPlan", *, as_json: bool) -> None:
     from flash.monitors.plan import render_plan  # noqa: PLC0415
 
     if as_json:
-        print_json(asdict(found))
+        print_document("monitors-plan", asdict(found))
     else:
-        typer.echo(render_plan(found))
+        typer.echo(render_plan(found, width=width_of()))
 
 
 def _confirm(env: str, *, yes: bool) -> None:

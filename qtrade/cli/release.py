@@ -10,7 +10,7 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.errors import Refused, TrustError, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
             _confirm(f"promote {recipe} {version} to {channel}", version, yes=yes)
         release.promote(store, keyring, plan)
     if as_json:
-        print_json({**asdict(plan), "done": not dry_run})
+        print_document("promotion", {**asdict(plan), "done": not dry_run})
     else:
         was = f", was {plan.before.version}" if plan.before else ""
         typer.echo(
@@ -91,7 +91,7 @@ def revoke(  # noqa: PLR0913 - one parameter per option
         _confirm(f"revoke {recipe} {', '.join(plan.versions)}", version, yes=yes)
         release.revoke(store, load_keyring(settings), plan, now=int(time.time()))
     if as_json:
-        print_json({**asdict(plan), "done": not dry_run})
+        print_document("revocation", {**asdict(plan), "done": not dry_run})
         return
     for name, digest in plan.versions.items():
         typer.echo(f"{'would be revoked' if dry_run else 'revoked'}: {recipe} {name} {digest}")
@@ -130,7 +130,7 @@ def _print_proof(proof: "Proof", commands: tuple[str, ...], export: Path | None,
     if as_json:
         document: dict[str, Any] = asdict(proof)
         document["statements"] = _count(proof)
-        print_json({**document, "holds": proof.holds, "commands": list(commands)})
+        print_document("proof", {**document, "holds": proof.holds, "commands": list(commands)})
         return
     typer.echo(f"{proof.recipe} {proof.version} {proof.image_id}")
     for check in proof.checks:

@@ -78,10 +78,10 @@ def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> BadInput:
     """Return the error for text that is no YAML: place, the line itself, what is wrong with it, and how to mend it."""
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark else 1
-    problem = getattr(error, "problem", None) or str(error)
+    problem = str(getattr(error, "problem", None) or error)
     begin = getattr(error, "context_mark", None)
     if begin is not None and begin.line + 1 != line:
-        problem += f" ({error.context} from line {begin.line + 1} on)"  # type: ignore[attr-defined]
+        problem += f" ({getattr(error, 'context', '')} from line {begin.line + 1} on)"
     lines = text.splitlines()
     # The fault often lies in the line before the one at which the reader gave up.
     near = [number for number in (line - 1, line) if 0 < number <= len(lines)]
