@@ -11,10 +11,7 @@ IDENTITIES = "manifests/identities"
 
 
 def load_host(settings: Settings, name: str) -> Host:
-    """Return host `name`: of manifests/hosts, or of the lab.
-
-    Raises `NotFound`, naming the hosts that there are, and `BadInput`, also where another manifest claims the same address or disk.
-    """
+    """Return host `name`: of manifests/hosts, or of the lab. Raises `BadInput`, or `NotFound`, naming the hosts that there are."""
     for path in _candidates(settings, name):
         if path.is_file():
             host = load_manifest(Host, path)
@@ -24,7 +21,6 @@ def load_host(settings: Settings, name: str) -> Host:
                     details=f"  {path}: name: {host.name}",
                     resolution=f"correct `name` there, or call the file {host.name}.yaml",
                 )
-            check_alone(path, host)
             return host
     known = list_hosts(settings)
     cure = f"write manifests/hosts/{name}.yaml, or run `qtrade lab up` for a virtual one"
@@ -36,13 +32,13 @@ def load_host(settings: Settings, name: str) -> Host:
     )
 
 
-def check_alone(path: Path, host: Host) -> None:
-    """Raise `BadInput` where another manifest beside `path` has the host's address or one of its disks: one of the two is a mistake.
+def check_alone(settings: Settings, host: Host) -> None:
+    """Raise `BadInput` where another manifest has the host's address or one of its disks: one of the two is a mistake.
 
     Manifests that say nothing of these are not parsed, and a fault of another is not this host's.
     """
-    own = _claims(host)
-    for other in sorted(path.parent.glob("*.yaml")):
+    own, path = _claims(host), settings.project / "manifests/hosts" / f"{host.name}.yaml"
+    for other in sorted(path.parent.glob("*.yaml")) if path.is_file() else ():
         if other == path or not any(value in other.read_text(errors="replace") for _, value in own):
             continue
         try:

@@ -17,7 +17,7 @@ from flash.doors.table import steps_for
 from flash.ending import abort as stop
 from flash.ending import fail, give_up
 from flash.identity.guard import refuse_holder
-from flash.inventory import check_allowed, load_environment, load_host
+from flash.inventory import check_allowed, check_alone, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
 from flash.monitors.mute import muted
@@ -69,6 +69,7 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
 ) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
+    check_alone(settings, host)
     environment = load_environment(settings, host)
     store = open_store(settings)
     chosen = version or choose_version(store, host, environment)

@@ -5,7 +5,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from flash.ssh import target_for
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings, load_settings
 from qtrade.ssh import SshTarget
+from tests.fakes.documents import fields_of
 
 SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
 QTRADE = Path(sys.executable).parent / "qtrade"
@@ -79,7 +79,7 @@ def qtrade(*args: str, check: bool = True, env: dict[str, str] | None = None) ->
 
 def qtrade_json(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
     """Run a command with --json and return its document."""
-    return json.loads(qtrade(*args, "--json", env=env).stdout)
+    return fields_of(qtrade(*args, "--json", env=env).stdout)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -96,7 +96,7 @@ def bake(version: str, *options: str, env: dict[str, str] | None = None) -> dict
     lock_path = load_settings().state_dir / "e2e-bake.lock"
     with lock_path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return json.loads(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
+        return fields_of(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
 
 
 @pytest.fixture(scope="session")

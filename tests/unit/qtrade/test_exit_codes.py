@@ -27,7 +27,7 @@ def test_every_class_knows_a_cure() -> None:
 @pytest.mark.parametrize(
     ("word", "cure"),
     [
-        ("rwa", "did you mean raw? There are: raw, qcow2, netboot"),
+        ("raww", "did you mean raw? There are: raw, qcow2, netboot"),
         ("xyz", "use one of: raw, qcow2, netboot"),
     ],
 )
