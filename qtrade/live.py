@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Below it a line has room for a name and a time only.
 _NARROW_COLUMNS = 70
+# Columns of the figures with their gaps: time and share; spinner, time, bytes with rate, and time that is left.
+_NARROW_FIGURES, _WIDE_FIGURES = 14, 50
 
 
 def can_redraw() -> bool:
@@ -61,7 +63,7 @@ class LiveSteps:
 
         with self._lock:
             if self._progress is None:
-                columns = _columns(is_narrow=self._console.width < _NARROW_COLUMNS)
+                columns = _columns(self._console.width)
                 self._progress = Progress(*columns, console=self._console, transient=True)
                 self._progress.start()
             self._running += 1
@@ -75,11 +77,13 @@ class LiveSteps:
                 self._progress = None
 
 
-def _columns(*, is_narrow: bool) -> "tuple[ProgressColumn, ...]":
+def _columns(width: int) -> "tuple[ProgressColumn, ...]":
     """Return what a line shows: the name gives way to the figures, and a narrow terminal has the share that is done in place of bytes."""
     from rich import progress as parts  # noqa: PLC0415
     from rich.table import Column  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
+
+    is_narrow = width < _NARROW_COLUMNS
 
     class Amount(parts.DownloadColumn):
         """Bytes and rate of a transfer; nothing for a step."""
@@ -92,10 +96,9 @@ def _columns(*, is_narrow: bool) -> "tuple[ProgressColumn, ...]":
             rate = f" {task.speed / 1e6:.1f} MB/s" if task.speed else ""
             return super().render(task) + Text(rate)
 
+    room = max(width - (_NARROW_FIGURES if is_narrow else _WIDE_FIGURES), 8)
     name = parts.TextColumn(
-        "{task.description}",
-        markup=False,
-        table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1 if is_narrow else None),
+        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)
     )
     figures = tuple(column(table_column=Column(no_wrap=True)) for column in (parts.TimeElapsedColumn, Amount))
     if is_narrow:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import sysconfig
+import sys
 from pathlib import Path
 
 import yaml
@@ -111,17 +111,16 @@ def _digest_local_index(settings: Settings, component: AptComponent) -> str:
 def read_collections(settings: Settings) -> dict[str, LockedCollection]:
     """Return the Ansible collections that bakes use, as they are installed. Raises `NotFound`."""
     found = {}
-    manifest = Path(
-        sysconfig.get_paths()["purelib"], "ansible_collections", *FOREIGN_COLLECTION.split("."), "MANIFEST.json"
-    )
-    try:
-        content = manifest.read_bytes()
-    except FileNotFoundError as error:
+    place = Path("ansible_collections", *FOREIGN_COLLECTION.split("."), "MANIFEST.json")
+    # Where Ansible looks, too: the library may be another's that this environment uses.
+    manifest = next((whole for folder in sys.path if (whole := Path(folder, place)).is_file()), None)
+    if manifest is None:
         raise NotFound(
             f"the Ansible collection {FOREIGN_COLLECTION} is not installed",
-            details=f"looked for {manifest}",
-            resolution="run `make setup`: it comes with the package ansible",
-        ) from error
+            details=f"no folder of Python's path has {place}",
+            resolution="install the Python package ansible again: it comes with that",
+        )
+    content = manifest.read_bytes()
     version = json.loads(content)["collection_info"]["version"]
     found[FOREIGN_COLLECTION] = LockedCollection(version=version, sha256=hashlib.sha256(content).hexdigest())
     own = settings.ansible / "collections/ansible_collections" / OWN_COLLECTION.replace(".", "/") / "galaxy.yml"
