@@ -155,13 +155,21 @@ class _Pace:
         self._tell(self, done_bytes, rate, max(self.total_bytes - done_bytes, 0) / rate)
 
 
-def write_error(error: QtradeError) -> None:
-    """Write an error to stderr: for people, or as one JSON object where the log is for machines."""
+def tell(text: str) -> None:
+    """Write a remark of a command that shows no progress to stderr."""
+    if log_format() == "json":
+        write_line("warning" if text.startswith("warning: ") else "info", event="said", text=text)
+    else:
+        sys.stderr.write(redact(text) + "\n")
+
+
+def write_error(error: QtradeError, *, host: str | None = None) -> None:
+    """Write an error to stderr: for people, or as one JSON object where the log is for machines. `host`: of one of several."""
     if log_format() == "json":
         fields = {"brief": error.brief, "details": error.details, "resolution": error.resolution or error.usual_cure}
-        write_line("error", event="error", error=type(error).__name__, exit_code=error.exit_code, **fields)
+        write_line("error", event="error", host=host, error=type(error).__name__, exit_code=error.exit_code, **fields)
     else:
-        sys.stderr.write(redact(error.render()) + "\n")
+        sys.stderr.write(redact(f"{host}: {error.render()}" if host else error.render()) + "\n")
 
 
 def print_json(document: Any) -> None:

@@ -27,7 +27,7 @@ from qtrade.cli import secrets as secret_commands
 from qtrade.cli.faults import ABORTED, PARSER_ERRORS, explain_system, explain_usage
 from qtrade.errors import QtradeError, Refused
 from qtrade.log import VARIABLE, check_format
-from qtrade.reporter import write_error
+from qtrade.reporter import tell, write_error
 
 # What typer makes of Ctrl-C.
 _INTERRUPTED = 130
@@ -105,7 +105,7 @@ def main(commands: Callable[[], object] = _run) -> None:
         _fail(Refused("nobody answered; nothing was done", resolution="answer the question, or add --yes"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            sys.stderr.write("interrupted; run the same command again to go on\n")
+            tell("interrupted; run the same command again to go on")
         raise
 
 

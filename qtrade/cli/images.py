@@ -8,7 +8,7 @@ import typer
 
 from qtrade.errors import Refused, UsageError
 from qtrade.look import width_of
-from qtrade.reporter import print_document, print_json
+from qtrade.reporter import print_document, print_json, tell
 from qtrade.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -69,7 +69,7 @@ def collect_garbage(
     garbage = gc.plan_collection(store, rules)
     if not dry_run:
         if not garbage.is_empty:
-            typer.echo(gc.render_garbage(garbage, width=width_of(sys.stderr)), err=True)
+            tell(gc.render_garbage(garbage, width=width_of(sys.stderr)))
             _confirm(yes=yes)
         garbage = gc.collect(store, rules, garbage)
     if as_json:

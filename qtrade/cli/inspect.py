@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from qtrade.reporter import print_document
+from qtrade.reporter import print_document, tell
 from qtrade.settings import load_settings
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe in manifests/images.")]
@@ -74,7 +74,7 @@ def cve(  # noqa: PLR0913 - the options of the command
     settings, now = load_settings(), datetime.now(UTC)
     if update:
         snapshot = fetch_snapshot(settings, url or TRACKER_URL, now)
-        typer.echo(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}", err=True)
+        tell(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}")
         if version is None and since is None and not attest:
             if as_json:
                 print_document("cve-snapshot", snapshot.model_dump(mode="json"))

@@ -11,7 +11,7 @@ from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.look import width_of
 from qtrade.redaction import redact
-from qtrade.reporter import Reporter, print_document
+from qtrade.reporter import Reporter, print_document, write_error
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _show(outcomes: "list[Outcome]", *, is_one: bool, as_json: bool, diff: bool)
         typer.echo(redact("\n".join(_line(one, diff=diff) for one in outcomes if one.error is None)))
     for one in outcomes:
         if one.error is not None:
-            typer.echo(redact(f"{one.host}: {one.error.render()}"), err=True)
+            write_error(one.error, host=one.host)
     if code := exit_code(outcomes):
         raise typer.Exit(code)
 

@@ -10,7 +10,7 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.errors import Refused, TrustError, UsageError
-from qtrade.reporter import print_document
+from qtrade.reporter import print_document, tell
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def revoke(  # noqa: PLR0913 - one parameter per option
     for name, digest in plan.versions.items():
         typer.echo(f"{'would be revoked' if dry_run else 'revoked'}: {recipe} {name} {digest}")
     for channel in plan.channels:
-        typer.echo(f"channel {channel} still leads to a revoked version: promote another", err=True)
+        tell(f"warning: channel {channel} still leads to a revoked version: promote another")
 
 
 def verify(

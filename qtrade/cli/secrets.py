@@ -9,7 +9,7 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
-from qtrade.reporter import Reporter, print_document
+from qtrade.reporter import Reporter, print_document, write_error
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _show(name: str, done: "tuple[Rotated, ...]", *, as_json: bool) -> None:
         print_document("secret-rotation", {"secret": name, "hosts": [one.as_json() for one in done]})
     for one in done:
         if one.error is not None and (len(done) > 1 or as_json):
-            typer.echo(redact(f"{one.host}: {one.error.render()}"), err=True)
+            write_error(one.error, host=one.host)
         elif one.error is None and not as_json:
             units = f"; units: {', '.join(one.units) or 'none'}" if one.sent else ""
             typer.echo(f"{one.host}: {name} {'sent' if one.sent else 'was there already'}, verified{units}")

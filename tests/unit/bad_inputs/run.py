@@ -58,10 +58,11 @@ def in_order() -> Iterator[Place]:
         shutil.rmtree(folder)
 
 
-def run_case(case: Case) -> Seen:
-    """Spoil what the case spoils, and type its command."""
+def run_case(case: Case, **environment: str) -> Seen:
+    """Spoil what the case spoils, and type its command; `environment` is set besides."""
     with in_order() as place:
         case.spoil(place)
+        place.environment.update(environment)
         before = place.snapshot()
         code, out, err = _type(place, case.command.split())
         after = place.snapshot()
