@@ -108,12 +108,20 @@ def _digest_local_index(settings: Settings, component: AptComponent) -> str:
         return ""  # the lock will say what is wrong with it
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is a file that this account may see: Python's path may name folders that it may not."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
 def read_collections(settings: Settings) -> dict[str, LockedCollection]:
     """Return the Ansible collections that bakes use, as they are installed. Raises `NotFound`."""
     found = {}
     place = Path("ansible_collections", *FOREIGN_COLLECTION.split("."), "MANIFEST.json")
     # Where Ansible looks, too: the library may be another's that this environment uses.
-    manifest = next((whole for folder in sys.path if (whole := Path(folder, place)).is_file()), None)
+    manifest = next((whole for folder in sys.path if _is_file(whole := Path(folder, place))), None)
     if manifest is None:
         raise NotFound(
             f"the Ansible collection {FOREIGN_COLLECTION} is not installed",
