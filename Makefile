@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas wheel docs docs-links
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas wheel docs docs-tables docs-links
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -75,17 +75,22 @@ tools: setup ## make the root with QEMU, mkfs.erofs and GRUB
 
 wheel: setup ## build dist/*.whl, which runs anywhere: pipx install dist/qtrade-*.whl
 	rm -rf build dist
-	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	rm -rf build
 
-schemas: setup ## write what is made of code: JSON Schemas of the manifests, READMEs of the roles, the table of docs/workflows.md, pictures
+schemas: setup ## write what is made of code: JSON Schemas of manifests and of --json, READMEs of the roles, the table of docs/workflows.md, pictures
 	$(BIN)/python -m qtrade.manifest.schemas
 	$(BIN)/python -m bake.role_docs
+	$(BIN)/python -m qtrade.cli.documents
 	$(BIN)/python -m qtrade.github.table
 	$(BIN)/python -m docs.site.pictures
 
 docs: setup ## build the site of the documentation; a warning is an error; needs no network
 	$(BIN)/python -m docs.site
+
+docs-tables: setup ## write the pages that are made of code and tests: bad inputs, exit codes
+	$(BIN)/python -m qtrade.exit_codes
+	$(BIN)/python -m tests.unit.bad_inputs.page
 
 docs-links: setup ## ask every address that the documentation leads to; needs the network
 	$(BIN)/python -m docs.site --links

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bake.run import BakeResult
-from qtrade.errors import UsageError
+from qtrade.errors import UsageError, choose_from
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -15,7 +15,7 @@ def check_outputs(names: tuple[str, ...]) -> None:
 
     unknown = [name for name in names if name not in list(Kind)]
     if unknown:
-        raise UsageError(f"--output {unknown[0]} is unknown", resolution=f"choose from {', '.join(Kind)}")
+        raise UsageError(f"--output {unknown[0]} is unknown", resolution=choose_from(unknown[0], Kind))
 
 
 def follow_up(

@@ -76,7 +76,7 @@ def make_base(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, recipe: 
 
 def _ids_hook(settings: Settings) -> str:
     code = Path(__file__).resolve().parent.parent
-    table = settings.project / "manifests/ids.yaml"
+    table = settings.find("manifests/ids.yaml")
     return f'--essential-hook=PYTHONPATH={code} {sys.executable} -P -B -m bake.ids "$1" {table}'
 
 

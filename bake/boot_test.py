@@ -189,7 +189,7 @@ def _make_config(settings: Settings, image: Image, folder: Path) -> GuestConfig:
             details=f"no role of it declares the value {_SSH_KEYS}",
             resolution="bake it with the role bare_metal",
         )
-    ids = load_manifest(Ids, settings.project / "manifests/ids.yaml")
+    ids = load_manifest(Ids, settings.find("manifests/ids.yaml"))
     host_key = folder / "host_key"
     return GuestConfig(
         _HOST,

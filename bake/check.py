@@ -30,10 +30,10 @@ def check_key(settings: Settings, recipe: Recipe, role: str, done: Mapping[str, 
     return digest_of(
         {
             "layers": [done[name].digest for name in (*recipe.ancestors(role), role)],
-            "specs": hash_folder(settings.project / "ansible/roles" / role / "specs"),
-            "settings": hash_folder(settings.project / "ansible/specs.ini"),
-            "ids": hash_folder(settings.project / "manifests/ids.yaml"),
-            "policy": hash_folder(settings.project / POLICY),
+            "specs": hash_folder(settings.ansible / "roles" / role / "specs"),
+            "settings": hash_folder(settings.ansible / "specs.ini"),
+            "ids": hash_folder(settings.find("manifests/ids.yaml")),
+            "policy": hash_folder(settings.find(POLICY)),
             "code": [hash_folder(code / "seal"), hash_folder(code / "check.py")],
         }
     )
@@ -65,9 +65,9 @@ def check_layer(
     folder = Chamber(work, blobs, ()).top
     seal = (sys.executable, "-IB", scan.__file__, str(folder), str(ids), str(findings))
     commands = [Command(seal)]
-    if (settings.project / "ansible/roles" / role / "specs").is_dir():
+    if (settings.ansible / "roles" / role / "specs").is_dir():
         target = (f"--hosts={work / 'root'}", "--connection=chroot")
-        commands.append(Command(spec_command(settings.project, (role,), (Mark.LAYER,), target, report)))
+        commands.append(Command(spec_command(settings.ansible, (role,), (Mark.LAYER,), target, report)))
     problem: QtradeError | None = None
     with reporter.step(f"check {role}"):
         try:
@@ -87,7 +87,7 @@ def check_layer(
 
 
 def _known_ids(settings: Settings) -> dict[str, list[int]]:
-    table = load_manifest(Ids, settings.project / "manifests/ids.yaml")
+    table = load_manifest(Ids, settings.find("manifests/ids.yaml"))
     return {
         "uids": sorted({*_DEBIAN_IDS, *(user.uid for user in table.users)}),
         "gids": sorted({*_DEBIAN_IDS, *(group.gid for group in table.groups)}),
@@ -98,7 +98,7 @@ def refuse_findings(
     settings: Settings, where: str, findings: list[dict[str, str]], *, change: str = "the role"
 ) -> None:
     """Raise `Refused` for what the seal found in `where`, unless the project's policy lets it pass. `change` names what puts it there."""
-    policy = load_policy(settings.project / POLICY)
+    policy = load_policy(settings.find(POLICY))
     left = [item for item in findings if not policy.allows(item["path"], item["what"])]
     if left:
         raise Refused(

@@ -49,7 +49,7 @@ def list_image_checks(settings: Settings, recipe: Recipe) -> tuple[ImageCheck, .
     present = [layer.role for layer in recipe.layers]
     checks = []
     for role in present:
-        declaration = settings.project / "ansible/roles" / role / "specs" / _DECLARATION
+        declaration = settings.ansible / "roles" / role / "specs" / _DECLARATION
         if not _is_declared(declaration):
             continue
         met = load_manifest(ImageSpecs, declaration)
@@ -74,8 +74,8 @@ def image_check_key(settings: Settings, check: ImageCheck, done: Mapping[str, Bl
             "layers": [done[name].digest for name in check.layers],
             "interfaces": {name: read_interfaces(done[name]) for name in check.interfaces},
             "role": check.role,
-            "specs": hash_folder(settings.project / "ansible/roles" / check.role / "specs"),
-            "settings": hash_folder(settings.project / "ansible/specs.ini"),
+            "specs": hash_folder(settings.ansible / "roles" / check.role / "specs"),
+            "settings": hash_folder(settings.ansible / "specs.ini"),
             "code": [hash_folder(code / path) for path in _CODE],
         }
     )
@@ -124,7 +124,7 @@ def _run_specs(
     report = work / "report.xml"
     blobs = tuple(unsealed.open_blob(done[name].digest) for name in check.layers)
     target = (f"--hosts={work / 'root'}", "--connection=chroot")
-    command = Command(spec_command(settings.project, (check.role,), (Mark.IMAGE,), target, report))
+    command = Command(spec_command(settings.ansible, (check.role,), (Mark.IMAGE,), target, report))
     chamber = Chamber(work, blobs, (command,))
     for name in check.interfaces:
         lay_interfaces(chamber.upper, done[name])

@@ -26,7 +26,7 @@ def initramfs_check_key(settings: Settings, name: str, record: BlobRecord) -> st
         {
             "name": name,
             "blob": record.digest,
-            "policy": hash_folder(settings.project / POLICY),
+            "policy": hash_folder(settings.find(POLICY)),
             "code": [hash_folder(code / part) for part in ("seal", "check.py", "check_initramfs.py")],
             "reader": hash_folder(code.parent / "qtrade/initrd.py"),
         }

@@ -99,7 +99,7 @@ def measure_layers(settings: Settings, layers: Sequence[StackedLayer]) -> tuple[
     owners = list_units(layers)
     if not owners:
         return ()
-    policy = load_manifest(UnitPolicy, settings.project / _POLICY)
+    policy = load_manifest(UnitPolicy, settings.find(_POLICY))
     work = settings.state_dir / "exposure"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

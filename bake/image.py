@@ -98,7 +98,7 @@ def sign(image: Image, key: SigningKey) -> PublishedImage:
 
 def read_role_inputs(settings: Settings, role: str, variables: Mapping[str, Any]) -> RoleInputs:
     """Return what a role lets a host set, under the arguments that its layer is baked with. Raises `BadInput`."""
-    path = settings.project / "ansible/roles" / role / "config/inputs.yml"
+    path = settings.ansible / "roles" / role / "config/inputs.yml"
     return _parse_inputs(path, variables) if path.is_file() else RoleInputs()
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,10 +55,9 @@ _NOT_BAKED = ("specs", "README.md")
 def read_inputs(settings: Settings, roles: tuple[str, ...], components: Fields, lock: Lock) -> Inputs:
     """Return the digests of the files that `roles` and the initial RAM filesystems are made of, and what the lock gives."""
     code = Path(__file__).resolve().parent.parent
-    project = settings.project
     return Inputs(
-        code={kind: {**own, **_read_all(project, _PROJECT[kind])} for kind, own in _read_code(code).items()},
-        roles={role: _read_role(project, role) for role in roles},
+        code={kind: {**own, **_read_all(settings.find, _PROJECT[kind])} for kind, own in _read_code(code).items()},
+        roles={role: _read_role(settings, role) for role in roles},
         components=components,
         versions=_read_versions(lock),
         packages=lock.package_fields(),
@@ -108,7 +108,7 @@ def hash_folder(path: Path, *, ignored: tuple[str, ...] = _BYTE_CODE, ignored_on
 def _read_code(code: Path) -> dict[str, dict[str, str]]:
     """Return the digests of qtrade's own files by kind of step; a file of several kinds is read once."""
     paths = {path for kind in _CODE.values() for path in kind}
-    read = {path: _read_all(code, (path,)) for path in paths}
+    read = {path: _read_all(code.joinpath, (path,)) for path in paths}
     return {kind: {name: read[path][name] for path in own for name in read[path]} for kind, own in _CODE.items()}
 
 
@@ -120,17 +120,18 @@ def _read_versions(lock: Lock) -> dict[str, dict[str, str]]:
     return {BASE: tools, LAYER: layer, INITRD: {}, INSTALLER: tools}
 
 
-def _read_role(project: Path, role: str) -> dict[str, str]:
+def _read_role(settings: Settings, role: str) -> dict[str, str]:
     folder = f"ansible/roles/{role}"
-    files = hash_files(project / folder, ignored_on_top=_NOT_BAKED)
+    files = hash_files(settings.find(folder), ignored_on_top=_NOT_BAKED)
     own = {f"{folder}/{name}": digest for name, digest in files.items()}
-    return {**own, **_read_all(project, (f"ansible/playbooks/{role}.yml",))}
+    return {**own, **_read_all(settings.find, (f"ansible/playbooks/{role}.yml",))}
 
 
-def _read_all(root: Path, paths: tuple[str, ...]) -> dict[str, str]:
+def _read_all(find: Callable[[str], Path], paths: tuple[str, ...]) -> dict[str, str]:
+    """Return digests by the paths that are asked for, wherever `find` has them: a checkout and a wheel give the same."""
     found = {}
     for path in paths:
-        whole = root / path
+        whole = find(path)
         if whole.is_file():
             found[path] = _digest(str(whole))
         else:

@@ -66,7 +66,7 @@ def make_layer(settings: Settings, tools: ToolsRoot, unsealed: Unsealed, job: La
     )
     env = {
         **packer.environment(work),
-        "ANSIBLE_CONFIG": str(settings.project / "ansible/ansible.cfg"),
+        "ANSIBLE_CONFIG": str(settings.ansible / "ansible.cfg"),
         "ANSIBLE_LOCAL_TEMP": str(work / "ansible"),
         "SOURCE_DATE_EPOCH": str(job.recipe.epoch),
         "DEBIAN_FRONTEND": "noninteractive",
@@ -143,13 +143,11 @@ def _packer_build(settings: Settings, work: Path, job: LayerJob, components: Map
     values = {
         "role": role,
         "root": str(work / "root"),
-        "playbook": str(settings.project / f"ansible/playbooks/{role}.yml"),
+        "playbook": str(settings.ansible / f"playbooks/{role}.yml"),
         "inventory": str(inventory),
         "vars_file": str(variables),
     }
-    return packer.PackerBuild(
-        packer.locate(settings), settings.project / "packer/layer", values, work / "manifest.json"
-    )
+    return packer.PackerBuild(packer.locate(settings), settings.find("packer/layer"), values, work / "manifest.json")
 
 
 def index_commands(work: Path, layer: RecipeLayer) -> tuple[Command, ...]:

@@ -221,7 +221,7 @@ def _rustc_of_build(name: str, versions: str) -> str:
 
 
 def _rustc_of_folder(settings: Settings, path: str) -> str | None:
-    source = settings.project / path
+    source = settings.find(path)
     document = (source if source.is_dir() else source.parent) / "version.yml"
     if not document.is_file():
         return None

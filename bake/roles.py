@@ -107,12 +107,12 @@ class Role:
 
 def list_roles(settings: Settings) -> tuple[str, ...]:
     """Return the names of the roles."""
-    return tuple(sorted(path.name for path in (settings.project / "ansible/roles").iterdir() if path.is_dir()))
+    return tuple(sorted(path.name for path in (settings.ansible / "roles").iterdir() if path.is_dir()))
 
 
 def read_role(settings: Settings, name: str) -> Role:
     """Return what the role declares. Raises `NotFound`, `BadInput`."""
-    folder = settings.project / "ansible/roles" / name
+    folder = settings.ansible / "roles" / name
     return Role(
         name=name,
         folder=folder,

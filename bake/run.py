@@ -41,8 +41,8 @@ from bake.seal.overlap import check_overlaps
 from bake.target_python import check_target_python
 from bake.tools import ensure_tools
 from bake.unsealed import Unsealed
-from qtrade.errors import ConflictError, UsageError
-from qtrade.manifest import Image, Recipe, lend_arguments, load_manifest
+from qtrade.errors import ConflictError, UsageError, choose_from
+from qtrade.manifest import Image, Recipe, lend_arguments, load_recipe_named
 from qtrade.manifest.base import Version
 from qtrade.manifest.recipe import BASE
 from qtrade.reporter import ConsoleReporter, Reporter
@@ -69,14 +69,18 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
     Raises `NotFound`, `BadInput` (also where Ansible does not support the Python of its suite), and `Refused` when its validator and
     Geyser plugin do not fit.
     """
-    recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{name}.yaml")
+    recipe = load_recipe_named(settings, name)
     for layer in recipe.layers:
-        role = settings.project / "ansible/roles" / layer.role
+        role = settings.ansible / "roles" / layer.role
         if not role.is_dir():
-            raise UsageError(f"recipe {name}: layer {layer.role} has no role", details=f"looked for {role}")
+            raise UsageError(
+                f"recipe {name}: layer {layer.role} has no role",
+                details=f"looked for {role}",
+                resolution=choose_from(layer.role, sorted(path.name for path in role.parent.glob("[a-z]*"))),
+            )
     check_target_python(recipe)
     check_pair(recipe)
-    return lend_arguments(settings.project, recipe)
+    return lend_arguments(settings.ansible, recipe)
 
 
 def plan(settings: Settings, recipe: Recipe, choice: Choice | None = None) -> tuple[Step, ...]:

@@ -8,6 +8,7 @@ third time: the key of a step says what its bytes are made of.
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bake.differences import Difference, Owners, explain_initramfs, explain_layer
@@ -62,7 +63,7 @@ def _second_settings(settings: Settings) -> Settings:
         link = state / name
         if not link.is_symlink() and (settings.state_dir / name).exists():
             link.symlink_to(f"../{name}")
-    return Settings(project=settings.project, state_dir=state, store=state / _STORE)
+    return replace(settings, state_dir=state, store=state / _STORE, keys=None)
 
 
 def _compare(

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from flash.inventory import list_hosts, load_host
 from flash.ssh import known_hosts_path
-from qtrade.manifest import Host, Recipe, lend_arguments, load_manifest
+from qtrade.manifest import Host, Recipe, lend_arguments, load_recipe_named
 from qtrade.manifest.component import AptComponent, Component, GithubComponent, SourceComponent, UrlComponent
 from qtrade.settings import Settings
 from qtrade.ssh import ssh_options
@@ -47,8 +47,8 @@ def groups_of(host: Host) -> tuple[str, ...]:
 
 def host_variables(settings: Settings, host: Host) -> Document:
     """Return a host's variables: how to reach it, what it is, what its recipe gives the roles; nothing of its config or secrets."""
-    recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{host.recipe}.yaml")
-    recipe = lend_arguments(settings.project, recipe)
+    recipe = load_recipe_named(settings, host.recipe)
+    recipe = lend_arguments(settings.ansible, recipe)
     return {**_connection(settings, host), **_description(host), **recipe_variables(settings, recipe)}
 
 
@@ -105,5 +105,5 @@ def _file(settings: Settings, component: Component) -> str:
         case GithubComponent():
             return component.expand(component.asset)
         case SourceComponent():
-            is_file = component.build is None and (settings.project / str(component.path)).is_file()
+            is_file = component.build is None and settings.find(str(component.path)).is_file()
             return str(component.path) if is_file else ""

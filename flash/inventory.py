@@ -3,8 +3,9 @@
 from ipaddress import ip_address
 from pathlib import Path
 
-from qtrade.errors import BadInput, NotFound, Refused
-from qtrade.manifest import Environment, Host, Identity, Image, load_manifest
+from qtrade.errors import BadInput, NotFound, Refused, near_miss
+from qtrade.manifest import Environment, Host, Identity, Image, load_environment_named, load_manifest
+from qtrade.manifest.host import Ssh
 from qtrade.settings import Settings
 
 IDENTITIES = "manifests/identities"
@@ -17,14 +18,18 @@ def load_host(settings: Settings, name: str) -> Host:
             host = load_manifest(Host, path)
             if host.name != name:
                 raise BadInput(
-                    f"{path} is the manifest of {host.name}, not of {name}", resolution="correct `name` there"
+                    f"{path} is the manifest of {host.name}, not of {name}",
+                    details=f"  {path}: name: {host.name}",
+                    resolution=f"correct `name` there, or call the file {host.name}.yaml",
                 )
             return _with_identity(settings, host)
-    known = ", ".join(list_hosts(settings)) or "none"
+    known = list_hosts(settings)
+    cure = f"write manifests/hosts/{name}.yaml, or run `qtrade lab up` for a virtual one"
+    meant = near_miss(name, known)
     raise NotFound(
         f"there is no host {name}",
-        details=f"known hosts: {known}",
-        resolution=f"write manifests/hosts/{name}.yaml, or run `qtrade lab up` for a virtual one",
+        details=f"known hosts: {', '.join(known) or 'none'}",
+        resolution=f"did you mean {meant}? Else {cure}" if meant else cure,
     )
 
 
@@ -71,6 +76,36 @@ def _with_identity(settings: Settings, host: Host) -> Host:
     return host.model_copy(update={"ssh": host.ssh.model_copy(update={"identity_file": settings.deploy_identity})})
 
 
+def check_alone(settings: Settings, host: Host) -> None:
+    """Raise `BadInput` where another manifest has the host's address or one of its disks: one of the two is a mistake.
+
+    Manifests that say nothing of these are not parsed, and a fault of another is not this host's.
+    """
+    own, path = _claims(host), settings.project / "manifests/hosts" / f"{host.name}.yaml"
+    for other in sorted(path.parent.glob("*.yaml")) if path.is_file() else ():
+        if other == path or not any(value in other.read_text(errors="replace") for _, value in own):
+            continue
+        try:
+            shared = [claim for claim in own if claim in _claims(load_manifest(Host, other))]
+        except BadInput:
+            continue
+        if shared:
+            raise BadInput(
+                f"{path} and {other} are of the same machine",
+                details="\n".join(f"  both have {name} {value}" for name, value in shared),
+                resolution="correct the one that is wrong, or remove it: a flash could reach the wrong host",
+            )
+
+
+def _claims(host: Host) -> list[tuple[str, str]]:
+    """Return what only one host can have."""
+    disks = (host.os_disk, *host.data_disks, *host.protected_disks)
+    found = [("disk serial", disk.serial) for disk in disks if disk.serial]
+    found += [("disk wwid", disk.wwid) for disk in disks if disk.wwid]
+    # Hosts behind one address differ in the port.
+    return [*found, *([("address", host.address)] if host.ssh.port == Ssh().port else [])]
+
+
 def manifest_place(settings: Settings, host: Host) -> str:
     """Return the file that a host's manifest is in, for errors."""
     path = next((one for one in _candidates(settings, host.name) if one.is_file()), None)
@@ -98,11 +133,7 @@ def load_environment(settings: Settings, host: Host) -> Environment:
 
 def environment_named(settings: Settings, name: str) -> Environment:
     """Return the environment `name`. Raises `NotFound`, `BadInput`."""
-    path = settings.project / "manifests/environments" / f"{Path(name).name}.yaml"
-    environment = load_manifest(Environment, path)
-    if environment.name != name:
-        raise BadInput(f"{path} describes {environment.name}", resolution="correct `name` there")
-    return environment
+    return load_environment_named(settings, name)
 
 
 def load_identities(settings: Settings) -> tuple[Identity, ...]:

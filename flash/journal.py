@@ -9,6 +9,7 @@ from typing import Any
 
 from flash.states import ENDS, State
 from qtrade.errors import BadInput
+from qtrade.manifest.driver import Door
 from qtrade.redaction import redact
 
 
@@ -73,6 +74,16 @@ class Journal:
             sink.write(line.encode() + b"\n")
             sink.flush()
             os.fsync(sink.fileno())
+
+
+def past_seconds(folder: Path, door: Door) -> dict[str, float]:
+    """Return what each state took, in seconds, in the host's newest flash through that door that was committed; nothing without one."""
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        journal = Journal(path)
+        if journal.state is State.COMMITTED and journal.evidence("door") == door:
+            took = {str(entry.state): entry.evidence.get("seconds") for entry in journal.entries}
+            return {state: float(seconds) for state, seconds in took.items() if seconds is not None}
+    return {}
 
 
 def latest(folder: Path) -> Journal | None:

@@ -1,10 +1,13 @@
 """The plan of a flash: a pure function of host, image and door. `--dry-run` prints it; the journal keeps its digest."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from flash.config import Bundle
 from flash.context import Reimage
 from flash.states import State, rules, sequence
+from qtrade import look
+from qtrade.look import Row, about, say_seconds
 from qtrade.manifest import Host, Image
 from qtrade.manifest.driver import Door
 from qtrade.manifest.host import DiskIdentity
@@ -99,20 +102,33 @@ def describe_disk(disk: DiskIdentity) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
-def render_plan(plan: FlashPlan) -> str:
-    """Return the plan as text for people."""
-    lines = [
-        f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}",
-        f"  writes:         {plan.touched}",
-        *[f"  gives up:       {what}" for what in plan.given_up],
-        *[f"  needs:          {what}" for what in plan.needs],
-        *[f"  never touches:  {disk}" for disk in plan.untouched],
-        *[
-            f"  {step.state:10} {step.action} (within {step.deadline_s:.0f} s; power fails: {step.power_fails})"
-            for step in plan.steps
-        ],
+def expected_s(plan: FlashPlan, took: Mapping[str, float]) -> float | None:
+    """Return how long all states take by what they took the last time; None where a state is new here."""
+    known = [took.get(step.state) for step in plan.steps]
+    return round(sum(filter(None, known)), 1) if all(one is not None for one in known) else None
+
+
+def render_plan(plan: FlashPlan, *, took: Mapping[str, float] | None = None, width: int | None = None) -> str:
+    """Return the plan as text for people. `took` are the seconds of states in the host's last flash through the same door."""
+    took = took or {}
+    aim = f"flash {plan.host} ({plan.environment}) with {plan.recipe} {plan.version} ({plan.image[:16]}…) through {plan.door}"
+    facts = [
+        ("writes", plan.touched),
+        *[("gives up", what) for what in plan.given_up],
+        *[("needs", what) for what in plan.needs],
+        *[("never touches", disk) for disk in plan.untouched],
     ]
-    return "\n".join(lines)
+    rows = [
+        Row(
+            step.state,
+            step.action,
+            f"within {say_seconds(step.deadline_s)}; power fails: {step.power_fails}",
+            took.get(step.state),
+        )
+        for step in plan.steps
+    ]
+    title = ", ".join(filter(None, (aim, about(expected_s(plan, took)))))
+    return look.render_plan(title, rows, facts=facts, width=width)
 
 
 def _given_up(reimage: Reimage) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
             raise HostError(f"{host.name} does not show generation {to}", resolution="push instead")
         plan = plan_push(image, held, wanted, generation=status["generation"], to=to)
         return Prepared(access, plan, status, wanted, {}, sent)
-    stamps = status.get("secrets")
+    stamps = status.get("secret_stamps")
     if order.secret:
         if held is None or not _is_settled(status):
             raise HostError(

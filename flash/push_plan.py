@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flash.config import Bundle, ConfigFile
+from qtrade import look
+from qtrade.look import Row
 from qtrade.manifest import Image
 from qtrade.manifest.inputs import InputFile, UnitAction
 
@@ -129,23 +131,34 @@ def merge_actions(actions: Iterable[UnitAction]) -> tuple[UnitStep, ...]:
     return tuple(chosen.values())
 
 
-def render_plan(plan: PushPlan, *, shows_values: bool = False) -> str:
+def render_plan(plan: PushPlan, *, shows_values: bool = False, width: int | None = None) -> str:
     """Return the plan as lines for people, without a trailing newline."""
     if plan.is_empty:
         return f"{plan.host}: nothing to change; generation {plan.generation or 'none'} of {plan.version} is current"
     aim = f"back to generation {plan.to}" if plan.to else "a new generation"
-    lines = [f"{plan.host}: {aim}, from {plan.generation or 'none'}, for {plan.version}"]
-    lines += [f"  file {file.path}: {file.change}" for file in plan.files]
-    lines += [f"  secret {name}: sent, since {reason}" for name, reason in sorted(plan.secrets.items())]
-    lines += [f"  secret {name}: removed, since the host's manifest does not name it" for name in plan.forget]
-    lines += [f"  unit {unit.name}: {unit.action}" for unit in plan.units] or ["  no unit reads what changes"]
-    if plan.guarded:
-        lines.append(f"  {', '.join(plan.guarded)}: undone by the host itself unless it can be reached anew afterwards")
-    if plan.reboot:
-        lines.append(f"  {', '.join(plan.reboot)}: read at boot only; the change waits for a reboot")
+    rows = [Row(file.change, f"file {file.path}", _effect(plan, file.path)) for file in plan.files]
+    rows += [Row("send", f"secret {name}", f"since {reason}") for name, reason in sorted(plan.secrets.items())]
+    rows += [Row("remove", f"secret {name}", "the host's manifest does not name it") for name in plan.forget]
+    rows += [Row(unit.action, f"unit {unit.name}", "it reads what changes") for unit in plan.units]
+    lines = [
+        look.render_plan(
+            f"push {plan.host}: {aim}, from {plan.generation or 'none'}, for {plan.version}", rows, width=width
+        )
+    ]
+    if not plan.units:
+        lines.append("  no unit reads what changes")
     if shows_values:
         lines += [_render_value(value) for value in plan.values] or ["  no value changes"]
     return "\n".join(lines)
+
+
+def _effect(plan: PushPlan, path: str) -> str:
+    """Return what is special about a change of this file."""
+    said = {
+        "undone by the host itself unless it can be reached anew afterwards": path in plan.guarded,
+        "read at boot only: the change waits for a reboot": path in plan.reboot,
+    }
+    return "; ".join(text for text, applies in said.items() if applies)
 
 
 def _render_value(value: ValueChange) -> str:

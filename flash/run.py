@@ -18,7 +18,7 @@ from flash.doors.table import steps_for
 from flash.ending import abort as stop
 from flash.ending import fail, give_up
 from flash.identity.guard import refuse_holder
-from flash.inventory import check_allowed, load_environment, load_host
+from flash.inventory import check_allowed, check_alone, load_environment, load_host
 from flash.journal import Journal, latest
 from flash.lease import lease
 from flash.monitors.mute import muted
@@ -29,7 +29,7 @@ from flash.secrets import resolve_secrets
 from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, sequence
 from flash.trust import choose_version, load_allowed
-from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError
+from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError, choose_from
 from qtrade.manifest import Host
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
@@ -71,6 +71,7 @@ def prepare(  # noqa: PLR0913 - what a flash may be asked for
 ) -> tuple[FlashContext, FlashPlan]:
     """Check everything that needs no host, and return the flash with its plan. Raises the errors of the checks."""
     host = load_host(settings, host_name)
+    check_alone(settings, host)
     environment = load_environment(settings, host)
     store = open_store(settings)
     chosen = version or choose_version(store, host, environment)
@@ -134,7 +135,7 @@ def parse_door(name: str | None) -> Door | None:
     try:
         return Door(name) if name else None
     except ValueError as error:
-        raise UsageError(f"there is no door {name}", resolution=f"use one of {', '.join(Door)}") from error
+        raise UsageError(f"there is no door {name}", resolution=choose_from(str(name), Door)) from error
 
 
 def parse_until(name: str | None) -> State:
@@ -143,7 +144,7 @@ def parse_until(name: str | None) -> State:
     if name is None:
         return State.COMMITTED
     if name not in names:
-        raise UsageError(f"no flash stops after {name}", resolution=f"use one of {', '.join(names)}")
+        raise UsageError(f"no flash stops after {name}", resolution=choose_from(name, names))
     return State(name)
 
 

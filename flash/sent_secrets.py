@@ -25,7 +25,10 @@ class SentSecrets:
     key: SigningKey
 
     def reasons(self, values: Mapping[str, bytes], stamps: Mapping[str, str] | None) -> dict[str, str]:
-        """Return why each secret has to be sent; those that the host has already are left out. Older agents have no `stamps`."""
+        """Return why each secret has to be sent; those that the host has already are left out.
+
+        `stamps` are the status's `secret_stamps`, None where it has none.
+        """
         if stamps is None:
             return dict.fromkeys(values, "the host does not say what it has")
         known = self._read()

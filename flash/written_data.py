@@ -61,8 +61,8 @@ def find_installed(store: Store, recipe: str, image_id: str) -> Image | None:
 
 
 def _known_minors(settings: Settings) -> tuple[tuple[int, int], ...]:
-    if not (settings.project / _MINORS).is_file():
+    if not settings.find(_MINORS).is_file():
         return ()
-    table = yaml.load((settings.project / _MINORS).read_text(), Loader=LOADER)["agave_minors"]  # noqa: S506 - a safe loader
+    table = yaml.load(settings.find(_MINORS).read_text(), Loader=LOADER)["agave_minors"]  # noqa: S506 - a safe loader
     minors = [tuple(map(int, minor.split("."))) for minor in table]
     return tuple(sorted((major, minor) for major, minor in minors))

@@ -24,6 +24,21 @@ _DIES = ("setpriv", "--pdeathsig", "KILL", "--")
 DIES_WITH_US = (*_DIES[:-1], "unshare", *_OWN, "--fork", "--kill-child", "--")
 
 
+# Debian's packages of the programs that machines may lack.
+_PACKAGES = {
+    **dict.fromkeys(("ssh", "ssh-keygen", "ssh-keyscan"), "openssh-client"),
+    **dict.fromkeys(("unshare", "nsenter", "script"), "util-linux"),
+    **dict.fromkeys(("mount", "umount"), "mount"),
+    "dnsmasq": "dnsmasq-base",
+    "git": "git",
+    "gpg": "gpg",
+    "gpgv": "gpgv",
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "sfdisk": "fdisk",
+}
+
+
 class TookTooLong(ToolError):
     """A program did not end within `timeout_s` seconds, and was killed."""
 
@@ -78,7 +93,7 @@ def run(  # noqa: PLR0913 - the one door takes all the options
         )
     except FileNotFoundError as error:
         missing = error.filename or args[0]
-        raise ToolError(f"{missing} is not installed", resolution="run `make setup`, or install the program") from error
+        raise _not_installed(missing) from error
     _running.add(child)
     try:
         stdout, stderr = _communicate(child, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
@@ -91,6 +106,14 @@ def run(  # noqa: PLR0913 - the one door takes all the options
     if check and done.returncode != 0:
         raise failed(done)
     return done
+
+
+def _not_installed(program: str) -> ToolError:
+    package = _PACKAGES.get(Path(program).name)
+    cure = f"install it: `apt-get install {package}`" if package else "install the program"
+    return ToolError(
+        f"{program} is not installed", resolution=f"{cure}, or run `make setup` in a checkout for all there is"
+    )
 
 
 def failed(done: Completed) -> ToolError:
@@ -127,7 +150,7 @@ def attach(
     try:
         return subprocess.run(args, env=clean_env(env), check=False).returncode
     except FileNotFoundError as error:
-        raise ToolError(f"{args[0]} is not installed", resolution="run `make setup`, or install the program") from error
+        raise _not_installed(args[0]) from error
     finally:
         signal.signal(signal.SIGINT, kept)
 
@@ -155,7 +178,7 @@ def spawn(
                 start_new_session=new_session,
             )
         except FileNotFoundError as error:
-            raise ToolError(f"{argv[0]} is not installed", resolution="run `make setup`") from error
+            raise _not_installed(str(argv[0])) from error
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:

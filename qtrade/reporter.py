@@ -4,17 +4,18 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from qtrade.errors import QtradeError
+from qtrade.live import LiveSteps, can_redraw
+from qtrade.log import log_format, write_line
 from qtrade.redaction import redact
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, Task
-
 Advance = Callable[[int], None]
+SCHEMA_VERSION = 1
 _PLAIN_EVERY_S = 10.0
 
 
@@ -60,23 +61,25 @@ class Timings:
 
 
 class ConsoleReporter:
-    """Live lines on a terminal, plain lines in a pipe. Everything goes to stderr. Steps may run side by side, in threads."""
+    """Live lines on a terminal, plain lines in a pipe, JSON lines where the log is for machines. Everything goes to stderr.
+
+    Steps may run side by side, in threads.
+    """
 
     def __init__(self, *, timings: Timings | None = None, quiet: bool = False) -> None:
         self._quiet = quiet
         self._timings = timings or Timings(None)
         self._lock = threading.Lock()
-        self._live = None if quiet or not sys.stderr.isatty() else _LiveSteps()
+        self._as_json = log_format() == "json"
+        self._live = LiveSteps() if not quiet and not self._as_json and can_redraw() else None
 
     def say(self, text: str) -> None:
         """Print one redacted line."""
-        if self._quiet:
-            return
-        with self._lock:
-            if self._live:
-                self._live.print(redact(text))
-            else:
-                sys.stderr.write(redact(text) + "\n")
+        if self._as_json:
+            is_warning = text.startswith("warning: ")
+            self._log(level="warning" if is_warning else "info", event="said", text=text.removeprefix("warning: "))
+        else:
+            self._print(text)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -84,122 +87,100 @@ class ConsoleReporter:
         expected_s = self._timings.expected_s(name)
         eta = f" (about {expected_s:.0f} s)" if expected_s and expected_s >= 2 else ""
         start = time.monotonic()
-        if self._live:
-            with self._live.step(f"{name}{eta}"):
+        self._log(event="began", step=name, expected_s=expected_s)
+        try:
+            if self._live:
+                with self._live.step(f"{name}{eta}"):
+                    yield
+            else:
+                self._print(f"… {name}{eta}")
                 yield
-        else:
-            self.say(f"… {name}{eta}")
-            yield
+        except BaseException:
+            self._log(level="error", event="failed", step=name, seconds=_rounded(time.monotonic() - start))
+            raise
         seconds = time.monotonic() - start
         with self._lock:
             self._timings.record(name, seconds)
-        self.say(f"✓ {name} {seconds:.1f} s")
+        self._log(event="ended", step=name, seconds=_rounded(seconds))
+        self._print(f"✓ {name} {seconds:.1f} s")
 
     @contextmanager
     def transfer(self, name: str, total_bytes: int) -> Iterator[Advance]:
         """Show a bar with rate and ETA on a terminal, a line now and then in a pipe."""
+        self._log(event="began", step=name, total_bytes=total_bytes)
         if self._live:
             with self._live.transfer(name, total_bytes) as advance:
                 yield advance
         else:
-            self.say(f"… {name}: {total_bytes / 1e6:.1f} MB")
-            yield _PlainProgress(name, total_bytes, self.say).advance
+            self._print(f"… {name}: {total_bytes / 1e6:.1f} MB")
+            yield _Pace(name, total_bytes, self._tell_pace).advance
+
+    def _tell_pace(self, pace: "_Pace", done_bytes: int, rate: float, left_s: float) -> None:
+        figures = {"done_bytes": done_bytes, "total_bytes": pace.total_bytes, "bytes_per_s": int(rate)}
+        self._log(event="moved", step=pace.name, eta_s=_rounded(left_s), **figures)
+        done = f"{done_bytes / 1e6:.1f} of {pace.total_bytes / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s"
+        self._print(f"… {pace.name}: {done}, {left_s:.0f} s left")
+
+    def _print(self, text: str) -> None:
+        if self._quiet or self._as_json:
+            return
+        with self._lock:
+            if self._live:
+                self._live.print(redact(text))
+            else:
+                sys.stderr.write(redact(text) + "\n")
+
+    def _log(self, **fields: Any) -> None:
+        if self._as_json and not self._quiet:
+            with self._lock:
+                write_line(fields.pop("level", "info"), **fields)
 
 
-class _PlainProgress:
-    """Lines for a transfer that takes long, where nothing can be redrawn."""
+class _Pace:
+    """Says now and then how far a transfer is, at what rate, and how long it will take, where nothing can be redrawn."""
 
-    def __init__(self, name: str, total_bytes: int, say: Callable[[str], None]) -> None:
-        self._name = name
-        self._total = total_bytes
-        self._say = say
+    def __init__(self, name: str, total_bytes: int, tell: Callable[["_Pace", int, float, float], None]) -> None:
+        self.name = name
+        self.total_bytes = total_bytes
+        self._tell = tell
         self._start = self._told = time.monotonic()
 
     def advance(self, done_bytes: int) -> None:
-        """Say how far it is, at what rate, and how long it will take, if the last line is a while ago."""
+        """Tell it, if the last time is a while ago."""
         now = time.monotonic()
         if now - self._told < _PLAIN_EVERY_S or not done_bytes:
             return
         self._told = now
         rate = done_bytes / (now - self._start)
-        left = max(self._total - done_bytes, 0) / rate
-        self._say(
-            f"… {self._name}: {done_bytes / 1e6:.1f} of {self._total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left"
-        )
+        self._tell(self, done_bytes, rate, max(self.total_bytes - done_bytes, 0) / rate)
 
 
-class _LiveSteps:
-    """What is under way, redrawn at the foot of a terminal. rich is loaded here, since a pipe needs none of it."""
+def tell(text: str) -> None:
+    """Write a remark of a command that shows no progress to stderr."""
+    if log_format() == "json":
+        write_line("warning" if text.startswith("warning: ") else "info", event="said", text=text)
+    else:
+        sys.stderr.write(redact(text) + "\n")
 
-    def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415
 
-        self._console = Console(stderr=True, highlight=False, emoji=False)
-        self._lock = threading.Lock()
-        self._progress: Progress | None = None
-        self._running = 0
-
-    def print(self, text: str) -> None:
-        """Print a line above what is under way."""
-        self._console.print(text, markup=False, soft_wrap=True)
-
-    @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show a step with the seconds since its start."""
-        with self._task(text, None):
-            yield
-
-    @contextmanager
-    def transfer(self, text: str, total_bytes: int) -> Iterator[Advance]:
-        """Show bytes done, rate and ETA."""
-        with self._task(text, total_bytes) as advance:
-            yield advance
-
-    @contextmanager
-    def _task(self, text: str, total_bytes: int | None) -> Iterator[Advance]:
-        progress = self._enter()
-        task = progress.add_task(text, total=total_bytes)
-        try:
-            yield lambda done_bytes: progress.update(task, completed=done_bytes)
-        finally:
-            progress.remove_task(task)
-            self._leave()
-
-    def _enter(self) -> "Progress":
-        from rich import progress as parts  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
-        class Amount(parts.DownloadColumn):
-            """Bytes and rate of a transfer; nothing for a step."""
-
-            def render(self, task: "Task") -> Text:
-                if task.total is None:
-                    return Text()
-                rate = f" {task.speed / 1e6:.1f} MB/s" if task.speed else ""
-                return super().render(task) + Text(rate)
-
-        with self._lock:
-            if self._progress is None:
-                columns = (
-                    parts.SpinnerColumn(),
-                    parts.TextColumn("{task.description}", markup=False),
-                    parts.TimeElapsedColumn(),
-                )
-                self._progress = parts.Progress(
-                    *columns, Amount(), parts.TimeRemainingColumn(), console=self._console, transient=True
-                )
-                self._progress.start()
-            self._running += 1
-            return self._progress
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._running == 0 and self._progress:
-                self._progress.stop()
-                self._progress = None
+def write_error(error: QtradeError, *, host: str | None = None) -> None:
+    """Write an error to stderr: for people, or as one JSON object where the log is for machines. `host`: of one of several."""
+    if log_format() == "json":
+        fields = {"brief": error.brief, "details": error.details, "resolution": error.resolution or error.usual_cure}
+        write_line("error", event="error", host=host, error=type(error).__name__, exit_code=error.exit_code, **fields)
+    else:
+        sys.stderr.write(redact(f"{host}: {error.render()}" if host else error.render()) + "\n")
 
 
 def print_json(document: Any) -> None:
-    """Write one JSON document to stdout."""
+    """Write a JSON document whose form is somebody else's: an image, an inventory for Ansible, a schema."""
     sys.stdout.write(redact(json.dumps(document, indent=2, sort_keys=True)) + "\n")
+
+
+def print_document(name: str, fields: Mapping[str, Any]) -> None:
+    """Write one of our own JSON documents to stdout: its fields, its name and `schema_version`; `qtrade schema NAME` describes it."""
+    print_json({"schema_version": SCHEMA_VERSION, "document": name, **fields})
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 2)

@@ -10,7 +10,13 @@ from qtrade.errors import BadInput
 
 # They separate layers and options of an overlay mount, and words of mmdebstrap's hooks.
 _NOT_IN_PATHS = ",:\\\"' \t\n"
-_MARKS = ("manifests", "ansible", "packer")
+# Any of them makes a folder a project.
+_MARKS = ("manifests/hosts", "manifests/images", "manifests/environments")
+# A project brings all of such a folder, or takes qtrade's; of other folders it may bring single files.
+_WHOLE = ("ansible", "packer")
+_CODE = Path(__file__).resolve().parent.parent
+# Where a wheel has what a checkout has beside the code; setup.py puts it there.
+_PACKED = Path(__file__).resolve().parent / "product"
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([0-9A-Za-z._/-]*))?")
 Checksums = Literal["when_required", "when_supported"]
 
@@ -36,12 +42,13 @@ class S3Address:
 class Settings:
     """Folders that qtrade works with.
 
-    `project` holds manifests/, ansible/ and packer/ (QTRADE_PROJECT; else the working directory or a parent of it, else
-    the checkout that this module is in). `state_dir` holds everything that qtrade writes (QTRADE_STATE_DIR; else
-    .state in the project). `store` holds published images (QTRADE_STORE: a folder, or s3://bucket/prefix, then with
-    QTRADE_S3_ENDPOINT, QTRADE_S3_CHECKSUMS and what boto3 reads, such as AWS_ACCESS_KEY_ID; else state_dir/store). `keys` holds the
-    signing keys, where they are not to lie in the state directory (QTRADE_KEYS_DIR; else state_dir/keys). `deploy_identity` is the
-    private key that deploys log in with, where it is not the file that a host's manifest names (QTRADE_DEPLOY_IDENTITY; on runners).
+    `project` holds what the user wrote, in manifests/ (QTRADE_PROJECT; else the working directory or a parent of it that has such; else
+    the checkout that this module is in; else the working directory). `product` holds what comes with qtrade: ansible/, packer/ and
+    manifests/, read only; None: nothing does. `state_dir` holds everything that qtrade writes (QTRADE_STATE_DIR; else .state in the
+    project). `store` holds published images (QTRADE_STORE: a folder, or s3://bucket/prefix, then with QTRADE_S3_ENDPOINT,
+    QTRADE_S3_CHECKSUMS and what boto3 reads, such as AWS_ACCESS_KEY_ID; else state_dir/store). `keys` holds the signing keys, where they
+    are not to lie in the state directory (QTRADE_KEYS_DIR; else state_dir/keys). `deploy_identity` is the private key that deploys log in
+    with, where it is not the file that a host's manifest names (QTRADE_DEPLOY_IDENTITY; on runners).
     """
 
     project: Path
@@ -49,6 +56,33 @@ class Settings:
     store: Path | S3Address
     keys: Path | None = None
     deploy_identity: Path | None = None
+    product: Path | None = None
+
+    def find(self, relative: str) -> Path:
+        """Return a file or folder of the project or, where the project has none, the one that comes with qtrade.
+
+        ansible/ and packer/ come from one of the two as a whole. Where neither has it, the answer is where the project would.
+        """
+        head = relative.split("/", maxsplit=1)[0]
+        own = self.project / relative
+        if self.product is None or (self.project / head if head in _WHOLE else own).exists():
+            return own
+        # Components may be made of qtrade's own code, which is no data of a wheel.
+        for root in (self.product, _CODE):
+            if (root / relative).exists():
+                return root / relative
+        return own
+
+    def find_all(self, folder: str, pattern: str) -> tuple[Path, ...]:
+        """Return the files in `folder` by their names: the project's, and those of qtrade that it does not replace."""
+        roots = (self.product, self.project) if self.product else (self.project,)
+        found = {path.name: path for root in roots for path in (root / folder).glob(pattern)}
+        return tuple(found[name] for name in sorted(found))
+
+    @property
+    def ansible(self) -> Path:
+        """The folder of roles, playbooks and ansible.cfg."""
+        return self.find("ansible")
 
     @property
     def tools_dir(self) -> Path:
@@ -81,6 +115,11 @@ def load_settings() -> Settings:
             f"the state directory {state_dir} has {unfit[0]!r} in its path, which overlay mounts and mmdebstrap take for something else",
             resolution="set QTRADE_STATE_DIR to a folder without it",
         )
+    if state_dir.exists() and not state_dir.is_dir():
+        raise BadInput(
+            f"the state directory {state_dir} is a file",
+            resolution="set QTRADE_STATE_DIR to a folder, there already or not",
+        )
     keys = os.environ.get("QTRADE_KEYS_DIR")
     identity = os.environ.get("QTRADE_DEPLOY_IDENTITY")
     return Settings(
@@ -89,6 +128,7 @@ def load_settings() -> Settings:
         store=_find_store(state_dir),
         keys=Path(keys).absolute() if keys else None,
         deploy_identity=Path(identity).absolute() if identity else None,
+        product=_PACKED if _PACKED.is_dir() else _CODE,
     )
 
 
@@ -123,16 +163,15 @@ def _find_checksums() -> Checksums:
 def _find_project() -> Path:
     named = os.environ.get("QTRADE_PROJECT")
     if named:
-        candidates = [Path(named)]
-    else:
-        here = Path.cwd()
-        candidates = [here, *here.parents, Path(__file__).resolve().parent.parent]
-    for folder in candidates:
-        if all((folder / mark).is_dir() for mark in _MARKS):
-            return folder.absolute()
-    where = named or str(Path.cwd())
-    raise BadInput(
-        f"{where} is not a qtrade project",
-        details=f"a project has the folders {', '.join(_MARKS)}",
-        resolution="change into the project, or set QTRADE_PROJECT to it",
-    )
+        if not Path(named).is_dir():
+            raise BadInput(
+                f"QTRADE_PROJECT is {named!r:.200}, which is no folder",
+                details=f"a project has one of the folders {', '.join(_MARKS)}",
+                resolution="make the folder, or set QTRADE_PROJECT to your project",
+            )
+        return Path(named).absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents, _CODE):
+        if any((folder / mark).is_dir() for mark in _MARKS):
+            return folder
+    return here

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from flash.ssh import target_for
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings, load_settings
 from qtrade.ssh import SshTarget
+from tests.fakes.documents import fields_of
 from tests.fakes.lab_layers import have_turn
 
 SECRET = "0123456789abcdef0123456789abcdef"  # shaped like a Datadog key
@@ -79,7 +79,7 @@ def qtrade(*args: str, check: bool = True, env: dict[str, str] | None = None) ->
 
 def qtrade_json(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
     """Run a command with --json and return its document."""
-    return json.loads(qtrade(*args, "--json", env=env).stdout)
+    return fields_of(qtrade(*args, "--json", env=env).stdout)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -94,7 +94,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def bake(version: str, *options: str, env: dict[str, str] | None = None) -> dict[str, object]:
     """Bake a version of the lab image; test processes take turns."""
     with have_turn(load_settings()):
-        return json.loads(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
+        return fields_of(qtrade("bake", "--version", version, "--json", *options, env=env).stdout)
 
 
 @pytest.fixture(scope="session")

@@ -44,5 +44,5 @@ def list_components(settings: Settings, recipe: Recipe, lock: Lock) -> dict[str,
             )
         elif isinstance(component, SourceComponent) and component.path is not None:
             digest = folder_digest(settings, name, component.path)
-            found[name] = Fetched(name, settings.project / component.path, digest, component.version, component.standin)
+            found[name] = Fetched(name, settings.find(component.path), digest, component.version, component.standin)
     return found

@@ -179,7 +179,7 @@ def _lay_source(settings: Settings, job: BuildJob, target: Path) -> None:
         check_out(job.name, git.url, job.component.expand(git.tag), job.commit, target)
     elif job.component.path is not None:
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "README.md")
-        shutil.copytree(settings.project / job.component.path, target, symlinks=True, ignore=ignored)
+        shutil.copytree(settings.find(job.component.path), target, symlinks=True, ignore=ignored)
 
 
 def _with_versions(build: Build) -> str:

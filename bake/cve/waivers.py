@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bake.whole_file import write_whole
 from qtrade.errors import BadInput, ConflictError, TrustError, UsageError
 from qtrade.manifest import Gate, Waiver, Waivers, load_manifest, load_text
+from qtrade.manifest.faults import describe_fault
 from qtrade.settings import Settings
 from qtrade.signing import PublicKey, SigningKey, open_envelope
 
@@ -88,11 +89,9 @@ def parse_waiver(fields: dict[str, Any]) -> Waiver:
     try:
         return Waiver.model_validate(fields)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, item['loc']))}: {item['msg']} (found {item['input']!r})" for item in error.errors()
-        ]
+        lines = [f"  {describe_fault(Waiver, item)}" for item in error.errors()]
         raise UsageError(
-            "this is no valid waiver", details="\n".join(lines), resolution="correct the options"
+            "this is no valid waiver", details="\n".join(lines), resolution="correct the options named above"
         ) from error
 
 

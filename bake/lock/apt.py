@@ -61,11 +61,11 @@ def _read_key(settings: Settings, component: AptComponent, name: str, work: Path
     if place.startswith(("http:", "https:")):
         content = web.read_address(place)
     else:
-        key = settings.project / place
+        key = settings.find(place)
         try:
             content = key.read_bytes()
         except FileNotFoundError as error:
-            hint = "run `make standins`" if "standins" in place else "put the vendor's key there"
+            hint = "run `make standins` (docs/install.md)" if "standins" in place else "put the vendor's key there"
             raise NotFound(f"component {name}: there is no repository key at {key}", resolution=hint) from error
     if b"-----BEGIN" in content or content[:1] < b"\x80":
         content = _remove_armour(content, f"component {name}: {place}")

@@ -12,16 +12,22 @@ from qtrade.store import Store
 
 
 def lock_path(settings: Settings, recipe: Recipe) -> Path:
-    """Return where the recipe's lock is: beside the recipe, or in the state directory when bakes make it."""
+    """Return where the recipe's lock is: in manifests/images, or in the state directory when bakes make it."""
     if recipe.lock == "auto":
-        return settings.state_dir / "locks" / f"{recipe.name}.lock.json"
-    return settings.project / "manifests/images" / f"{recipe.name}.lock.json"
+        return written_lock_path(settings, recipe)
+    return settings.find(f"manifests/images/{recipe.name}.lock.json")
+
+
+def written_lock_path(settings: Settings, recipe: Recipe) -> Path:
+    """Return where a new lock goes: into the project, also for a recipe and a lock that come with qtrade, or the state directory."""
+    folder = settings.state_dir / "locks" if recipe.lock == "auto" else settings.project / "manifests/images"
+    return folder / f"{recipe.name}.lock.json"
 
 
 def locked_blobs(settings: Settings) -> frozenset[str]:
     """Return the digests of what was built from source, by the locks of the project and of the state directory. Raises `BadInput`."""
-    folders = (settings.project / "manifests/images", settings.state_dir / "locks")
-    locks = [read_lock(path) for folder in folders for path in sorted(folder.glob("*.lock.json"))]
+    made = sorted((settings.state_dir / "locks").glob("*.lock.json"))
+    locks = [read_lock(path) for path in (*settings.find_all("manifests/images", "*.lock.json"), *made)]
     built = [item for lock in locks if lock for item in lock.components.values() if isinstance(item, LockedBuild)]
     return frozenset(digest for item in built for digest in (item.sha256, item.provenance))
 

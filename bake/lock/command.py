@@ -11,8 +11,8 @@ from bake.lock.edit import edit_version, mentions, parse_name
 from bake.lock.pin import Pins, pin
 from bake.lock.update import Request, fetch_locked, update_lock
 from bake.pair import check_pair
-from qtrade.errors import UsageError
-from qtrade.manifest import Recipe, load_manifest
+from qtrade.errors import Refused, UsageError
+from qtrade.manifest import Recipe, load_recipe_named
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -66,14 +66,22 @@ class Report:
 def run(settings: Settings, name: str, options: Options, reporter: Reporter) -> Report:
     """Carry out `qtrade lock`. Raises `UsageError` for options that do not go together, and the errors of what it does."""
     _check(options)
-    path = settings.project / "manifests/images" / f"{name}.yaml"
-    recipe = load_manifest(Recipe, path)
+    recipe = load_recipe_named(settings, name)
+    path = settings.find(f"manifests/images/{name}.yaml")
     store = open_store(settings)
     if options.check:
         return Report("checked", lock_path(settings, recipe), check_lock(settings, recipe))
     if options.fetch:
         return Report("fetched", lock_path(settings, recipe), fetch_locked(settings, store, recipe, reporter))
     names: dict[str, str | None] = dict(parse_name(text) for text in options.names)
+    changes = bool(options.names) or not options.pins.is_empty
+    if changes and not options.dry_run and not path.is_relative_to(settings.project):
+        own = settings.project / "manifests/images" / path.name
+        raise Refused(
+            f"the recipe {name} came with qtrade, and stays as it came",
+            details=f"  {path}",
+            resolution=f"copy it to {own}, which then takes its place, and try again",
+        )
     before = path.read_text()
     recipe = _edit(path, recipe, names, options, reporter)
     try:

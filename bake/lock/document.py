@@ -171,7 +171,8 @@ def read_lock(path: Path) -> Lock | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        fields = "\n".join(f"  {path}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
+        faults = error.errors()[:5]
+        fields = "\n".join(f"  {path}: {''.join(f'{part}: ' for part in item['loc'])}{item['msg']}" for item in faults)
         raise BadInput(
             f"{path} is not a valid lock",
             details=fields,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qtrade.errors import BadInput, NotFound, UsageError
+from qtrade.errors import BadInput, NotFound, UsageError, choose_from
 from qtrade.manifest import Recipe, load_text
 
 
@@ -46,7 +46,8 @@ def set_version(document: Any, path: Path, name: str, version: str) -> None:
     """
     if name not in (document.get("components") or {}):
         raise NotFound(
-            f"{path} has no component {name}", resolution=f"use one of: {', '.join(document.get('components') or {})}"
+            f"{path} has no component {name}",
+            resolution=choose_from(name, document.get("components") or {}, "write it into the recipe"),
         )
     fields = document["components"][name]
     pinned = [field for field in ("sha256", "size") if field in fields]

@@ -9,7 +9,7 @@ from bake.lock.document import LockedPackage, read_lock
 from bake.lock.packages import open_archive
 from bake.lock.wants import tools_wanted
 from bake.tools import ensure_tools
-from qtrade.manifest import Recipe, load_manifest
+from qtrade.manifest import load_recipe_named
 from qtrade.process import require_root
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
@@ -18,7 +18,7 @@ from qtrade.toolsroot import SUITE, ToolsRoot, has_tools
 
 def provide_tools(settings: Settings, name: str, reporter: Reporter) -> ToolsRoot:
     """Return the tools root of the lock of recipe `name`; without a lock that fits, any that is there, or one of today's packages."""
-    recipe = load_manifest(Recipe, settings.project / "manifests/images" / f"{name}.yaml")
+    recipe = load_recipe_named(settings, name)
     lock = read_lock(lock_path(settings, recipe))
     if lock and lock.wants.get("tools") == tools_wanted():
         return ensure_tools(settings, lock.tools)

@@ -12,7 +12,7 @@ from bake.components.builder import BuildJob, build_component, build_key
 from bake.components.take import have_component
 from bake.lock.apt import lock_apt
 from bake.lock.cache import cached_path, check_bytes, lock_work
-from bake.lock.check import check_lock, lock_path
+from bake.lock.check import check_lock, lock_path, written_lock_path
 from bake.lock.debs import have_packages
 from bake.lock.difference import Change, check_alarms, compare_locks
 from bake.lock.document import Lock, LockedBuild, LockedComponent, LockedPackage, read_lock, write_lock
@@ -83,6 +83,7 @@ class _Update:
         self.settings, self.store, self.recipe = settings, store, recipe
         self.request, self.reporter = request, reporter
         self.path = lock_path(settings, recipe)
+        self.written = written_lock_path(settings, recipe)
         self.old = read_lock(self.path)
         if self.old and self.old.suite != recipe.base.suite:  # no package of one suite holds in another
             self.request = replace(request, everything=True)
@@ -104,7 +105,7 @@ class _Update:
         changes = compare_locks(self.old, lock)
         check_alarms(changes, {*self.request.accepted, *self._local_standins()})
         if not self.request.dry_run and lock != self.old:
-            write_lock(lock, self.path)
+            write_lock(lock, self.written)
         return Outcome(lock, changes, tuple(self.unbuilt))
 
     def _check_names(self) -> None:

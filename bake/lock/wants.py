@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import sysconfig
+import sys
 from pathlib import Path
 
 import yaml
@@ -89,7 +89,7 @@ def _wants_of(settings: Settings, name: str, component: Component) -> str:
 
 def folder_digest(settings: Settings, name: str, path: str) -> str:
     """Return the digest of a component's folder in the project. Raises `NotFound`."""
-    folder = settings.project / path
+    folder = settings.find(path)
     if not folder.exists():
         raise NotFound(
             f"component {name}: {folder} does not exist", resolution=f"correct components.{name}.path in the recipe"
@@ -111,23 +111,30 @@ def _digest_local_index(settings: Settings, component: AptComponent) -> str:
         return ""  # the lock will say what is wrong with it
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is a file that this account may see: Python's path may name folders that it may not."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
 def read_collections(settings: Settings) -> dict[str, LockedCollection]:
     """Return the Ansible collections that bakes use, as they are installed. Raises `NotFound`."""
     found = {}
-    manifest = Path(
-        sysconfig.get_paths()["purelib"], "ansible_collections", *FOREIGN_COLLECTION.split("."), "MANIFEST.json"
-    )
-    try:
-        content = manifest.read_bytes()
-    except FileNotFoundError as error:
+    place = Path("ansible_collections", *FOREIGN_COLLECTION.split("."), "MANIFEST.json")
+    # Where Ansible looks, too: the library may be another's that this environment uses.
+    manifest = next((whole for folder in sys.path if _is_file(whole := Path(folder, place))), None)
+    if manifest is None:
         raise NotFound(
             f"the Ansible collection {FOREIGN_COLLECTION} is not installed",
-            details=f"looked for {manifest}",
-            resolution="run `make setup`: it comes with the package ansible",
-        ) from error
+            details=f"no folder of Python's path has {place}",
+            resolution="install the Python package ansible again: it comes with that",
+        )
+    content = manifest.read_bytes()
     version = json.loads(content)["collection_info"]["version"]
     found[FOREIGN_COLLECTION] = LockedCollection(version=version, sha256=hashlib.sha256(content).hexdigest())
-    own = settings.project / "ansible/collections/ansible_collections" / OWN_COLLECTION.replace(".", "/") / "galaxy.yml"
+    own = settings.ansible / "collections/ansible_collections" / OWN_COLLECTION.replace(".", "/") / "galaxy.yml"
     if own.is_file():
         found[OWN_COLLECTION] = LockedCollection(version=str(yaml.safe_load(own.read_text())["version"]))
     return found

@@ -132,7 +132,11 @@ def _status_error(url: str, status: int, reason: str | None) -> QtradeError:
 
 
 def _missing(url: str, said: str) -> NotFound:
-    cure = "run `make standins`" if "standins" in url else "correct the address, the version or the tag in the recipe"
+    cure = (
+        "run `make standins` (docs/install.md)"
+        if "standins" in url
+        else "correct the address, the version or the tag in the recipe"
+    )
     return NotFound(f"there is no {shown(url)}", details=said, resolution=cure)
 
 

@@ -81,7 +81,7 @@ def _read_pushes(host: Host) -> Dict[str, Any]:
         "trial": on_trial.generation if on_trial else "",
         "reverted": trial.read_reverted(ground),
         "reboot_needed": reboots.waiting(ground.booted, ground.config, ground.inputs),
-        "secrets": credentials.stamps(host.state / "credstore"),
+        "secret_stamps": credentials.stamps(host.state / "credstore"),
     }
 
 

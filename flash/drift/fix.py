@@ -15,7 +15,9 @@ from flash.inventory import load_environment, load_host
 from flash.ladder import reboot
 from flash.push import push
 from flash.states import State, rules
+from qtrade import look
 from qtrade.errors import HostError, QtradeError, Refused
+from qtrade.look import Row
 from qtrade.manifest import DriftKind
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
@@ -47,15 +49,17 @@ def plan_fix(report: HostReport) -> FixPlan:
     return FixPlan(report.host, by_remedy[Remedy.PUSH], by_remedy[Remedy.REBOOT], by_remedy[Remedy.HAND])
 
 
-def render_plan(plan: FixPlan, report: HostReport) -> str:
+def render_plan(plan: FixPlan, report: HostReport, *, width: int | None = None) -> str:
     """Return the plan as people read it."""
-    lines = [f"{plan.host}: {', then '.join(plan.steps) or 'nothing that a push or a reboot cures'}"]
-    for step, findings in (("push", plan.pushed), ("reboot", plan.rebooted)):
-        lines += [f"  {step} cures {one.kind}: {one.subject}: {one.what}" for one in findings]
-    lines += [f"  left to you: {one.kind}: {one.subject}: {cure_of(one)}" for one in plan.left]
-    if report.drained and plan.rebooted:
-        lines.append(f"  it is drained ({', '.join(report.drained)}): the reboot starts these again")
-    return "\n".join(lines)
+    title = f"fix {plan.host}: {', then '.join(plan.steps) or 'nothing that a push or a reboot cures'}"
+    rows = [
+        Row(step, f"{one.kind} {one.subject}", one.what)
+        for step, findings in (("push", plan.pushed), ("reboot", plan.rebooted))
+        for one in findings
+    ]
+    rows += [Row("left", f"{one.kind} {one.subject}", f"yours: {cure_of(one)}") for one in plan.left]
+    drained = [("drained", f"{', '.join(report.drained)}: the reboot starts these again")]
+    return look.render_plan(title, rows, facts=drained if report.drained and plan.rebooted else (), width=width)
 
 
 def fix(settings: Settings, plan: FixPlan, reporter: Reporter, look: Callable[[], HostReport]) -> HostReport:

@@ -13,7 +13,7 @@ from flash.lab.host import LabHost
 from flash.secrets import VAULT_PASSWORD
 from flash.secrets.references import LAB_VAULT
 from qtrade import process
-from qtrade.errors import UsageError
+from qtrade.errors import UsageError, choose_from
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from qtrade.toolsroot import open_tools
@@ -34,7 +34,7 @@ def up(settings: Settings, name: str, *, firmware: str, memory_mib: int, owner_p
     try:
         kind = Firmware(firmware)
     except ValueError as error:
-        raise UsageError(f"there is no firmware {firmware}", resolution=f"use one of {', '.join(Firmware)}") from error
+        raise UsageError(f"there is no firmware {firmware}", resolution=choose_from(firmware, Firmware)) from error
     identity = ensure_ssh_key(settings)
     made = lab.up(settings, open_tools(settings), name, firmware=kind, memory_mib=memory_mib, owner_pid=owner_pid)
     complete_manifest(made, identity, ensure_secrets(settings))

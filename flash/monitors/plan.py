@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 from flash.monitors.data import Kind, Wanted, read_mark
+from qtrade import look
+from qtrade.look import Row
 
 _SHOWN = 60
 # They hold the digest, which says that something differs, but not what.
@@ -76,13 +78,12 @@ def plan_changes(wanted: Iterable[Wanted], found: Iterable[Found], env: str) -> 
 _ORDER = {Action.CREATE: 0, Action.UPDATE: 1, Action.DELETE: 2, Action.KEEP: 3}
 
 
-def render_plan(plan: MonitorsPlan) -> str:
+def render_plan(plan: MonitorsPlan, *, width: int | None = None) -> str:
     """Return the plan as people read it: one line per change, what stays as a count."""
-    lines = [f"{plan.environment} on {plan.site}, names of metrics as in {plan.version}"]
-    lines += [f"  {change.action:<6} {change.kind:<9} {change.key}: {change.reason}" for change in plan.to_do]
     kept = len(plan.changes) - len(plan.to_do)
-    lines.append(f"{len(plan.to_do)} to change, {kept} as they have to be")
-    return "\n".join(lines)
+    title = f"monitors of {plan.environment} on {plan.site}, metrics as in {plan.version}"
+    rows = [Row(change.action, f"{change.kind} {change.key}", change.reason) for change in plan.to_do]
+    return look.render_plan(f"{title}: {len(plan.to_do)} to change, {kept} as they have to be", rows, width=width)
 
 
 def _plan_one(wanted: Wanted, there: list[Found]) -> list[Change]:

@@ -9,8 +9,7 @@ from flash.monitors.data import load_wanted
 from flash.monitors.names import choose_image, metric_names
 from flash.monitors.plan import MonitorsPlan, plan_changes
 from flash.secrets import resolve
-from qtrade.errors import BadInput
-from qtrade.manifest import Environment, MetricNames, load_manifest
+from qtrade.manifest import MetricNames, load_environment_named, load_manifest
 from qtrade.settings import Settings
 from qtrade.store import open_store
 
@@ -33,13 +32,10 @@ def open_monitors(
 
     Raises `NotFound` for an unknown environment, version or secret, `BadInput` for wrong data, `ToolError` when Datadog refuses.
     """
-    path = settings.project / "manifests/environments" / f"{env}.yaml"
-    environment = load_manifest(Environment, path)
-    if environment.name != env:
-        raise BadInput(f"{path} describes {environment.name}", resolution="correct `name` there")
+    environment = load_environment_named(settings, env)
     image = choose_image(open_store(settings), environment, recipe, version)
-    names = metric_names(load_manifest(MetricNames, settings.project / DATA / "metrics.yaml"), image)
-    wanted = load_wanted(settings.project / DATA, environment, names)
+    names = metric_names(load_manifest(MetricNames, settings.find(DATA) / "metrics.yaml"), image)
+    wanted = load_wanted(settings.find(DATA), environment, names)
     access = environment.monitoring
     keys = [
         resolve(settings, environment, f"environment {env}: monitoring.{name}", reference).decode()

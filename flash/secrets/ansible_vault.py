@@ -19,7 +19,7 @@ EXPIRES = "_expires"
 
 
 def read_vault(settings: Settings, environment: Environment, where: str, path: Path) -> dict[str, str]:
-    """Return what a vault file holds. Raises `NotFound` without file or password, `ToolError` for a wrong one, `BadInput`."""
+    """Return what a vault file holds. Raises `NotFound` without file or password, `BadInput` for a wrong one, `ToolError`."""
     if not path.is_file():
         raise NotFound(f"{where}: {path} is no vault file", resolution=f"make it: `ansible-vault create {path}`")
     return _decrypt(path, password_file(settings, environment, where, path), path.stat().st_mtime_ns)
@@ -69,7 +69,16 @@ def password_file(settings: Settings, environment: Environment, where: str, path
 @lru_cache(maxsize=64)
 def _decrypt(path: Path, password: Path, changed_ns: int) -> dict[str, str]:
     del changed_ns  # a file that was changed is read again
-    done = process.run([process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path])
+    done = process.run(
+        [process.beside_python("ansible-vault"), "view", "--vault-password-file", password, path], check=False
+    )
+    if done.returncode != 0:
+        if "Decryption failed" in done.stderr:
+            raise BadInput(
+                f"the password in {password} does not open {path}",
+                resolution=f"write the right one into {password}, or name its file in ANSIBLE_VAULT_PASSWORD_FILE",
+            )
+        raise process.failed(done)
     try:
         document = yaml.safe_load(done.stdout)
     except yaml.YAMLError:

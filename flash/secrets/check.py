@@ -222,9 +222,7 @@ def _vault_files(settings: Settings, environment: Environment) -> Iterator[Path]
 
 def _find_overlaps(settings: Settings, environment: Environment) -> Iterator[SecretRow]:
     """See that no other environment may read the same: a fence with two owners is none."""
-    others = [
-        environment_named(settings, path.stem) for path in sorted((settings.project / _ENVIRONMENTS).glob("*.yaml"))
-    ]
+    others = [environment_named(settings, path.stem) for path in settings.find_all(_ENVIRONMENTS, "*.yaml")]
     for one, other in combinations(others, 2):
         if environment.name not in (one.name, other.name):
             continue

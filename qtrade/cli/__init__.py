@@ -25,12 +25,15 @@ from qtrade.cli import lock as lock_commands
 from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
+from qtrade.cli import schema as schema_commands
 from qtrade.cli import secrets as secret_commands
 from qtrade.cli import upkeep as upkeep_commands
-from qtrade.cli.examples import add_examples
 from qtrade.cli import workflow as workflow_commands
-from qtrade.errors import QtradeError
-from qtrade.redaction import redact
+from qtrade.cli.examples import add_examples
+from qtrade.cli.faults import ABORTED, PARSER_ERRORS, explain_system, explain_usage
+from qtrade.errors import QtradeError, Refused
+from qtrade.log import VARIABLE, check_format
+from qtrade.reporter import tell, write_error
 
 # What typer makes of Ctrl-C.
 _INTERRUPTED = 130
@@ -61,6 +64,7 @@ monitor_commands.register(app)
 secret_commands.register(app)
 upkeep_commands.register(app)
 workflow_commands.register(app)
+schema_commands.register(app)
 add_examples(app)
 
 
@@ -77,30 +81,48 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
+    log: Annotated[
+        str | None, typer.Option("--log-format", help="text, or json: one JSON object a line on stderr (QTRADE_LOG).")
+    ] = None,
 ) -> None:
     """Options of every command."""
     del version
+    if log:
+        os.environ[VARIABLE] = log
+    check_format()
     if debug:
         os.environ["QTRADE_DEBUG"] = "1"
 
 
-def main(commands: Callable[[], object] = app) -> None:
+def _run() -> None:
+    """Run the command that was typed. Raises `UsageError` for one that cannot be parsed."""
+    try:
+        code = app(prog_name="qtrade", standalone_mode=False)
+    except PARSER_ERRORS as error:
+        raise explain_usage(error) from error
+    if isinstance(code, int) and code:
+        sys.exit(code)
+
+
+def main(commands: Callable[[], object] = _run) -> None:
     """Run the command line; every error is printed here, once."""
     os.umask(0o022)  # modes of what is baked are not the caller's to choose; what is private says so itself
     try:
         commands()
     except QtradeError as error:
-        if os.environ.get("QTRADE_DEBUG"):
-            traceback.print_exc()
-        sys.stderr.write(redact(error.render()) + "\n")
-        sys.exit(error.exit_code)
+        _fail(error)
     except OSError as error:
-        # A full disk, a missing permission: the system's own words say what and where.
-        if os.environ.get("QTRADE_DEBUG"):
-            traceback.print_exc()
-        sys.stderr.write(redact(f"error: {error}") + "\n")
-        sys.exit(QtradeError.exit_code)
+        _fail(explain_system(error))
+    except ABORTED:
+        _fail(Refused("nobody answered; nothing was done", resolution="answer the question, or add --yes"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            sys.stderr.write("interrupted; run the same command again to go on\n")
+            tell("interrupted; run the same command again to go on")
         raise
+
+
+def _fail(error: QtradeError) -> None:
+    if os.environ.get("QTRADE_DEBUG"):
+        traceback.print_exc()
+    write_error(error)
+    sys.exit(error.exit_code)

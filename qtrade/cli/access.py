@@ -10,7 +10,7 @@ from qtrade.cli.complete import complete_hosts
 from qtrade.cli.prompts import HostName, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 Host = Annotated[str, typer.Argument(help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)]
@@ -99,7 +99,8 @@ def keys(
         found = host_keys.look_at_keys(settings, manifest)
     pinned, offered = host_keys.fingerprint(found.pinned), host_keys.fingerprint(found.offered)
     if as_json:
-        print_json({"host": host, "pinned": pinned or None, "offered": offered, "same": found.are_same})
+        fields = {"host": host, "pinned": pinned or None, "offered": offered, "same": found.are_same}
+        print_document("host-keys", fields)
     else:
         typer.echo(f"{host} pinned  {pinned or 'none'}\n{host} offered {offered}")
     found.require_same()
@@ -123,7 +124,7 @@ def try_way_in(*, host: HostName, as_json: AsJson = False) -> None:
     done = tuple(try_parts(settings, load_host(settings, host), console(settings)))
     if as_json:
         rows = [{"name": one.name, "told": one.told, "error": one.error.brief if one.error else None} for one in done]
-        print_json({"host": host, "checks": rows})
+        print_document("host-checks", {"host": host, "checks": rows})
     else:
         for one in done:
             typer.echo(redact(f"{'ok' if one.error is None else 'failed':7} {one.name} {one.told}"))

@@ -1,17 +1,16 @@
 """`qtrade bake`, `qtrade tools`."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qtrade.cli.complete import complete_recipes
-from qtrade.errors import UsageError
-from qtrade.reporter import ConsoleReporter, Timings, print_json
-from qtrade.settings import load_settings
+from qtrade.errors import UsageError, choose_from
+from qtrade.look import width_of
+from qtrade.reporter import ConsoleReporter, Timings, print_document
+from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from bake.plan import Step
     from qtrade.manifest import Recipe
 
 RecipeName = Annotated[
@@ -84,6 +83,7 @@ def bake(  # noqa: PLR0913 - the options of the command
     from bake import run  # noqa: PLC0415 - keeps `qtrade --help` quick
     from bake.after import check_outputs, follow_up  # noqa: PLC0415
     from bake.plan import choose_all, choose_layers  # noqa: PLC0415
+    from bake.plan_text import BakePlan  # noqa: PLC0415
 
     settings = load_settings()
     loaded = run.load_recipe(settings, recipe)
@@ -96,13 +96,17 @@ def bake(  # noqa: PLR0913 - the options of the command
         else choose_all(loaded, from_scratch=from_scratch)
     )
     if dry_run or explain:
-        _print_plan(run.plan(settings, loaded, choice), explain=explain, as_json=as_json)
+        plan = BakePlan(loaded.name, version, run.plan(settings, loaded, choice), _timings(settings))
+        if as_json:
+            print_document("bake-plan", plan.document())
+        else:
+            typer.echo(plan.render(explain=explain, width=width_of()))
         return
-    reporter = ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
+    reporter = ConsoleReporter(timings=_timings(settings))
     if role:
         built = run.bake_layers(settings, loaded, role, reporter, only=bool(only), from_scratch=from_scratch)
         if as_json:
-            print_json({"recipe": recipe, "built": built})
+            print_document("layers", {"recipe": recipe, "built": built})
         else:
             typer.echo("\n".join(built))
         return
@@ -112,7 +116,7 @@ def bake(  # noqa: PLR0913 - the options of the command
     files = follow_up(settings, result, reporter, record=record, boot_test=boot_test, outputs=tuple(output or ()))
     if as_json:
         document = {"recipe": recipe, "version": version, "id": result.image.id, "built": result.built}
-        print_json({**document, **({"files": [str(file) for file in files]} if output else {})})
+        print_document("bake", {**document, "files": [str(file) for file in files]})
     else:
         typer.echo("\n".join([f"{recipe} {version} {result.image.id}", *(str(file) for file in files)]))
 
@@ -157,24 +161,12 @@ def _check_options(version: str | None, whole: dict[str, bool], parts: dict[str,
 def _layer(recipe: "Recipe", role: str) -> str:
     roles = [layer.role for layer in recipe.layers]
     if role not in roles:
-        raise UsageError(f"recipe {recipe.name} has no layer {role}", details=f"its layers: {', '.join(roles)}")
+        raise UsageError(f"recipe {recipe.name} has no layer {role}", resolution=choose_from(role, roles))
     return role
 
 
-def _print_plan(steps: "tuple[Step, ...]", *, explain: bool, as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(step) for step in steps])
-        return
-    for step in steps:
-        typer.echo(f"{step.action:6} {step.name:15} {step.reason}")
-        for change in step.changes if explain else ():
-            typer.echo(f"{'':24}{change.field}: {_shown(change.before)} -> {_shown(change.after)}")
-
-
-def _shown(value: str | None) -> str:
-    if value is None:
-        return "(none)"
-    return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value
+def _timings(settings: Settings) -> Timings:
+    return Timings(settings.state_dir / "timings.json")
 
 
 def tools(recipe: RecipeName = "lab") -> None:

@@ -9,7 +9,7 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName
 from qtrade.errors import NotFound
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def show(
     wanted = values if why is None else {why: values[why]}
     if as_json:
         document = {name: _document(one) for name, one in wanted.items()}
-        print_json({"host": host, "image": {"name": image.name, "version": image.version}, "values": document})
+        fields = {"host": host, "image": {"name": image.name, "version": image.version}, "values": document}
+        print_document("config", fields)
     elif why is None:
         width = max(map(len, values), default=0)
         for name, one in sorted(values.items()):

@@ -10,7 +10,8 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import HostName, Yes, confirm, console
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.look import width_of
+from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _show(reports: "tuple[HostReport, ...]", *, as_html: bool, as_json: bool) ->
     from flash.drift.report import document, render_text  # noqa: PLC0415
 
     if as_json:
-        print_json(document(reports))
+        print_document("drift", document(reports))
     else:
         typer.echo(render_page(reports) if as_html else render_text(reports))
     sys.stdout.flush()
@@ -106,7 +107,7 @@ def _fix(settings: Settings, report: "HostReport", *, yes: bool) -> "tuple[HostR
     from flash.drift.look import choose_hosts, look_at_all  # noqa: PLC0415
 
     reporter, plan = console(settings), plan_fix(report)
-    reporter.say(render_plan(plan, report))
+    reporter.say(render_plan(plan, report, width=width_of(sys.stderr)))
     if not plan.steps:
         return (report,)
     confirm(f"{' and '.join(plan.steps)} {report.host}", report.host, yes=yes)
@@ -132,7 +133,7 @@ def verify(
     settings = load_settings()
     result = verify_host(settings, host, console(settings), required=frozenset(require or ()))
     if as_json:
-        print_json(asdict(result))
+        print_document("verification", asdict(result))
     else:
         typer.echo("\n".join(f"{check.name:10} {check.state:8} {check.told}" for check in result.checks))
     result.require_proven()

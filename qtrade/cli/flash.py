@@ -1,5 +1,6 @@
 """`qtrade flash`, `rollback`."""
 
+import sys
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.look import width_of
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -69,8 +71,10 @@ def flash(  # noqa: PLR0913 - one parameter per option
     """Put an image on a host: `qtrade flash --host lab-1 --version 0.1.0`. Run it again to resume."""
     from flash import run  # noqa: PLC0415 - keeps `qtrade --help` quick
     from flash.context import Reimage  # noqa: PLC0415
-    from flash.plan import render_plan  # noqa: PLC0415
+    from flash.journal import past_seconds  # noqa: PLC0415
+    from flash.plan import expected_s, render_plan  # noqa: PLC0415
 
+    stop = run.parse_until(until)
     settings = load_settings()
     reporter = console(settings)
     gives_up = Reimage(adopt=adopt, remake_system=reimage or wipe_state, wipe_state=wipe_state)
@@ -87,17 +91,18 @@ def flash(  # noqa: PLR0913 - one parameter per option
         context, plan = run.prepare(
             settings, host, version, reporter, door=run.parse_door(door), allow_older=allow_older, reimage=gives_up
         )
+    took = past_seconds(settings.state_dir / "flashes" / host, plan.door)
     if dry_run:
         if as_json:
-            print_json(asdict(plan))
+            print_document("flash-plan", {**asdict(plan), "expected_s": expected_s(plan, took)})
         else:
-            typer.echo(render_plan(plan))
+            typer.echo(render_plan(plan, took=took, width=width_of()))
         return
-    reporter.say(render_plan(plan))
+    reporter.say(render_plan(plan, took=took, width=width_of(sys.stderr)))
     may_wipe = confirm_erasure(context.host, plan.door, disposable=disposable)
     confirm(f"flash {host} ({plan.environment})", host, yes=yes or may_wipe)
     begin = run.flash if door else partial(run.flash_in_order, may_wipe=may_wipe)
-    _show_result(begin(context, plan, until=run.parse_until(until)), as_json=as_json)
+    _show_result(begin(context, plan, until=stop), as_json=as_json)
 
 
 def _refuse_choices(*given: object) -> None:
@@ -111,7 +116,7 @@ def _refuse_choices(*given: object) -> None:
 
 def _show_result(result: "FlashResult", *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(result))
+        print_document("flash", asdict(result))
     else:
         typer.echo(f"{result.host} {result.version} {result.state}")
 
@@ -133,6 +138,6 @@ def rollback(
     confirm(f"roll {host} back", host, yes=yes)
     result = roll_back(settings, host, console(settings), to=to)
     if as_json:
-        print_json(asdict(result))
+        print_document("rollback", asdict(result))
     else:
         typer.echo(f"{result.host} {result.version}; {result.bytes_fetched} bytes downloaded")

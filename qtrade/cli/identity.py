@@ -8,7 +8,7 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.prompts import HostName, Yes, confirm, console
 from qtrade.errors import Refused
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def release(
 
 def _print_claim(claim: "Claim", *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(claim))
+        print_document("identity-claim", asdict(claim))
     else:
         typer.echo(f"{claim.identity} {claim.state} {claim.host} number {claim.number}")
 
@@ -118,6 +118,6 @@ def _print_standing(standing: "Standing", *, as_json: bool) -> None:
     from flash.identity.render import render_standing  # noqa: PLC0415 - keeps `qtrade --help` quick
 
     if as_json:
-        print_json(standing.as_json())
+        print_document("identity", standing.as_json())
     else:
         typer.echo(render_standing(standing))

@@ -8,7 +8,8 @@ import typer
 
 from qtrade.cli.complete import VersionName, complete_recipes
 from qtrade.errors import Refused, UsageError
-from qtrade.reporter import print_json
+from qtrade.look import width_of
+from qtrade.reporter import print_document, print_json, tell
 from qtrade.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -34,9 +35,9 @@ def list_images(
 
     listed = listing.list_images(open_store(load_settings()), recipe)
     if as_json:
-        print_json([asdict(item) for item in listed])
+        print_document("images", {"images": [asdict(item) for item in listed]})
     else:
-        typer.echo(listing.render_images(listed))
+        typer.echo(listing.render_images(listed, width=width_of()))
 
 
 def show_image(
@@ -73,13 +74,13 @@ def collect_garbage(
     garbage = gc.plan_collection(store, rules)
     if not dry_run:
         if not garbage.is_empty:
-            typer.echo(gc.render_garbage(garbage), err=True)
+            tell(gc.render_garbage(garbage, width=width_of(sys.stderr)))
             _confirm(yes=yes)
         garbage = gc.collect(store, rules, garbage)
     if as_json:
-        print_json({**asdict(garbage), "deleted": not dry_run})
+        print_document("garbage", {**asdict(garbage), "deleted": not dry_run})
     else:
-        typer.echo(gc.render_garbage(garbage, verb="would delete" if dry_run else "deleted"))
+        typer.echo(gc.render_garbage(garbage, verb="would delete" if dry_run else "deleted", width=width_of()))
 
 
 def _confirm(*, yes: bool) -> None:
@@ -89,4 +90,4 @@ def _confirm(*, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("images gc: nobody can be asked", resolution="add --yes, or --dry-run to see only")
     if not typer.confirm("Delete these?", err=True):
-        raise Refused("nothing was deleted")
+        raise Refused("nothing was deleted", resolution="answer y, or add --yes")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.complete import complete_recipes, complete_versions
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document, tell
 from qtrade.settings import load_settings
 
 RecipeName = Annotated[
@@ -84,17 +84,17 @@ def cve(  # noqa: PLR0913 - the options of the command
     settings, now = load_settings(), datetime.now(UTC)
     if update:
         snapshot = fetch_snapshot(settings, url or TRACKER_URL, now)
-        typer.echo(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}", err=True)
+        tell(f"snapshot {snapshot.sha256[:12]} of {snapshot.time.isoformat(timespec='minutes')}")
         if version is None and since is None and not attest:
             if as_json:
-                print_json(snapshot.model_dump(mode="json"))
+                print_document("cve-snapshot", snapshot.model_dump(mode="json"))
             return
     store, keyring = open_store(settings), ensure_keyring(settings)
     reports = scan_versions(settings, store, recipe, version, since, now=now, trusted=keyring.trust.promoters())
     if attest:
         attest_scans(store, keyring, (report.scan for report in reports))
     if as_json:
-        print_json([report.to_dict() for report in reports])
+        print_document("cves", {"reports": [report.to_dict() for report in reports]})
     else:
         typer.echo("\n\n".join(render_report(report) for report in reports))
     require_all_passed(reports)
@@ -138,7 +138,7 @@ def diff(
     inventories = [read_inventory(settings, store, recipe, version) for version in (before, after)]
     found = compare_images(settings, *inventories)
     if as_json:
-        print_json(found.to_dict())
+        print_document("image-diff", found.to_dict())
     else:
         typer.echo(render_diff(found))
 
@@ -156,7 +156,7 @@ def units(
     settings = load_settings()
     found = measure_version(settings, open_store(settings), recipe, version)
     if as_json:
-        print_json([unit.to_dict() for unit in found])
+        print_document("units", {"units": [unit.to_dict() for unit in found]})
     else:
         typer.echo(render_units(found))
     require_within(found)

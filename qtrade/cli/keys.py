@@ -8,7 +8,7 @@ import typer
 
 from qtrade.cli.bake import AsJson
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _show(keyring: "Keyring", *, as_json: bool) -> None:
     trust = keyring.trust
     if as_json:
         document: dict[str, Any] = {**trust.model_dump(mode="json"), "here": list(keyring.here())}
-        print_json(document)
+        print_document("trust-set", document)
         return
     until = time.strftime("%Y-%m-%d", time.gmtime(trust.expires))
     typer.echo(f"trust set {trust.sequence}{' of a lab' if trust.lab else ''}, good until {until}, in {keyring.folder}")

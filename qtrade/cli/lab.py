@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 Name = Annotated[str, typer.Option("--name", help="Name of the lab host.")]
@@ -52,7 +52,8 @@ def status(*, name: Name = "lab-1", as_json: AsJson = False) -> None:
 
     found = host.status(load_settings(), name)
     if as_json:
-        print_json({"name": name, "bmc_pid": found.bmc_pid, "qemu_pid": found.qemu_pid, "up": found.is_up})
+        fields = {"name": name, "bmc_pid": found.bmc_pid, "qemu_pid": found.qemu_pid, "up": found.is_up}
+        print_document("lab", fields)
     else:
         power = f"on, pid {found.qemu_pid}" if found.qemu_pid else "off"
         typer.echo(f"{name}: BMC {'up' if found.is_up else 'down'}, power {power}, console {found.host.paths.console}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
-from qtrade.reporter import ConsoleReporter, Timings, print_json
+from qtrade.reporter import ConsoleReporter, Timings, print_document
 from qtrade.settings import load_settings
 
 
@@ -60,6 +60,6 @@ def lock(  # noqa: PLR0913 - one parameter per option
     )
     report = command.run(settings, recipe, options, reporter)
     if as_json:
-        print_json(report.document())
+        print_document("lock", report.document())
     else:
         typer.echo(report.text())

@@ -10,7 +10,7 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
 from qtrade.cli.prompts import HostName, console
 from qtrade.errors import Refused, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 DoorName = Annotated[
@@ -77,7 +77,7 @@ def _carry_out(
     act = {"prepare_disks": maintenance.prepare_disks, "decommission": maintenance.decommission}[kind]
     done = act(context, chosen)
     if as_json:
-        print_json(asdict(done))
+        print_document("disk-work", asdict(done))
     else:
         typer.echo(f"{done.host} {done.kind}: {done.evidence}")
 
@@ -89,4 +89,6 @@ def _ask(kind: str, host: str, confirm: str | None) -> None:
             raise UsageError(f"{kind} {host}: nobody can be asked", resolution=f"add --confirm {host}")
         confirm = typer.prompt(f"To {kind.replace('_', ' ')} {host}, type its name", err=True)
     if confirm != host:
-        raise Refused("that is not the host's name; nothing was done")
+        raise Refused(
+            "that is not the host's name; nothing was done", resolution="type it as it stands in the manifest"
+        )

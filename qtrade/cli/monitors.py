@@ -10,7 +10,8 @@ import typer
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_environments, complete_versions
 from qtrade.errors import Refused, UsageError
-from qtrade.reporter import ConsoleReporter, print_json
+from qtrade.look import width_of
+from qtrade.reporter import ConsoleReporter, print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def apply(
         if dry_run:
             _show(monitors.plan, as_json=as_json)
             return
-        reporter.say(render_plan(monitors.plan))
+        reporter.say(render_plan(monitors.plan, width=width_of(sys.stderr)))
         if monitors.plan.to_do:
             _confirm(env, yes=yes)
         result = apply_plan(monitors.api, monitors.plan, reporter)
     if as_json:
-        print_json(asdict(result))
+        print_document("monitors", asdict(result))
     else:
         typer.echo(f"{result.created} created, {result.updated} updated, {result.deleted} deleted, {result.kept} kept")
 
@@ -84,9 +85,9 @@ def _show(found: "MonitorsPlan", *, as_json: bool) -> None:
     from flash.monitors.plan import render_plan  # noqa: PLC0415
 
     if as_json:
-        print_json(asdict(found))
+        print_document("monitors-plan", asdict(found))
     else:
-        typer.echo(render_plan(found))
+        typer.echo(render_plan(found, width=width_of()))
 
 
 def _confirm(env: str, *, yes: bool) -> None:
@@ -96,4 +97,4 @@ def _confirm(env: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"change monitors of {env}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To change the monitors of {env}, type its name", err=True) != env:
-        raise Refused("that is not the environment's name; nothing was done")
+        raise Refused("that is not the environment's name; nothing was done", resolution=f"type {env}, or add --yes")

@@ -8,8 +8,8 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import VersionName
-from qtrade.errors import UsageError
-from qtrade.reporter import ConsoleReporter, Timings, print_json
+from qtrade.errors import UsageError, choose_from
+from qtrade.reporter import ConsoleReporter, Timings, print_document
 from qtrade.settings import load_settings
 
 
@@ -46,7 +46,7 @@ def export_image(  # noqa: PLR0913 - one parameter per option
     kinds = [Kind(kind) for kind in output]
     result = export(settings, open_store(settings), recipe, version, kinds, to, reporter, layout=layout)
     if as_json:
-        print_json(asdict(result) | {"folder": str(result.folder)})
+        print_document("export", asdict(result) | {"folder": str(result.folder)})
     else:
         typer.echo("\n".join(str(result.folder / file.name) for file in result.files))
 
@@ -67,14 +67,14 @@ def boot_image(
     from qtrade.store import open_store  # noqa: PLC0415
 
     if firmware not in (None, *Firmware):
-        raise UsageError(f"--firmware {firmware} is unknown", resolution=f"choose from {', '.join(Firmware)}")
+        raise UsageError(f"--firmware {firmware} is unknown", resolution=choose_from(str(firmware), Firmware))
     settings = load_settings()
     reporter = ConsoleReporter(timings=Timings(settings.state_dir / "timings.json"))
     store = open_store(settings)
     chosen = [Firmware(firmware)] if firmware else list(Firmware)
     results = [boot_test(settings, store, recipe, version, reporter, firmware=one) for one in chosen]
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_document("boot-tests", {"results": [asdict(result) for result in results]})
         return
     for result in results:
         ran, how = result.predicate["ran"], f"{result.predicate['firmware']}, {result.predicate['accel']}"

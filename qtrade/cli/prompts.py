@@ -32,7 +32,9 @@ def confirm(what: str, host: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what}, type the host's name", err=True) != host:
-        raise Refused("that is not the host's name; nothing was done")
+        raise Refused(
+            "that is not the host's name; nothing was done", resolution="type it as it stands in the manifest"
+        )
 
 
 def confirm_erasure(host: "Host", door: "Door", *, disposable: str | None) -> bool:
@@ -43,7 +45,10 @@ def confirm_erasure(host: "Host", door: "Door", *, disposable: str | None) -> bo
     from qtrade.manifest.driver import wipes  # noqa: PLC0415 - keeps `qtrade --help` quick
 
     if disposable is not None and disposable != host.name:
-        raise Refused(f"--disposable {disposable} is not this host's name; nothing was done")
+        raise Refused(
+            f"--disposable {disposable} is not this host's name; nothing was done",
+            resolution=f"write --disposable {host.name}",
+        )
     if disposable is not None or not wipes(host.driver.kind, door):
         return disposable is not None
     what = f"have {host.driver.kind} ERASE ALL DISKS of {host.name} and flash it"

@@ -1,5 +1,6 @@
 """`qtrade push`."""
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,9 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
+from qtrade.look import width_of
 from qtrade.redaction import redact
-from qtrade.reporter import Reporter, print_json
+from qtrade.reporter import Reporter, print_document, write_error
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def _asking(name: str, reporter: Reporter, *, diff: bool, yes: bool) -> "Callabl
 
     def ask(plans: "Sequence[PushPlan]") -> None:
         for plan in plans:
-            reporter.say(render_plan(plan, shows_values=diff))
+            reporter.say(render_plan(plan, shows_values=diff, width=width_of(sys.stderr)))
         changes = [plan for plan in plans if not plan.is_empty]
         if changes:
             confirm(f"push to {name} ({len(changes)} of {len(plans)} hosts change)", name, yes=yes)
@@ -95,25 +97,28 @@ def _show(outcomes: "list[Outcome]", *, is_one: bool, as_json: bool, diff: bool)
         raise outcomes[0].error
     if as_json:
         documents = [one.as_json() for one in outcomes]
-        print_json(_document(outcomes[0]) if is_one else {"hosts": documents})
+        _print_one(outcomes[0]) if is_one else print_document("pushes", {"hosts": documents})
     else:
         typer.echo(redact("\n".join(_line(one, diff=diff) for one in outcomes if one.error is None)))
     for one in outcomes:
         if one.error is not None:
-            typer.echo(redact(f"{one.host}: {one.error.render()}"), err=True)
+            write_error(one.error, host=one.host)
     if code := exit_code(outcomes):
         raise typer.Exit(code)
 
 
-def _document(one: "Outcome") -> object:
-    return asdict(one.result) if one.result else asdict(one.plan) if one.plan else None
+def _print_one(one: "Outcome") -> None:
+    if one.result:
+        print_document("push", asdict(one.result))
+    elif one.plan:
+        print_document("push-plan", asdict(one.plan))
 
 
 def _line(one: "Outcome", *, diff: bool) -> str:
     from flash.push_plan import render_plan  # noqa: PLC0415
 
     if one.result is None:
-        return render_plan(one.plan, shows_values=diff) if one.plan else ""
+        return render_plan(one.plan, shows_values=diff, width=width_of()) if one.plan else ""
     result = one.result
     if not result.changed:
         return f"{one.host} generation {result.generation}; nothing to change"

@@ -12,7 +12,7 @@ import typer
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_versions
 from qtrade.errors import Refused, TrustError, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document, tell
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
             _confirm(f"promote {recipe} {version} to {channel}", version, yes=yes)
         release.promote(store, keyring, plan, partial(typer.echo, err=True))
     if as_json:
-        print_json({**asdict(plan), "done": not dry_run})
+        print_document("promotion", {**asdict(plan), "done": not dry_run})
     else:
         was = f", was {plan.before.version}" if plan.before else ""
         typer.echo(
@@ -93,12 +93,12 @@ def revoke(  # noqa: PLR0913 - one parameter per option
         _confirm(f"revoke {recipe} {', '.join(plan.versions)}", version, yes=yes)
         release.revoke(store, load_keyring(settings), plan, now=int(time.time()))
     if as_json:
-        print_json({**asdict(plan), "done": not dry_run})
+        print_document("revocation", {**asdict(plan), "done": not dry_run})
         return
     for name, digest in plan.versions.items():
         typer.echo(f"{'would be revoked' if dry_run else 'revoked'}: {recipe} {name} {digest}")
     for channel in plan.channels:
-        typer.echo(f"channel {channel} still leads to a revoked version: promote another", err=True)
+        tell(f"warning: channel {channel} still leads to a revoked version: promote another")
 
 
 def verify(
@@ -132,7 +132,7 @@ def _print_proof(proof: "Proof", commands: tuple[str, ...], export: Path | None,
     if as_json:
         document: dict[str, Any] = asdict(proof)
         document["statements"] = _count(proof)
-        print_json({**document, "holds": proof.holds, "commands": list(commands)})
+        print_document("proof", {**document, "holds": proof.holds, "commands": list(commands)})
         return
     typer.echo(f"{proof.recipe} {proof.version} {proof.image_id}")
     for check in proof.checks:
@@ -156,11 +156,10 @@ def _count(proof: "Proof") -> dict[str, int]:
 
 
 def _rules(settings: Settings, channel: "Channel") -> "Rules":
-    from qtrade.manifest import Environment, load_manifest  # noqa: PLC0415
+    from qtrade.manifest import load_environment_named  # noqa: PLC0415
     from qtrade.trust.policy import ENVIRONMENT_OF, rules_for  # noqa: PLC0415
 
-    path = settings.project / "manifests/environments" / f"{ENVIRONMENT_OF[channel]}.yaml"
-    return rules_for(load_manifest(Environment, path))
+    return rules_for(load_environment_named(settings, ENVIRONMENT_OF[channel]))
 
 
 def _confirm(what: str, word: str, *, yes: bool) -> None:
@@ -170,4 +169,4 @@ def _confirm(what: str, word: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{what}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what}, type {word}", err=True) != word:
-        raise Refused(f"that is not {word}; nothing was done")
+        raise Refused(f"that is not {word}; nothing was done", resolution=f"type {word}, or add --yes")

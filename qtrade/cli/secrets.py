@@ -10,7 +10,7 @@ from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.cli.prompts import Yes, confirm, console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
-from qtrade.reporter import Reporter, print_json
+from qtrade.reporter import Reporter, print_document, write_error
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(*, host: Host = None, env: Env = None, as_json: AsJson = False) -> Non
     settings = load_settings()
     rows = check_host(settings, host) if host else check_environment(settings, env or "")
     if as_json:
-        print_json({"secrets": [asdict(row) for row in rows]})
+        print_document("secrets", {"secrets": [asdict(row) for row in rows]})
     else:
         typer.echo(redact(render_rows(rows)))
     if code := exit_code(rows):
@@ -86,7 +86,7 @@ def rotate(  # noqa: PLR0913 - one parameter per option
         order, names = Order(secret=name), [one.name for one in rotation.hosts]
         outcomes = plan_hosts(settings, names, reporter, order)
         if as_json:
-            print_json({"secret": name, "hosts": [one.as_json() for one in outcomes]})
+            print_document("secret-rotation", {"secret": name, "hosts": [one.as_json() for one in outcomes]})
         else:
             for one in outcomes:
                 typer.echo(redact(one.error.render() if one.plan is None and one.error else _render(one)))
@@ -121,10 +121,10 @@ def _show(name: str, done: "tuple[Rotated, ...]", *, as_json: bool) -> None:
     """Print what became of each host. Raises the one error of one host; exits with its class's code for several."""
     failed = [one.error for one in done if one.error is not None]
     if as_json:
-        print_json({"secret": name, "hosts": [one.as_json() for one in done]})
+        print_document("secret-rotation", {"secret": name, "hosts": [one.as_json() for one in done]})
     for one in done:
         if one.error is not None and (len(done) > 1 or as_json):
-            typer.echo(redact(f"{one.host}: {one.error.render()}"), err=True)
+            write_error(one.error, host=one.host)
         elif one.error is None and not as_json:
             units = f"; units: {', '.join(one.units) or 'none'}" if one.sent else ""
             typer.echo(f"{one.host}: {name} {'sent' if one.sent else 'was there already'}, verified{units}")

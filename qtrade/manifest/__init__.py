@@ -9,6 +9,7 @@ from qtrade.manifest.inputs import RoleInputs
 from qtrade.manifest.lent import lend_arguments
 from qtrade.manifest.load import load_manifest, load_text
 from qtrade.manifest.monitoring import Dashboard, MetricNames, Monitor, Monitors
+from qtrade.manifest.named import load_environment_named, load_recipe_named
 from qtrade.manifest.recipe import Recipe, RecipeLayer
 from qtrade.manifest.secrets import KvAccess, SecretPlaces
 from qtrade.manifest.waivers import Gate, Waiver, Waivers
@@ -37,6 +38,8 @@ __all__ = [
     "Waiver",
     "Waivers",
     "lend_arguments",
+    "load_environment_named",
     "load_manifest",
+    "load_recipe_named",
     "load_text",
 ]

@@ -18,9 +18,9 @@ _SPECS = "meta/argument_specs.yml"
 Declared = dict[str, dict[str, Any]]
 
 
-def lend_arguments(project: Path, recipe: Recipe) -> Recipe:
+def lend_arguments(ansible: Path, recipe: Recipe) -> Recipe:
     """Return the recipe with what each layer borrows among its variables. Raises `BadInput` where a recipe sets it for the borrower."""
-    folder = project / "ansible/roles"
+    folder = ansible / "roles"
     roles = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     declared = {role: _read_options(folder / role / _SPECS) for role in roles}
     return recipe.model_copy(

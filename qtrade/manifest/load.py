@@ -1,12 +1,13 @@
 """Read a YAML manifest into its model, with errors that name file, line, field, value and cure."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from qtrade.errors import BadInput, NotFound
+from qtrade.manifest.faults import describe_fault, real_faults
 from qtrade.manifest.formats import upgrade
 
 M = TypeVar("M", bound=BaseModel)
@@ -24,7 +25,12 @@ def load_manifest(model: type[M], path: Path) -> M:
         known = sorted(other.stem for other in path.parent.glob("*.yaml"))
         raise NotFound(
             f"{path} does not exist",
-            resolution=f"use one of: {', '.join(known)}" if known else "write it; manifests/schemas has its schema",
+            resolution=f"use one of: {', '.join(known)}" if known else f"write it; {_schema_of(model)}",
+        ) from error
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror}",
+            resolution="make it a file that you may read, or run qtrade as whoever may",
         ) from error
     return load_text(model, text, source=str(path))
 
@@ -35,8 +41,10 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
         node = yaml.compose(text, Loader=LOADER)
         document = yaml.load(text, Loader=LOADER)  # noqa: S506 - both are safe loaders
     except yaml.YAMLError as error:
+        raise _no_yaml(source, text, error) from error
+    except (ValueError, RecursionError) as error:  # a date such as 2026-02-30, or thousands of brackets
         raise BadInput(
-            f"{source} is not YAML", details=str(error), resolution="mend the syntax at that place"
+            f"{source} is not YAML", details=f"  {source}: {error}", resolution="quote what is meant as text"
         ) from error
     twice = _find_repeated_key(node)
     if twice is not None:
@@ -46,29 +54,50 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
             resolution="keep one of the two: YAML would take the last and drop the other",
         )
     if not isinstance(document, dict):
-        raise BadInput(f"{source} holds no mapping", resolution="start it with `schema_version: 1`")
+        raise BadInput(
+            f"{source} holds no mapping",
+            details=f"  {source}:1: found {'nothing' if document is None else repr(document)[:80]}",
+            resolution=f"start it with `schema_version: 1`; {_schema_of(model)}",
+        )
     upgrade(model, document)
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        lines = [_describe(source, node, item) for item in error.errors()]
-        schema = f"manifests/schemas/{model.__name__.lower()}.schema.json"
+        faults = [(item, describe_fault(model, item)) for item in real_faults(error.errors())]
+        lines = [f"  {source}:{_line_of(node, item['loc'] or _named_in(node, text))}: {text}" for item, text in faults]
         raise BadInput(
             f"{source} is not a valid {model.__name__.lower()}",
             details="\n".join(lines),
-            resolution=f"correct the fields named above; {schema} lists what is allowed",
+            resolution=f"correct what is named above; {_schema_of(model)}",
         ) from error
 
 
-def _describe(source: str, node: yaml.Node | None, item: Any) -> str:
-    path = item["loc"]
-    field = "".join(f"{part}: " for part in [".".join(str(part) for part in path)] if part)
-    message = item["msg"].removeprefix("Value error, ")
-    # What is missing was not found, and a rule over the whole file names what it found itself.
-    # Somebody may have put the secret itself where a reference belongs.
-    shown = "what is no reference" if path[-1:] == ("keypair",) else f"{item['input']!r:.80}"
-    found = "" if item["type"] == "missing" or not path else f" (found {shown})"
-    return f"  {source}:{_line_of(node, path)}: {field}{message}{found}"
+def _schema_of(model: type[BaseModel]) -> str:
+    return f"`qtrade schema {model.__name__.lower()}` says what is allowed"
+
+
+def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> BadInput:
+    """Return the error for text that is no YAML: place, the line itself, what is wrong with it, and how to mend it."""
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark else 1
+    problem = str(getattr(error, "problem", None) or error)
+    begin = getattr(error, "context_mark", None)
+    if begin is not None and begin.line + 1 != line:
+        problem += f" ({getattr(error, 'context', '')} from line {begin.line + 1} on)"
+    lines = text.splitlines()
+    # The fault often lies in the line before the one at which the reader gave up.
+    near = [number for number in (line - 1, line) if 0 < number <= len(lines)]
+    with_tab = next((number for number in near if "\t" in lines[number - 1]), None)
+    shown = f"\n    {lines[line - 1][:100].expandtabs()}" if line <= len(lines) else ""
+    if with_tab is not None:
+        return BadInput(
+            f"{source} is not YAML",
+            details=f"  {source}:{with_tab}: a tab, which YAML does not allow here\n    {lines[with_tab - 1][:100].expandtabs()}",
+            resolution="use spaces in place of the tab",
+        )
+    return BadInput(
+        f"{source} is not YAML", details=f"  {source}:{line}: {problem}{shown}", resolution="mend the syntax there"
+    )
 
 
 def _find_repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
@@ -86,6 +115,13 @@ def _find_repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
         elif isinstance(current, yaml.SequenceNode):
             pending += current.value
     return None
+
+
+def _named_in(node: yaml.Node | None, text: str) -> tuple[str, ...]:
+    """Return the field that a rule over the whole file begins to speak of, if it is one of the file's."""
+    first = text.replace(".", " ").split(" ", maxsplit=1)[0]
+    fields = node.value if isinstance(node, yaml.MappingNode) else []
+    return (first,) if any(key.value == first for key, _ in fields) else ()
 
 
 def _line_of(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:

@@ -5,6 +5,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -37,13 +38,17 @@ _MODELS: tuple[type[BaseModel], ...] = (
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
+def manifest_schemas() -> dict[str, dict[str, Any]]:
+    """Return the schema of each model by its name in small letters."""
+    return {model.__name__.lower(): {"$schema": _DIALECT, **model.model_json_schema()} for model in _MODELS}
+
+
 def write_schemas(folder: Path) -> tuple[Path, ...]:
     """Write one `<model>.schema.json` per model into `folder`, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for model in _MODELS:
-        path = folder / f"{model.__name__.lower()}.schema.json"
-        document = {"$schema": _DIALECT, **model.model_json_schema()}
+    for name, document in manifest_schemas().items():
+        path = folder / f"{name}.schema.json"
         path.write_text(json.dumps(document, indent=2) + "\n")
         written.append(path)
     return tuple(written)

@@ -25,7 +25,7 @@ def run_over_ssh(
     config.write_text(target.config(sockets))
     report = work / "report.xml"
     where = (f"--ssh-config={config}", f"--hosts=ssh://{target.host}")
-    command = spec_command(settings.project, roles, marks, where, report)
+    command = spec_command(settings.ansible, roles, marks, where, report)
     try:
         # They must not outlive a command that is killed.
         done = process.run(["setpriv", "--pdeathsig", "KILL", "--", *command], timeout_s=1200, check=False)

@@ -35,10 +35,10 @@ class SpecResult:
 
 
 def spec_command(
-    project: Path, roles: Iterable[str], marks: Iterable[Mark], target: Iterable[str], report: Path
+    ansible: Path, roles: Iterable[str], marks: Iterable[Mark], target: Iterable[str], report: Path
 ) -> tuple[str, ...]:
-    """Return the command that runs the specs of `roles` against a testinfra `target` and writes a JUnit `report`."""
-    folders = [project / "ansible/roles" / role / "specs" for role in roles]
+    """Return the command that runs the specs of the `roles` in `ansible` against a testinfra `target` and writes a JUnit `report`."""
+    folders = [ansible / "roles" / role / "specs" for role in roles]
     present = [str(folder) for folder in folders if folder.is_dir()]
     return (
         sys.executable,
@@ -52,10 +52,10 @@ def spec_command(
         "-p",
         "no:cacheprovider",
         "--import-mode=importlib",
-        f"--rootdir={project}",
-        f"--confcutdir={project / 'ansible'}",
+        f"--rootdir={ansible.parent}",
+        f"--confcutdir={ansible}",
         "-c",
-        str(project / "ansible/specs.ini"),
+        str(ansible / "specs.ini"),
         "-m",
         " or ".join(marks),
         f"--junitxml={report}",

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from qtrade.look import Row, render_plan
 from qtrade.store.claims import Claim, collecting, read_claims, sweep_marks
 from qtrade.store.documents import CHANNELS, BlobRecord, PublishedImage
 from qtrade.store.objects import Missing
@@ -274,8 +275,8 @@ def _payload(content: bytes) -> str:
         return content.decode(errors="replace")
 
 
-def render_garbage(garbage: Garbage, *, verb: str = "to delete") -> str:
+def render_garbage(garbage: Garbage, *, verb: str = "to delete", width: int | None = None) -> str:
     """Return the plan for people: each version by name, the rest by number, bytes in all."""
-    lines = [f"{verb}: {recipe} {version} {image_id[:12]}" for recipe, version, image_id in garbage.versions]
     counts = f"{len(garbage.blobs)} blobs, {len(garbage.records)} records, {len(garbage.attestations)} attestations"
-    return "\n".join([*lines, f"{verb}: {counts}; {garbage.size / 2**20:.1f} MiB"])
+    rows = [Row(verb, f"{recipe} {version}", image_id[:12]) for recipe, version, image_id in garbage.versions]
+    return render_plan(f"{verb}: {counts}; {garbage.size / 2**20:.1f} MiB", rows, width=width)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from qtrade.look import render_table
 from qtrade.store.documents import CHANNELS
 from qtrade.store.store import Store
 
@@ -47,10 +48,10 @@ def list_images(store: Store, recipe: str | None = None) -> tuple[ListedImage, .
     return tuple(listed)
 
 
-def render_images(listed: tuple[ListedImage, ...]) -> str:
+def render_images(listed: tuple[ListedImage, ...], *, width: int | None = None) -> str:
     """Return a table for people, one line per version."""
-    rows = [("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins")]
-    rows += [
+    head = ("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins")
+    rows = [
         (
             item.recipe,
             item.version,
@@ -62,7 +63,4 @@ def render_images(listed: tuple[ListedImage, ...]) -> str:
         )
         for item in listed
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return render_table(head, rows, width=width)

@@ -151,7 +151,7 @@ class LocalObjects:
         return Path(name)
 
     def _entries(self, folder: Path) -> Iterator[Entry]:
-        for parent, _, names in os.walk(folder):
+        for parent, _, names in os.walk(folder, onerror=_raise_unless_missing):
             for name in names:
                 if name.startswith("."):
                     continue
@@ -168,6 +168,12 @@ class LocalObjects:
         with (self.root / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """Raise what a walk would pass over: a folder that may not be read is not an empty one."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def digest_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtrade.errors import ConflictError, NotFound, TrustError, UsageError
+from qtrade.errors import ConflictError, NotFound, TrustError, UsageError, choose_from
 from qtrade.store.blobs import Blobs, blob_key, find_sizes, missing_blob
 from qtrade.store.claims import Claim, claim
 from qtrade.store.documents import CHANNELS, BlobRecord, ChannelPointer, PublishedImage
@@ -236,7 +236,11 @@ class Store:
         except Missing:
             return None
         except ValueError as error:
-            raise TrustError(f"channel {name} of {recipe} is damaged in the store", details=str(error)) from error
+            raise TrustError(
+                f"channel {name} of {recipe} is damaged in the store",
+                details=str(error),
+                resolution=f"promote the version again: `qtrade images promote VERSION --recipe {recipe} --to {name}`",
+            ) from error
 
 
 def version_key(recipe: str, version: str) -> str:
@@ -269,7 +273,7 @@ def _attestations_of(image_id: str) -> str:
 
 def _channel_key(recipe: str, name: str) -> str:
     if name not in CHANNELS:
-        raise UsageError(f"there is no channel {name}", resolution=f"use one of {', '.join(CHANNELS)}")
+        raise UsageError(f"there is no channel {name}", resolution=choose_from(name, CHANNELS))
     return f"{key_of('channels', recipe, name)}.json"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrade.errors import BadInput, ConflictError, NotFound, Refused, TrustError, UsageError
+from qtrade.errors import BadInput, ConflictError, NotFound, Refused, TrustError, UsageError, choose_from
 from qtrade.settings import Settings
 from qtrade.signing import PublicKey, SigningKey, ensure_key, load_key, make_key, parse_public_pem, read_key
 from qtrade.trust.trust_set import ROLES, RetiredKeys, Role, TrustSet, open_trust, sign_trust, signing_root
@@ -71,7 +71,11 @@ def load_keyring(settings: Settings) -> Keyring:
             resolution="run `qtrade keys init`",
         ) from error
     except ValueError as error:
-        raise TrustError(f"the trust set in {folder} is damaged", details=str(error)) from error
+        raise TrustError(
+            f"the trust set in {folder} is damaged",
+            details=f"  {folder / _SET}: {error}",
+            resolution="bring it back from a backup, or from another machine: `qtrade keys import`",
+        ) from error
     return Keyring(folder, envelope, open_trust(envelope, pinned))
 
 
@@ -175,7 +179,10 @@ def import_trust(settings: Settings, source: Path) -> Keyring:
         held = load_keyring(settings)
         trust = open_trust(envelope, held.trust.roots())
         if trust.sequence < held.trust.sequence:
-            raise TrustError(f"{source} is older than the trust set here: {trust.sequence} < {held.trust.sequence}")
+            raise TrustError(
+                f"{source} is older than the trust set here: {trust.sequence} < {held.trust.sequence}",
+                resolution="bring the newer one to that machine instead",
+            )
         _write_files(folder, envelope, trust)
     return load_keyring(settings)
 
@@ -185,7 +192,7 @@ def parse_role(name: str) -> Role:
     for role in ROLES:
         if role == name:
             return role
-    raise UsageError(f"there is no role {name}", resolution=f"use one of {', '.join(ROLES)}, root")
+    raise UsageError(f"there is no role {name}", resolution=choose_from(name, (*ROLES, "root")))
 
 
 def _first_set(folder: Path, roots: tuple[SigningKey, ...], *, lab: bool, expires_days: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from qtrade.errors import NotFound, TrustError, UsageError
+from qtrade.errors import NotFound, TrustError, UsageError, choose_from
 from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import STATEMENT_TYPE, SigningKey
@@ -55,7 +55,7 @@ def parse_channel(name: str) -> Channel:
     for channel in CHANNELS:
         if channel == name:
             return channel
-    raise UsageError(f"there is no channel {name}", resolution=f"use one of {', '.join(CHANNELS)}")
+    raise UsageError(f"there is no channel {name}", resolution=choose_from(name, CHANNELS))
 
 
 def plan_promotion(  # noqa: PLR0913 - what a promotion is of

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_boot_test_runs_the_specs_of_all_roles(image_010: str) -> None:
-    (result,) = json.loads(qtrade("images", "test", "0.1.0", "--firmware", "uefi", "--json").stdout)
+    (result,) = json.loads(qtrade("images", "test", "0.1.0", "--firmware", "uefi", "--json").stdout)["results"]
     predicate = result["predicate"]
     assert isinstance(predicate, dict)
     assert result["image_id"] == image_010

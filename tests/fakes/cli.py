@@ -1,10 +1,10 @@
 """The command line, run in this process."""
 
-import json
 import sys
 from typing import Any
 
 from qtrade.cli import main
+from tests.fakes.documents import check_document, fields_of
 
 
 class Cli:
@@ -22,9 +22,10 @@ class Cli:
         else:
             code = 0
         out, err = self._capsys.readouterr()
+        check_document(out)
         return int(code or 0), out, err
 
     def json(self, *args: str) -> Any:
         code, out, err = self(*args, "--json")
         assert code == 0, err
-        return json.loads(out)
+        return fields_of(out)

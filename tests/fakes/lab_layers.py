@@ -71,7 +71,7 @@ def change_vars(settings: Settings, name: str, changes: Mapping[str, Mapping[str
     layers = [
         layer.model_copy(update={"vars": {**layer.vars, **changes.get(layer.role, {})}}) for layer in recipe.layers
     ]
-    return lend_arguments(settings.project, recipe.model_copy(update={"layers": tuple(layers)}))
+    return lend_arguments(settings.ansible, recipe.model_copy(update={"layers": tuple(layers)}))
 
 
 def bake_all(settings: Settings, recipe: Recipe, *, until: str | None = None) -> BakedRecipe:

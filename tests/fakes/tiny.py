@@ -1,6 +1,5 @@
 """A project with the smallest recipe, in a state directory of its own that borrows what is dear to make."""
 
-import json
 import os
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from qtrade.manifest import Recipe
 from qtrade.manifest.recipe import BASE
 from qtrade.settings import Settings
 from qtrade.store import BlobRecord, LocalStore
+from tests.fakes.documents import fields_of
 from tests.fakes.lab_layers import have_turn, make_base
 from tests.fakes.reporter import RecordingReporter
 
@@ -57,7 +57,7 @@ class TinyProject:
         """Run `qtrade` with `--json` among its arguments and return the document that it prints."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return fields_of(done.stdout)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `qtrade` to its end."""

@@ -270,7 +270,9 @@ def test_only_makes_one_layer_and_publishes_nothing(tiny, baked) -> None:
     for role in ("one", "two"):
         tiny.add_task(role, "ansible.builtin.copy", content="only", dest=f"/opt/{role}", mode="0644")
     assert tiny.qtrade("bake", "--recipe", "tiny", "--only", "two", "--json") == {"recipe": "tiny", "built": ["two"]}
-    plan = {step["name"]: step["action"] for step in tiny.qtrade("bake", "--recipe", "tiny", "--dry-run", "--json")}
+    plan = {
+        step["name"]: step["action"] for step in tiny.qtrade("bake", "--recipe", "tiny", "--dry-run", "--json")["steps"]
+    }
     assert (plan["one"], plan["two"]) == ("build", "hit")
     assert tiny.qtrade("bake", "--recipe", "tiny", "--until", "one", "--json")["built"] == ["one"]
     assert tiny.qtrade("bake", "--recipe", "tiny", "--version", "only", "--json")["built"] == []
@@ -295,9 +297,10 @@ def test_explain_names_the_value_that_changed(tiny, baked) -> None:
     kept = recipe.read_text()
     try:
         recipe.write_text(kept.replace("two_text: tiny", "two_text: huge"))
-        steps = {step["name"]: step for step in tiny.qtrade("bake", "--recipe", "tiny", "--explain", "--json")}
+        plan = tiny.qtrade("bake", "--recipe", "tiny", "--explain", "--json")
     finally:
         recipe.write_text(kept)
+    steps = {step["name"]: step for step in plan["steps"]}
     assert steps["one"]["action"] == "hit"
     assert steps["two"]["changes"] == [{"field": "vars.two_text", "before": '"tiny"', "after": '"huge"'}]
 

@@ -52,7 +52,7 @@ def test_layers_go_up_once_and_serve_another_machine(tmp_path, monkeypatch) -> N
             capture_output=True,
             text=True,
         )
-        assert [item["version"] for item in json.loads(listed.stdout)] == ["1.0", "1.1", "1.2"]
+        assert [item["version"] for item in json.loads(listed.stdout)["images"]] == ["1.0", "1.1", "1.2"]
 
 
 def test_a_layer_that_the_seal_refuses_never_leaves_the_machine(tmp_path, monkeypatch) -> None:

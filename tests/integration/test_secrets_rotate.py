@@ -123,7 +123,7 @@ def test_a_dry_run_of_an_environment_shows_who_would_be_sent_it(host, cli) -> No
     (one,) = json.loads(out)["hosts"]
     assert one["plan"]["secrets"] == {"app_token": "changed"}
     assert (one["plan"]["files"], held(host)) == ([], FIRST)
-    assert json.loads(cli("secrets", "rotate", "app_token", "--env", "development", "--yes", "--json")[1]) == {
+    assert cli.json("secrets", "rotate", "app_token", "--env", "development", "--yes") == {
         "secret": "app_token",
         "hosts": [{"host": "rpc-1", "sent": True, "units": ["db.service"], "verified": True, "error": None}],
     }

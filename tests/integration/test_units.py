@@ -110,6 +110,6 @@ def test_the_command_shows_a_published_image_and_judges_it(tmp_path: Path) -> No
     assert refused.returncode == 7
     assert "two: tiny.service: 9." in refused.stderr
     policy.write_text("schema_version: 1\nunits: [{unit: tiny.service, threshold: 10, reason: it does nothing}]\n")
-    (shown,) = tiny.qtrade(*command, "--json")
+    (shown,) = tiny.qtrade(*command, "--json")["units"]
     assert (shown["role"], shown["unit"], shown["is_within"]) == ("two", "tiny.service", True)
     assert shown["costs"]["PrivateNetwork="] == 0.5

@@ -66,11 +66,11 @@ def test_the_plan_says_what_each_step_cures_and_what_is_left() -> None:
     plan = plan_fix(one)
     assert plan.steps == ("push", "reboot")
     assert render_plan(plan, one).splitlines() == [
-        "rpc-1: push, then reboot",
-        "  push cures config: fstab: it differs",
-        "  reboot cures file: /etc/motd: it differs",
-        "  left to you: cron: /var/spool/cron/crontabs/root: find out who",
-        "  it is drained (agave-validator.service): the reboot starts these again",
+        "fix rpc-1: push, then reboot",
+        "  drained: agave-validator.service: the reboot starts these again",
+        "  push    config fstab                        it differs",
+        "  reboot  file /etc/motd                      it differs",
+        "  left    cron /var/spool/cron/crontabs/root  yours: find out who",
     ]
 
 
@@ -132,7 +132,7 @@ def test_the_command_asks_shows_the_plan_and_prints_what_is_then(host, cli, monk
     monkeypatch.setattr(fixing, "push", lambda *_: push(host, 2))
     code, _, err = cli("drift", "--host", NAME, "--fix")
     assert (code, "nobody can be asked" in err) == (2, True)
-    assert "push cures config: hostname" in err
+    assert "push  config hostname" in err
     code, out, _ = cli("drift", "--host", NAME, "--fix", "--yes", "--json")
     assert (code, json.loads(out)["drifted"]) == (0, False)
 

@@ -123,7 +123,7 @@ def test_no_value_and_no_secret_of_a_host_is_in_it(settings) -> None:
 
 
 def test_a_host_whose_recipe_is_not_there_is_an_error(settings) -> None:
-    with pytest.raises(NotFound, match=r"other\.yaml does not exist"):
+    with pytest.raises(NotFound, match="there is no recipe 'other'"):
         host_variables(settings, make_host(recipe="other"))
 
 

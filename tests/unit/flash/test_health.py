@@ -55,7 +55,7 @@ def make_context(tmp_path, monkeypatch):
     def run_here(settings: Settings, target: object, roles: tuple[str, ...], marks: object, work: Path) -> SpecResult:
         work.mkdir(parents=True)
         report = work / "report.xml"
-        process.run(spec_command(settings.project, roles, marks, ("--hosts=local://",), report), check=False)
+        process.run(spec_command(settings.ansible, roles, marks, ("--hosts=local://",), report), check=False)
         return read_report(report)
 
     monkeypatch.setattr(health, "target_for", lambda *_, **__: None)

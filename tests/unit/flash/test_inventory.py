@@ -62,7 +62,7 @@ def test_the_environment_of_a_host_is_loaded(settings) -> None:
 def test_a_file_that_describes_another_environment_is_refused(settings) -> None:
     folder = settings.project / "manifests/environments"
     (folder / "development.yaml").rename(folder / "production.yaml")
-    with pytest.raises(BadInput, match="describes development"):
+    with pytest.raises(BadInput, match="describes the environment development, not production"):
         load_environment(settings, make_host(environment="production"))
 
 

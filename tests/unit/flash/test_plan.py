@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from flash.plan import FlashPlan, PlanStep, plan_flash, render_plan
+from flash.plan import FlashPlan, PlanStep, expected_s, plan_flash, render_plan
 from flash.states import State
 from qtrade.manifest.driver import Door
 from tests.fakes.examples import make_host, make_image
@@ -73,12 +73,29 @@ def test_the_plan_of_a_reinstall() -> None:
     ]
 
 
+def test_the_text_says_how_long_states_took_the_last_time() -> None:
+    plan = plan_flash(make_host(), make_image(), Door.PXE)
+    took = {str(step.state): 10.0 for step in plan.steps}
+    first, *rows = render_plan(plan, took=took).splitlines()
+    assert first.endswith("through pxe, about 2 min 10 s")
+    assert sum(row.endswith("  about 10 s") for row in rows) == len(plan.steps) == 13
+    assert expected_s(plan, took) == 130
+    assert expected_s(plan, {"PLANNED": 1.0}) is None, "states that never ran here take nobody knows how long"
+
+
+def test_the_text_fits_a_narrow_terminal() -> None:
+    text = render_plan(plan_flash(make_host(), make_image(), Door.PXE), width=40)
+    assert max(map(len, text.splitlines())) <= 40
+    words = render_plan(plan_flash(make_host(), make_image(), Door.PXE)).split()
+    assert sorted(set(words) - set(text.split())) == []
+
+
 def test_the_text_names_disks_and_every_state() -> None:
     plan = plan_flash(make_host(), make_image(), Door.PXE)
     text = render_plan(plan)
     assert "serial OS-1" in text
     assert "serial LEDGER-1" in text
-    assert all(f"  {step.state:10} {step.action}" in text for step in plan.steps)
+    assert all(f"  {step.state:10}  {step.action} " in text for step in plan.steps)
 
 
 @pytest.mark.parametrize(

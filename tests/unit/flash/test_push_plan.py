@@ -101,20 +101,18 @@ def test_the_plan_for_people() -> None:
     wanted = bundle({"app_port": 2}, net="2", fstab="2")
     text = render_plan(plan(held, wanted, secrets=SecretChanges({"token": "changed"}, ("old",))), shows_values=True)
     assert text.splitlines() == [
-        "rpc-1: a new generation, from 4, for 0.1.0",
-        "  file fstab: changed",
-        "  file net: changed",
-        "  secret token: sent, since changed",
-        "  secret old: removed, since the host's manifest does not name it",
-        "  unit net.service: reload",
-        "  unit token.service: restart",
-        "  unit old.service: restart",
-        "  net: undone by the host itself unless it can be reached anew afterwards",
-        "  fstab: read at boot only; the change waits for a reboot",
+        "push rpc-1: a new generation, from 4, for 0.1.0",
+        "  changed  file fstab          read at boot only: the change waits for a reboot",
+        "  changed  file net            undone by the host itself unless it can be reached anew afterwards",
+        "  send     secret token        since changed",
+        "  remove   secret old          the host's manifest does not name it",
+        "  reload   unit net.service    it reads what changes",
+        "  restart  unit token.service  it reads what changes",
+        "  restart  unit old.service    it reads what changes",
         "  value app_port: 1 -> 2",
     ]
     assert "value app_port" not in render_plan(plan(held, wanted))
-    assert render_plan(plan(held, wanted, to="3")).startswith("rpc-1: back to generation 3, from 4")
+    assert render_plan(plan(held, wanted, to="3")).startswith("push rpc-1: back to generation 3, from 4")
 
 
 def test_a_plan_is_a_document() -> None:

@@ -43,7 +43,7 @@ def test_plan_is_data_and_changes_nothing(cli, datadog) -> None:
 def test_dry_run_is_the_plan(cli, datadog) -> None:
     code, out, _ = cli("monitors", "apply", *ENV, "--dry-run")
     assert code == 0
-    assert "create monitor   validator-slot-lag: not there" in out
+    assert "  create  monitor validator-slot-lag " in out
     assert datadog.changes() == []
 
 

@@ -109,8 +109,7 @@ def test_differences_say_where(wanted, found, said) -> None:
 def test_the_plan_is_read_in_lines() -> None:
     changes = plan_changes([monitor(), monitor("two")], [there(monitor()), there(monitor("old"), "7")], "production")
     assert render_plan(MonitorsPlan("production", "demo 0.1.0", "datadoghq.eu", changes)).splitlines() == [
-        "production on datadoghq.eu, names of metrics as in demo 0.1.0",
-        "  create monitor   two: not there",
-        "  delete monitor   old: the data has it no more",
-        "2 to change, 1 as they have to be",
+        "monitors of production on datadoghq.eu, metrics as in demo 0.1.0: 2 to change, 1 as they have to be",
+        "  create  monitor two  not there",
+        "  delete  monitor old  the data has it no more",
     ]

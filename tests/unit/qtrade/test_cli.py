@@ -133,7 +133,11 @@ def test_a_traceback_is_shown_with_debug_only(cli, settings, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("bake", "--recipe", "ghost", "--version", "1"), 4, ("ghost.yaml does not exist", "use one of: demo")),
+        (
+            ("bake", "--recipe", "ghost", "--version", "1"),
+            4,
+            ("there is no recipe 'ghost'", "use one of: demo, lab, production"),
+        ),
         (("bake", "--recipe", "demo", "--version", "a b"), 2, ("'a b' is no version",)),
         (("lock", "--recipe", "demo", "jq"), 2, ("names go with --update", "qtrade lock --update NAME")),
         (("lock", "--recipe", "demo", "--update", "--check"), 2, ("--update and --check do not go together",)),
@@ -165,7 +169,9 @@ def test_a_missing_option_is_the_users_fault(cli, settings) -> None:
 
 
 def test_the_plan_of_a_bake_is_one_json_document(cli, settings) -> None:
-    steps = cli.json("bake", "--recipe", "demo", "--version", "1", "--dry-run")
+    plan = cli.json("bake", "--recipe", "demo", "--version", "1", "--dry-run")
+    assert (plan["recipe"], plan["expected_s"]) == ("demo", None)
+    steps = plan["steps"]
     assert [step["name"] for step in steps] == ["base", "initrd", "installer", "host", "app", "tool", "top"]
     assert {tuple(sorted(step)) for step in steps} == {("action", "changes", "key", "name", "reason")}
     assert {step["action"] for step in steps} == {"build"}
@@ -174,8 +180,23 @@ def test_the_plan_of_a_bake_is_one_json_document(cli, settings) -> None:
 def test_the_plan_of_a_bake_for_people_names_every_step(cli, settings) -> None:
     code, out, _ = cli("bake", "--recipe", "demo", "--version", "1", "--dry-run")
     assert code == 0
-    assert out.splitlines()[0] == "build  base            not in the store"
-    assert len(out.splitlines()) == 7
+    assert out.splitlines() == [
+        "bake demo 1: 7 of 7 steps to make",
+        "  build  base       not in the store",
+        *(f"  build  {name:9}  base changed" for name in ("initrd", "installer", "host", "app", "tool", "top")),
+    ]
+
+
+def test_the_plan_of_a_bake_says_how_long_it_took_the_last_time(cli, settings) -> None:
+    names = ("layer base", "initrd", "installer", "layer host", "layer app", "layer tool", "layer top")
+    settings.state_dir.mkdir()
+    (settings.state_dir / "timings.json").write_text(json.dumps(dict.fromkeys(names, 20)))
+    _, out, _ = cli("bake", "--recipe", "demo", "--version", "1", "--dry-run")
+    assert out.splitlines()[:2] == [
+        "bake demo 1, about 2 min 20 s: 7 of 7 steps to make",
+        "  build  base       not in the store  about 20 s",
+    ]
+    assert cli.json("bake", "--recipe", "demo", "--version", "1", "--dry-run")["expected_s"] == 140
 
 
 WHOLE = (("--verify",), ("--cve-gate",), ("--boot-test",), ("--output", "raw"), ("--record",))
@@ -201,7 +222,7 @@ def test_a_version_of_layers_alone_is_refused(cli, settings, part) -> None:
 @pytest.mark.parametrize("flag", ["--dry-run", "--explain"])
 def test_the_plan_is_of_the_steps_that_were_chosen(cli, settings, flag) -> None:
     def plan(*args: str) -> dict[str, str]:
-        steps = cli.json("bake", "--recipe", "demo", flag, *args)
+        steps = cli.json("bake", "--recipe", "demo", flag, *args)["steps"]
         return {step["name"]: step["reason"] for step in steps}
 
     assert list(plan()) == ["base", "initrd", "installer", "host", "app", "tool", "top"]
@@ -249,7 +270,7 @@ def test_the_plan_of_a_flash_for_people_is_on_stdout_and_remarks_are_not(cli, se
 
 def test_lists_are_json_documents(cli, settings) -> None:
     image = publish_image(settings)
-    (listed,) = cli.json("images", "list", "--recipe", "demo")
+    (listed,) = cli.json("images", "list", "--recipe", "demo")["images"]
     assert (listed["recipe"], listed["version"], listed["id"]) == ("demo", "0.1.0", image.id)
     assert [host["name"] for host in cli.json("hosts", "list")["hosts"]] == ["rpc-1"]
     _, out, _ = cli("images", "show", "0.1.0", "--recipe", "demo")
@@ -262,7 +283,7 @@ def test_images_are_listed_with_channels_hosts_and_stand_ins(cli, settings) -> N
     store.move_channel("demo", "staging", ChannelPointer("0.1.0", image.id, 1), None)
     store.set_host_images("rpc-1", [image.id])
     size = sum(image.blobs().values())
-    assert cli.json("images", "list") == [
+    assert cli.json("images", "list")["images"] == [
         {
             "recipe": "demo",
             "version": "0.1.0",

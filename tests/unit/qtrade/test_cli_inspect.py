@@ -91,7 +91,7 @@ def test_cve_updates_scans_and_fails_while_the_gate_is_shut(cli, settings, track
     assert "the CVE gate stops demo 0.1.0" in err
     code, out, _ = cli("cve", "0.2.0", "--json")
     assert code == 0
-    (document,) = json.loads(out)
+    (document,) = json.loads(out)["reports"]
     assert (document["version"], document["passed"], document["open"]) == ("0.2.0", True, [])
 
 
@@ -132,7 +132,7 @@ def test_cve_since_shows_the_new_ones_in_json(cli, settings, tracker) -> None:
     cli("cve", "--update", "--url", tracker.url)
     code, out, _ = cli("cve", "0.1.0", "--since", "0.2.0", "--json")
     assert code == 7
-    assert [item["cve"] for item in json.loads(out)[0]["new"]] == ["CVE-2026-0001"]
+    assert [item["cve"] for item in json.loads(out)["reports"][0]["new"]] == ["CVE-2026-0001"]
 
 
 def test_a_waiver_opens_the_gate_until_its_file_is_altered(cli, settings, tracker) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qtrade.errors import BadInput
-from qtrade.settings import S3Address, load_settings
+from qtrade.settings import S3Address, Settings, load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -20,7 +20,7 @@ def _clean_environment(monkeypatch) -> None:
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    for name in ("manifests", "ansible", "packer"):
+    for name in ("manifests/hosts", "ansible"):
         (tmp_path / "project" / name).mkdir(parents=True)
     return tmp_path / "project"
 
@@ -56,13 +56,38 @@ def test_a_relative_state_directory_becomes_absolute(monkeypatch, project) -> No
     assert load_settings().state_dir == project / "here"
 
 
-def test_a_folder_that_is_no_project_is_refused(monkeypatch, tmp_path) -> None:
+def test_any_folder_may_be_named_as_the_project_but_no_file(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("QTRADE_PROJECT", str(tmp_path))
-    with pytest.raises(BadInput, match="is not a qtrade project") as caught:
+    assert load_settings().project == tmp_path
+    monkeypatch.setenv("QTRADE_PROJECT", str(tmp_path / "ghost"))
+    with pytest.raises(BadInput, match=r"QTRADE_PROJECT is .*ghost', which is no folder") as caught:
         load_settings()
-    assert str(tmp_path) in caught.value.brief
-    assert caught.value.details == "a project has the folders manifests, ansible, packer"
+    assert "manifests/hosts" in caught.value.details
     assert "QTRADE_PROJECT" in caught.value.resolution
+
+
+def test_what_a_project_lacks_comes_with_qtrade(tmp_path) -> None:
+    """Single files of manifests/, but ansible/ and packer/ as wholes: half a set of roles is no set."""
+    project, product = tmp_path / "project", tmp_path / "product"
+    for root, name in (
+        (project, "manifests/images/mine.yaml"), (project, "manifests/images/lab.yaml"), (project, "ansible/roles/own/x"),
+        (product, "manifests/images/lab.yaml"), (product, "manifests/ids.yaml"), (product, "ansible/ansible.cfg"), (product, "packer/x"),
+    ):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    settings = Settings(project, tmp_path, tmp_path, product=product)
+    assert settings.find("manifests/images/lab.yaml") == project / "manifests/images/lab.yaml"
+    assert settings.find("manifests/ids.yaml") == product / "manifests/ids.yaml"
+    assert (settings.find("packer/x"), settings.ansible) == (product / "packer/x", project / "ansible")
+    assert settings.find("ansible/ansible.cfg") == project / "ansible/ansible.cfg"
+    assert settings.find("flash/agent") == CHECKOUT / "flash/agent"
+    assert settings.find("manifests/images/ghost.yaml") == project / "manifests/images/ghost.yaml"
+    assert settings.find_all("manifests/images", "*.yaml") == (
+        project / "manifests/images/lab.yaml",
+        project / "manifests/images/mine.yaml",
+    )
+    alone = Settings(project, tmp_path, tmp_path)
+    assert alone.find("manifests/ids.yaml") == project / "manifests/ids.yaml"
 
 
 @pytest.mark.parametrize(

@@ -273,8 +273,8 @@ def age(path: Path, seconds: float) -> None:
 def test_people_see_each_version_and_the_bytes() -> None:
     garbage = Garbage((("demo", "0.1.0", "a" * 64),), ("r",), (), ("b", "c"), 3 << 20)
     assert render_garbage(garbage, verb="would delete").splitlines() == [
-        "would delete: demo 0.1.0 aaaaaaaaaaaa",
         "would delete: 2 blobs, 1 records, 0 attestations; 3.0 MiB",
+        "  would delete  demo 0.1.0  aaaaaaaaaaaa",
     ]
 
 

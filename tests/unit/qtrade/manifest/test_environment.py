@@ -28,7 +28,7 @@ def test_the_committed_ones(name, monitors) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("monitor_set: all\n", "'base'"),
+        ("monitor_set: all\n", "monitor_set: must be none, base or enhanced"),
         ("monitoring: {api_key: 0123456789abcdef0123456789abcdef}\n", "monitoring.api_key"),
         ("monitoring: {sites: datadoghq.eu}\n", "monitoring.sites"),
         ("config: {datadog_environment: staging}\n", "the monitors of production watch production"),

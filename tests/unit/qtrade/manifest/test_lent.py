@@ -17,10 +17,10 @@ BORROWED = {"type": "int", "required": True, "description": "Borrowed."}
 
 def project(folder: Path, **roles: dict[str, Any]) -> Path:
     for name, options in roles.items():
-        meta = folder / "ansible/roles" / name / "meta"
+        meta = folder / "roles" / name / "meta"
         meta.mkdir(parents=True)
         (meta / "argument_specs.yml").write_text(yaml.safe_dump({"argument_specs": {"main": {"options": options}}}))
-    (folder / "ansible/roles/plain/tasks").mkdir(parents=True)
+    (folder / "roles/plain/tasks").mkdir(parents=True)
     return folder
 
 

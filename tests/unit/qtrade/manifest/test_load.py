@@ -86,7 +86,7 @@ def test_a_field_behind_the_tag_of_a_union_has_its_own_line() -> None:
 
 def test_a_missing_field_is_named_at_the_line_of_its_parent_without_a_found_value() -> None:
     details = refusal(Recipe, RECIPE.replace("suite: trixie, ", "")).details
-    assert details == "  manifests/x.yaml:4: base.suite: Field required"
+    assert details == "  manifests/x.yaml:4: base.suite: is required"
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:
