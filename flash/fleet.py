@@ -54,7 +54,6 @@ class HostList:
     """What `qtrade hosts list --json` prints."""
 
     hosts: tuple[HostRow, ...] = field(default=())
-    schema_version: int = 1
 
 
 def look_over(settings: Settings, store: Store, *, live: bool = False) -> tuple[HostRow, ...]:

@@ -28,7 +28,6 @@ class HistoryDocument:
 
     deploys: tuple[Past, ...]
     written: str = ""
-    schema_version: int = 1
 
 
 @dataclass(frozen=True)

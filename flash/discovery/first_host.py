@@ -50,7 +50,6 @@ class InitDocument:
     written: bool
     keys_made: bool = False
     next: tuple[str, ...] = field(default=())
-    schema_version: int = 1
 
 
 def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Callable[[str], None]) -> HostDraft:

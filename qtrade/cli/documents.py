@@ -44,7 +44,7 @@ class HostStatus(BaseModel):
 
 def document_models() -> dict[str, type[BaseModel]]:
     """Return a model of each document by its name."""
-    made = {**_of_bakes(), **_of_images(), **_of_hosts(), **_of_fleets()}
+    made = {**_of_bakes(), **_of_images(), **_of_hosts(), **_of_fleets(), **_of_upkeep()}
     return {**{name: _model(name, fields) for name, fields in made.items()}, "host-status": HostStatus}
 
 
@@ -147,6 +147,8 @@ def _of_images() -> dict[str, dict[str, Any]]:
 
 
 def _of_hosts() -> dict[str, dict[str, Any]]:
+    from flash.discovery.first_host import InitDocument  # noqa: PLC0415
+    from flash.fleet import HostList  # noqa: PLC0415
     from flash.identity.facts import Claim  # noqa: PLC0415
     from flash.maintenance import Errand  # noqa: PLC0415
     from flash.plan import FlashPlan  # noqa: PLC0415
@@ -175,6 +177,8 @@ def _of_hosts() -> dict[str, dict[str, Any]]:
             "allowed": bool,
             "reasons": tuple[Json, ...],
         },
+        "hosts": _fields_of(HostList),
+        "first-host": _fields_of(InitDocument),
         "lab": {"name": str, "bmc_pid": int | None, "qemu_pid": int | None, "up": bool},
     }
 
@@ -194,6 +198,26 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
         "secret-rotation": {"secret": str, "hosts": tuple[Json, ...]},
         "monitors-plan": _fields_of(MonitorsPlan),
         "monitors": _fields_of(Applied),
+    }
+
+
+def _of_upkeep() -> dict[str, dict[str, Any]]:
+    from flash.history import HistoryDocument  # noqa: PLC0415
+    from qtrade.upkeep.collect import Collected  # noqa: PLC0415
+    from qtrade.upkeep.doctor import DoctorDocument  # noqa: PLC0415
+    from qtrade.upkeep.migrate import MigrationDocument  # noqa: PLC0415
+    from qtrade.upkeep.status import StatusDocument  # noqa: PLC0415
+    from qtrade.upkeep.versions import VersionDocument  # noqa: PLC0415
+
+    return {
+        "history": _fields_of(HistoryDocument),
+        "status": _fields_of(StatusDocument),
+        "doctor": _fields_of(DoctorDocument),
+        "collected": _fields_of(Collected),
+        "migration": _fields_of(MigrationDocument),
+        "version": _fields_of(VersionDocument),
+        "workflow-inputs": {"values": dict[str, str]},
+        "pull-request": {"number": int, "url": str, "new": bool, "files": tuple[str, ...]},
     }
 
 

@@ -8,7 +8,7 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_hosts
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 
@@ -45,7 +45,7 @@ def history(
     deploys = past.read_history(settings, store, environment=env, host=host, last=last)
     written = str(past.write_release(settings, past.make_release(settings, store, env))) if write else ""
     if as_json:
-        print_json(asdict(past.HistoryDocument(deploys, written)))
+        print_document("history", asdict(past.HistoryDocument(deploys, written)))
         return
     typer.echo(past.render_history(deploys))
     if written:

@@ -11,7 +11,7 @@ from qtrade.cli.access import Host
 from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_hosts
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document, print_json
 from qtrade.settings import load_settings
 
 Live = Annotated[bool, typer.Option("--live", help="Also ask the hosts themselves, side by side.")]
@@ -37,7 +37,7 @@ def list_hosts(*, live: Live = False, as_json: AsJson = False) -> None:
     settings = load_settings()
     rows = look_over(settings, open_store(settings), live=live)
     if as_json:
-        print_json(asdict(HostList(rows)))
+        print_document("hosts", asdict(HostList(rows)))
     else:
         typer.echo(render_hosts(rows))
 
@@ -46,7 +46,7 @@ def show_host(host: Host) -> None:
     """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
     from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    print_json(show(load_settings(), host))
+    print_document("host-status", show(load_settings(), host))
 
 
 def show_inventory(

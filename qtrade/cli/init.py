@@ -10,7 +10,7 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_recipes
 from qtrade.cli.questions import Questions
 from qtrade.errors import UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _show(settings: Settings, draft: "HostDraft", *, written: bool, keys_made: b
         document = InitDocument(
             draft.name, str(draft.path), draft.text, draft.machine, written=written, keys_made=keys_made, next=steps
         )
-        print_json(asdict(document))
+        print_document("first-host", asdict(document))
         return
     typer.echo(draft.text, nl=False)
     typer.echo(f"{'wrote' if written else 'would write'} {draft.path}; next:", err=True)

@@ -10,7 +10,7 @@ from qtrade.cli.bake import AsJson
 from qtrade.cli.hosts import Live
 from qtrade.cli.prompts import Yes
 from qtrade.errors import QtradeError, Refused, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
@@ -31,7 +31,7 @@ def status(*, live: Live = False, as_json: AsJson = False) -> None:
 
     found = read_status(load_settings(), live=live)
     if as_json:
-        print_json(asdict(found))
+        print_document("status", asdict(found))
     else:
         typer.echo(render_status(found))
 
@@ -49,7 +49,7 @@ def doctor(
 
     document = examine(load_settings(), online=online)
     if as_json:
-        print_json(asdict(document))
+        print_document("doctor", asdict(document))
     else:
         typer.echo(render_checks(document))
     if not document.ok:
@@ -82,7 +82,7 @@ def gc(
             _confirm("gc")
         document = collect.collect(settings, limits, verdict)
     if as_json:
-        print_json(document.as_json())
+        print_document("collected", document.as_json())
     else:
         typer.echo(collect.render_collected(document))
 
@@ -102,7 +102,7 @@ def migrate(
 
     document = rewrite(load_settings(), dry_run=dry_run or check)
     if as_json:
-        print_json(asdict(document))
+        print_document("migration", asdict(document))
     else:
         typer.echo(render_migrations(document))
     if check and document.migrations:
@@ -115,7 +115,7 @@ def version(*, as_json: AsJson = False) -> None:
 
     found = read_versions(_settings_or_none())
     if as_json:
-        print_json(asdict(found))
+        print_document("version", asdict(found))
     else:
         typer.echo(render_versions(found))
 

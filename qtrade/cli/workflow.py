@@ -9,7 +9,7 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.errors import QtradeError, Refused, UsageError
-from qtrade.reporter import print_json
+from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def inputs(
     values = resolve_inputs(load_settings(), Asked(kind, os.environ.get(_INPUTS, ""), layer, recipe), datetime.now(UTC))
     write_outputs(values)
     if as_json:
-        print_json(values)
+        print_document("workflow-inputs", {"values": values})
     else:
         typer.echo("\n".join(f"{name}={value}" for name, value in values.items()))
 
@@ -109,7 +109,9 @@ def propose(
         made = proposal.propose(api, project, wanted, paths)
     write_outputs({"pull_request": str(made.number), "url": made.url})
     if as_json:
-        print_json({"number": made.number, "url": made.url, "new": made.is_new, "files": list(paths)})
+        print_document(
+            "pull-request", {"number": made.number, "url": made.url, "new": made.is_new, "files": list(paths)}
+        )
     else:
         typer.echo(f"{'opened' if made.is_new else 'updated'} {made.url}: {', '.join(paths)}")
 

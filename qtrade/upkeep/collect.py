@@ -18,7 +18,6 @@ class Collected:
     kept: tuple[Kept, ...]
     size: int
     deleted: bool
-    schema_version: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """Return the document."""

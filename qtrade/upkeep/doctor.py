@@ -15,7 +15,6 @@ class DoctorDocument:
 
     checks: tuple[Check, ...]
     ok: bool
-    schema_version: int = 1
 
 
 def examine(settings: Settings, *, online: bool) -> DoctorDocument:

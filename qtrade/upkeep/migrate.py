@@ -38,7 +38,6 @@ class MigrationDocument:
     migrations: tuple[Migration, ...]
     checked: int
     written: bool
-    schema_version: int = 1
 
 
 def migrate(settings: Settings, *, dry_run: bool, formats: Sequence[Format] = FORMATS) -> MigrationDocument:

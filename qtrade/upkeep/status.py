@@ -51,7 +51,6 @@ class StatusDocument:
     recipes: tuple[RecipeStatus, ...]
     drift: tuple[DriftStatus, ...]
     keys: KeyStatus
-    schema_version: int = 1
 
 
 def read_status(settings: Settings, *, live: bool) -> StatusDocument:

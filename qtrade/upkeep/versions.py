@@ -21,7 +21,6 @@ class VersionDocument:
     ansible_core: str
     packer: str
     schemas: dict[str, int]
-    schema_version: int = 1
 
 
 def read_versions(settings: Settings | None) -> VersionDocument:
