@@ -25,13 +25,34 @@ VARIABLES = {
     "QTRADE_VAULT_SECRET_ID_FILE": "File with the secret id of HashiCorp Vault's AppRole.",
     "QTRADE_VAULT_TOKEN_FILE": "File with a token of HashiCorp Vault.",
     "QTRADE_DATADOG_URL": "Datadog's API elsewhere than at the environment's site; for tests.",
+    "QTRADE_DEPLOY_IDENTITY": "The private key that deploys log in with; stands above `ssh.identity_file` of manifests. For runners.",
+    "QTRADE_LOG": "`json`: every line on stderr is one JSON object (`docs/output.md`). Left out: `text`.",
     "QTRADE_DEBUG": "Any value: a traceback with errors, as `--debug`.",
 }
 
 # Names in the code that nobody sets by hand: what our own programs tell each other.
 INTERNAL = {
     "QTRADE_CONFINED": "the agent tells the copy of itself that may write to the OS disk only",
-    "QTRADE_CONNECTED_AT": "the agent's service says when the SSH connection began",
+    "QTRADE_CALLER": "whoever starts the confined agent says which process it is: above it is the SSH connection",
+    "QTRADE_SECRETS_DIR": "`qtrade workflow secrets` tells the later steps of a job where its tmpfs is",
+    **dict.fromkeys(
+        (
+            "QTRADE_INPUTS",
+            "QTRADE_STEPS",
+            "QTRADE_NEEDS",
+            "QTRADE_PULL_REQUEST",
+            "QTRADE_SECRET_",
+            "QTRADE_HOST",
+            "QTRADE_ENVIRONMENT",
+            "QTRADE_RECIPE",
+            "QTRADE_VERSION",
+            "QTRADE_CHANNEL",
+            "QTRADE_DOOR",
+            "QTRADE_PIN",
+            "QTRADE_SET",
+        ),
+        "our workflows give them to `qtrade workflow` (docs/workflows.md)",
+    ),
     "QTRADE_CLOCK_AHEAD_DAYS": "tests that look at expiry set it",
     "QTRADE_COMMIT": "a packed project says which commit it is",
 }
