@@ -44,7 +44,6 @@ NO_INPUTS = {
     "qtrade/errors.py": "says what went wrong",
     "qtrade/live.py": "says what goes on",
     "qtrade/log.py": "says what goes on",
-    "qtrade/look.py": "says what goes on",
     "qtrade/redaction.py": "says what went wrong",
     "qtrade/reporter.py": "says what goes on",
     "qtrade/settings.py": "says where things are; `--verify` finds whoever reads that",
