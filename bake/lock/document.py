@@ -171,8 +171,8 @@ def read_lock(path: Path) -> Lock | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        faults = error.errors()[:5]
-        fields = "\n".join(f"  {path}: {''.join(f'{part}: ' for part in item['loc'])}{item['msg']}" for item in faults)
+        faults = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()[:5]]
+        fields = "\n".join(f"  {path}: {f'{place}: ' if place else ''}{said}" for place, said in faults)
         raise BadInput(
             f"{path} is not a valid lock",
             details=fields,
