@@ -177,7 +177,7 @@ def _of_hosts() -> dict[str, dict[str, Any]]:
             "allowed": bool,
             "reasons": tuple[Json, ...],
         },
-        "hosts": _fields_of(HostList),
+        "host-list": _fields_of(HostList),
         "first-host": _fields_of(InitDocument),
         "lab": {"name": str, "bmc_pid": int | None, "qemu_pid": int | None, "up": bool},
     }

@@ -71,6 +71,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gc": ("qtrade gc --dry-run", "qtrade gc --days 30 --flashes 5 --yes"),
     "migrate": ("qtrade migrate --check", "qtrade migrate --dry-run"),
     "version": ("qtrade version --json",),
+    "schema": ("qtrade schema", "qtrade schema host"),
     "workflow inputs": ("qtrade workflow inputs layer --layer geyser",),
     "workflow secrets": ("qtrade workflow secrets put", "qtrade workflow secrets remove"),
     "workflow summary": ("qtrade workflow summary --title 'Host'",),

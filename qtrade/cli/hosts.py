@@ -37,7 +37,7 @@ def list_hosts(*, live: Live = False, as_json: AsJson = False) -> None:
     settings = load_settings()
     rows = look_over(settings, open_store(settings), live=live)
     if as_json:
-        print_document("hosts", asdict(HostList(rows)))
+        print_document("host-list", asdict(HostList(rows)))
     else:
         typer.echo(render_hosts(rows))
 

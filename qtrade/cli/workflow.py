@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
+from qtrade.cli.complete import complete_recipes
 from qtrade.errors import QtradeError, Refused, UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings
@@ -36,7 +37,12 @@ def inputs(
     kind: Annotated[str, typer.Argument(help="layer, flash, push, rollback, promote, drift or nightly.")],
     *,
     layer: Annotated[str, typer.Option("--layer", help="Role, with layer: geyser.")] = "",
-    recipe: Annotated[str, typer.Option("--recipe", help="With nightly: the recipe where the inputs name none.")] = "",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", help="With nightly: the recipe where the inputs name none.", autocompletion=complete_recipes
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check a workflow's inputs (JSON in QTRADE_INPUTS), find host and environment, and give later steps the checked values."""

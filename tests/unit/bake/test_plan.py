@@ -193,6 +193,7 @@ RECIPE_CASES: dict[str, tuple[Callable[[], Recipe], set[str]]] = {
     "cmdline": (lambda: make_recipe(cmdline="debug"), set()),
     "size_budget_mib": (lambda: make_recipe(size_budget_mib=1), set()),
     "lock": (lambda: make_recipe(lock="auto"), set()),
+    "pins": (lambda: make_recipe(pins={"chrony": "4.6"}), set()),
     "components": (
         lambda: make_recipe(
             components={**recipe_fields()["components"], "new": {"kind": "source", "path": "x", "version": "1"}}

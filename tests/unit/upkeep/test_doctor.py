@@ -48,7 +48,7 @@ def test_a_key_that_others_can_read_is_missing_its_lock(settings, monkeypatch, c
     assert check == Check("private files", Health.MISSING, f"keys: {key} has mode 0644", f"chmod 600 {key}")
     code, out, err = Cli(monkeypatch, capsys)("doctor", "--json")
     document = json.loads(out)
-    assert (code, err, document["ok"], document["schema_version"]) == (1, "", False, 1)
+    assert (code, err, document["ok"]) == (1, "", False)
     assert {"name": check.name, "health": "missing", "found": check.found, "cure": check.cure} in document["checks"]
     code, out, _ = Cli(monkeypatch, capsys)("doctor")
     assert code == 1
@@ -87,7 +87,10 @@ def test_a_manifest_that_cannot_be_read_hides_no_other(settings) -> None:
     path = settings.project / "manifests/hosts/rpc-2.yaml"
     path.write_text(yaml.safe_dump(host_fields(name="rpc-2", role="cook")))
     (check,) = found(settings, "host rpc-2")
-    assert (check.health, "role: Input should be 'rpc' or 'validator'" in check.found) == (Health.MISSING, True)
+    assert check.health is Health.MISSING
+    assert "rpc-2.yaml:" in check.found
+    assert "role: " in check.found
+    assert "validator" in check.found
     (settings.project / "manifests/environments/development.yaml").write_text("schema_version: 1\n")
     assert found(settings, "environment development")[0].health is Health.MISSING
 
