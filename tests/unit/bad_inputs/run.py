@@ -14,6 +14,7 @@ from unittest import mock
 
 from qtrade import process
 from qtrade.cli import main
+from qtrade.store import s3
 from tests.fakes.examples import make_settings
 from tests.unit.bad_inputs.cases import Case
 from tests.unit.bad_inputs.place import NOBODY, Place, make_place
@@ -84,6 +85,7 @@ def _type(place: Place, arguments: list[str]) -> tuple[int, str, str]:
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
         _as(NOBODY if place.as_nobody else os.geteuid()),
+        _own_session(),
     ):
         try:
             main()
@@ -104,6 +106,16 @@ def _as(user: int) -> Iterator[None]:
         yield
     finally:
         os.seteuid(own)
+
+
+@contextlib.contextmanager
+def _own_session() -> Iterator[None]:
+    """Have no session of boto3 before or after: one of a process keeps the keys that it was made with."""
+    s3._session.cache_clear()
+    try:
+        yield
+    finally:
+        s3._session.cache_clear()
 
 
 def _without_paths(text: str, place: Place) -> str:
