@@ -14,6 +14,7 @@ from typing import Any
 from flash.agent_link import AgentLink
 from flash.config import render_bundle
 from flash.context import FlashContext
+from flash.hardware import check_hardware
 from flash.health import check_specs, wait_until_settled
 from flash.inventory import load_environment, load_host
 from flash.journal import Journal
@@ -27,7 +28,7 @@ from qtrade.ssh import SshTarget
 from qtrade.store import open_store
 from qtrade.trust.keyring import ensure_keyring
 
-CHECKS = ("image", "services", "readiness", "geyser", "monitoring", "specs")
+CHECKS = ("image", "hardware", "services", "readiness", "geyser", "monitoring", "specs")
 _SETTLE_S = 60.0
 _STREAM = "sudo -n -u sol /usr/lib/qtrade/geyser/stream.py"
 _KEY = "datadog_api_key"
@@ -99,6 +100,7 @@ def verify(
     context, status = _open(settings, host_name, reporter)
     checks: dict[str, Callable[[], str]] = {
         "image": lambda: _check_image(context, status),
+        "hardware": lambda: _machine(context),
         "services": lambda: _settled(context),
         "readiness": lambda: _ready(context),
         "geyser": lambda: _stream(context),
@@ -153,6 +155,13 @@ def _check_image(context: FlashContext, status: dict[str, Any]) -> str:
             resolution="flash the host",
         )
     return f"{image.name} {image.version}, checked by {status['verified']}"
+
+
+def _machine(context: FlashContext) -> str:
+    found = check_hardware(context.settings, context.host, context.environment)
+    if not found:
+        raise _Skip(f"environment {context.environment.name} asks nothing of the machine of a {context.host.role}")
+    return f"{found['threads']} threads, {found['memory_kib'] >> 20} GiB, link {found['link_mbit']} Mbit/s"
 
 
 def _settled(context: FlashContext) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flash import health, readiness, verify
+from flash import hardware, health, readiness, verify
 from flash.verify import CheckState, count_points
 from qtrade.cli import drift as command
 from qtrade.errors import HostError
@@ -44,6 +44,7 @@ class Target:
             "qtrade-agave-ready": (0, f"b-1\n\n{json.dumps(READY)}\n"),
             "stream.py": (0, json.dumps(STREAM)),
             "telemetry": (0, TELEMETRY),
+            "getconf": (0, "8\n65842312\n1000\nsse2\n"),
         }
 
     def run(self, text: str, **_: Any) -> Completed:
@@ -54,7 +55,9 @@ class Target:
 @pytest.fixture
 def target(tmp_path, monkeypatch) -> Target:
     settings, made = make_settings(tmp_path), Target()
-    write_project(settings, host={"secrets": {"datadog_api_key": "env:KEY"}})
+    write_project(
+        settings, host={"secrets": {"datadog_api_key": "env:KEY"}}, environment={"hardware": {"rpc": {"threads": 8}}}
+    )
     app = make_image().layers[1]
     layers = [
         app.model_copy(
@@ -74,7 +77,7 @@ def target(tmp_path, monkeypatch) -> Target:
     monkeypatch.setattr(verify.AgentLink, "status", lambda _, **__: made.status)
     made.status, made.settings = status, settings
     made.specs = SpecResult(200, (), (("bare_metal", "test_watchdog", "no watchdog"),))
-    for module in (verify, health, readiness):
+    for module in (verify, hardware, health, readiness):
         monkeypatch.setattr(module, "target_for", lambda *_, **__: made)
     monkeypatch.setattr(health, "run_over_ssh", lambda *_: made.specs)
     monkeypatch.setattr(verify, "_SETTLE_S", 0.1)
@@ -89,6 +92,7 @@ def run(target: Target) -> dict[str, tuple[str, str]]:
 def test_a_host_that_works_is_proven(target) -> None:
     assert run(target) == {
         "image": ("proven", "demo 0.1.0, checked by verity"),
+        "hardware": ("proven", "8 threads, 62 GiB, link 1000 Mbit/s"),
         "services": ("proven", "system running, no unit has failed"),
         "readiness": ("proven", "qtrade-agave-ready: ready, lag 2"),
         "geyser": ("proven", "Subscribe with the host's token: slots 7 to 9"),
@@ -100,6 +104,7 @@ def test_a_host_that_works_is_proven(target) -> None:
 @pytest.mark.parametrize(
     ("check", "program", "code", "out", "said"),
     [
+        ("hardware", "getconf", 0, "4\n65842312\n1000\nsse2\n", "4 threads, 8 are asked for"),
         ("services", "list-units", 0, "chrony.service loaded failed failed x\n", "chrony.service"),
         ("readiness", "qtrade-agave-ready", 1, 'b\n\n{"ready": false, "reasons": ["6000 slots behind"]}\n', "6000 slots behind"),
         ("geyser", "stream.py", 2, '{"ok": false, "status": "16", "message": "no token"}', "status 16: no token"),
@@ -154,11 +159,11 @@ def test_the_command_is_a_gate(target, monkeypatch, capsys) -> None:
     cli = Cli(monkeypatch, capsys)
     monkeypatch.setattr(command, "console", lambda _: RecordingReporter())
     code, out, _ = cli("verify", "--host", "rpc-1", "--json")
-    assert (code, [one["state"] for one in json.loads(out)["checks"]]) == (0, ["proven"] * 6)
+    assert (code, [one["state"] for one in json.loads(out)["checks"]]) == (0, ["proven"] * 7)
     target.answers["stream.py"] = (1, "")
     code, out, err = cli("verify", "--host", "rpc-1")
     assert code == HostError.exit_code
-    assert "1 of 6 checks fail: geyser" in err
+    assert "1 of 7 checks fail: geyser" in err
     assert "geyser     failed" in out
 
 
