@@ -45,8 +45,7 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 	  "  $(STATE)/lab/lab-1/console.log                  its console" \
 	  "  docs/architecture.md                            how it works"
 
-test: lint unit ## everything; what waits for machines goes beside what works
-	@$(MAKE) --no-print-directory -j2 --output-sync=target integration e2e
+test: lint unit integration e2e ## everything
 
 lint: setup ## style, types, imports, workflows, roles, templates
 	$(BIN)/ruff check .
