@@ -38,12 +38,12 @@ class Room:
         add_blobs(self.store, image, self.settings.state_dir)
         self.store.publish(image, sign(image, self.keyring.signer("build")))
         if tested:
-            self.say_passed(version)
+            self.say_passed(version, recipe=image.name)
         return image
 
-    def say_passed(self, version: str) -> None:
+    def say_passed(self, version: str, *, recipe: str = "demo") -> None:
         """Attest a boot test of a published version that passed."""
-        image_id = self.store.read("demo", version).document()["id"]
+        image_id = self.store.read(recipe, version).document()["id"]
         for firmware in ("bios", "uefi"):
             said = {"kind": "boot", "firmware": firmware, "passed": True, "ran": 9, "failures": []}
             self.say(image_id, TEST, said)

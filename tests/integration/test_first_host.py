@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from flash.agent import disks
+from flash.agent.errors import AgentError
 from flash.discovery.over_ssh import discover_over_ssh, show_host_key
 from flash.inventory import load_host
 from qtrade.errors import HostError
@@ -139,7 +140,10 @@ def test_this_machines_own_disks_are_found_as_the_agent_finds_them(settings, tmp
         target.known_hosts.write_text(f"box {show_host_key(target)[0]}\n")
         found = discover_over_ssh(target, "")
     identifiers = ("name", "serial", "wwid", "pci_path", "size_bytes", "model")
-    expected = [tuple(getattr(disk, name) for name in identifiers) for disk in disks.discover()]
+    try:
+        expected = [tuple(getattr(disk, name) for name in identifiers) for disk in disks.discover()]
+    except AgentError as error:
+        pytest.skip(f"this machine does not let root read its disks: {error}")
     assert expected
     assert [tuple(getattr(disk, name) for name in identifiers) for disk in found.disks] == expected
 

@@ -22,6 +22,7 @@ from flash.host_keys import fingerprint, read_pinned
 from flash.manual_access import recent
 from flash.ssh import known_hosts_path
 from qtrade import process, ssh_sharing
+from tests.fakes.documents import fields_of
 from tests.fakes.examples import make_settings
 from tests.fakes.projects import write_project
 from tests.fakes.pushed_host import PushedHost, run_pushed_host
@@ -188,7 +189,7 @@ def pin_another(host: PushedHost) -> tuple[str, str]:
 
 
 def test_keys_are_shown_and_a_changed_one_stops_everything(host) -> None:
-    shown = json.loads(qtrade(host, "hosts", "keys", "--host", "rpc-1", "--json").stdout)
+    shown = fields_of(qtrade(host, "hosts", "keys", "--host", "rpc-1", "--json").stdout)
     said = process.run(["ssh-keygen", "-lf", host.server.folder / "host_key.pub"]).stdout.split()[1]
     assert shown == {"host": "rpc-1", "pinned": said, "offered": said, "same": True}
     other, _ = pin_another(host)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flash.secrets import VAULT_PASSWORD, resolve
-from qtrade.errors import NotFound, ToolError
+from qtrade.errors import BadInput, NotFound
 from qtrade.process import beside_python
 from qtrade.redaction import redact
 from qtrade.settings import Settings
@@ -51,6 +51,6 @@ def test_another_password_is_an_error_that_shows_nothing(settings, tmp_path, mon
     other = tmp_path / "other"
     other.write_text("wrong\n")
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(other))
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(BadInput, match="does not open") as caught:
         resolve(settings, make_environment(), "here", "vault:secrets/development.yml#token")
     assert VALUE not in caught.value.render()

@@ -127,7 +127,8 @@ def test_a_flash_is_planned_by_a_manifest_in_the_folder(qtrade) -> None:
     error = qtrade("flash", "--host", "rpc-1", "--dry-run", code=7)
     assert "the store has no image of lab" in error
     assert str(qtrade.site) not in error
-    assert qtrade("hosts", "list").split() == ["rpc-1"]
+    (listed,) = json.loads(qtrade("hosts", "list", "--json"))["hosts"]
+    assert listed["name"] == "rpc-1"
 
 
 def test_nothing_is_written_into_what_was_installed(qtrade) -> None:
