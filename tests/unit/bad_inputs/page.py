@@ -8,7 +8,7 @@ from tests.unit.bad_inputs.run import Seen, run_case
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/bad-inputs.md"
 _HEAD = """\
-<!-- Made by `make docs-tables` of tests/unit/bad_inputs/cases.py: each row was run. Change that. -->
+<!-- Made by `make docs-tables` of tests/unit/bad_inputs: each row was run. Change that. -->
 # Bad inputs
 
 What the user sees when an input is wrong, and what to do. Every error is one `error:` line, the details below it with file, line, field

@@ -16,7 +16,7 @@ from qtrade import process
 from qtrade.cli import main
 from qtrade.store import s3
 from tests.fakes.examples import make_settings
-from tests.unit.bad_inputs.cases import Case
+from tests.unit.bad_inputs.case import Case
 from tests.unit.bad_inputs.place import NOBODY, Place, make_place
 
 _CURE = "to mend it:"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.unit.bad_inputs.cases import CASES, GROUPS, Case
+from tests.unit.bad_inputs.case import Case
+from tests.unit.bad_inputs.cases import CASES, GROUPS
 from tests.unit.bad_inputs.page import PAGE, render_page
 from tests.unit.bad_inputs.run import Seen, run_case
 

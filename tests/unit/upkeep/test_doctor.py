@@ -130,16 +130,14 @@ def test_clock(state, health) -> None:
 
 
 def test_mounts_that_a_killed_command_left(settings) -> None:
-    state = settings.state_dir.resolve()
-    lines = [
-        f"1 1 0:1 / {target} rw - tmpfs none rw" for target in (f"{state}/work/layer-a/root", f"{state}/store", "/")
-    ]
+    layer = settings.work_dir / "layer-a/root"
+    lines = [f"1 1 0:1 / {target} rw - tmpfs none rw" for target in (layer.resolve(), settings.store.resolve(), "/")]
     assert list(stale_mounts(settings, "\n".join(lines))) == [
         Check(
             "stale mounts",
             Health.WARNING,
-            f"{settings.state_dir}/work/layer-a/root",
-            f"sudo umount -R {settings.state_dir}/work/layer-a/root, once no `qtrade` command runs",
+            str(layer),
+            f"sudo umount -R {layer}, once no `qtrade` command runs",
         )
     ]
     assert [check.health for check in stale_mounts(settings, "")] == [Health.GOOD]

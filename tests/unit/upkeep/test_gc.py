@@ -218,8 +218,8 @@ def test_mounts_are_found_by_the_systems_own_table(tmp_path) -> None:
     state = tmp_path / "with blank"
     state.mkdir()
     real = str(state.resolve()).replace(" ", "\\040")
-    lines = [f"1 1 0:1 / {target} rw - tmpfs none rw" for target in (real, f"{real}/work/a", "/elsewhere")]
-    assert mounts_below(state, "\n".join(lines)) == (state / "work/a",)
+    lines = [f"1 1 0:1 / {target} rw - tmpfs none rw" for target in (real, f"{real}/layer-a", "/elsewhere")]
+    assert mounts_below(state, "\n".join(lines)) == (state / "layer-a",)
 
 
 def test_the_command_shows_first_and_deletes_after_a_yes(settings, monkeypatch, capsys) -> None:
