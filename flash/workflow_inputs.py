@@ -9,10 +9,7 @@ from flash.inventory import find_host, list_hosts, load_host
 from qtrade.errors import UsageError
 from qtrade.github import inputs as given
 from qtrade.settings import Settings
-from qtrade.trust.policy import ENVIRONMENT_OF
-
-_ENVIRONMENTS = ("development", "staging", "production")
-_CHANNEL_OF = {environment: channel for channel, environment in ENVIRONMENT_OF.items()}
+from qtrade.trust.policy import ENVIRONMENT_OF, channel_of
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,16 @@ def _rollback(settings: Settings, text: str) -> dict[str, str]:
 
 def _promote(text: str) -> dict[str, str]:
     inputs = given.parse_inputs(given.Promote, text)
-    channel = _CHANNEL_OF[inputs.environment]
+    channel = channel_of(inputs.environment)
     return {"recipe": inputs.recipe, "version": inputs.version, "environment": inputs.environment, "channel": channel}
 
 
 def _drift(settings: Settings, text: str) -> dict[str, str]:
     inputs = given.parse_inputs(given.Drift, text)
     have_hosts = {load_host(settings, name).environment for name in list_hosts(settings)}
-    wanted = [inputs.environment] if inputs.environment else [one for one in _ENVIRONMENTS if one in have_hosts]
+    wanted = (
+        [inputs.environment] if inputs.environment else [one for one in ENVIRONMENT_OF.values() if one in have_hosts]
+    )
     return {"environments": json.dumps(wanted)}
 
 
@@ -101,7 +100,7 @@ def _nightly(asked: Asked, now: datetime) -> dict[str, str]:
 
 def _host(settings: Settings, text: str) -> dict[str, str]:
     host = find_host(settings, text)
-    channel = _CHANNEL_OF[host.environment]
+    channel = channel_of(host.environment)
     return {"host": host.name, "environment": host.environment, "recipe": host.recipe, "channel": channel}
 
 

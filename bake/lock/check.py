@@ -26,18 +26,21 @@ def written_lock_path(settings: Settings, recipe: Recipe) -> Path:
 
 def locked_blobs(settings: Settings) -> frozenset[str]:
     """Return the digests of what was built from source, by the locks of the project and of the state directory. Raises `BadInput`."""
-    made = sorted((settings.state_dir / "locks").glob("*.lock.json"))
-    locks = [read_lock(path) for path in (*settings.find_all("manifests/images", "*.lock.json"), *made)]
+    locks = [read_lock(path) for path in _lock_paths(settings)]
     built = [item for lock in locks if lock for item in lock.components.values() if isinstance(item, LockedBuild)]
     return frozenset(digest for item in built for digest in (item.sha256, item.provenance))
 
 
 def locked_tools(settings: Settings) -> dict[str, str]:
     """Return the digests of the tools that locks of project and state directory name, with the lock's file. Raises `BadInput`."""
-    folders = (settings.project / "manifests/images", settings.state_dir / "locks")
-    paths = [path for folder in folders for path in sorted(folder.glob("*.lock.json"))]
-    locks = ((path, read_lock(path)) for path in paths)
+    locks = ((path, read_lock(path)) for path in _lock_paths(settings))
     return {lock.tools_digest(): f"{path.name} names it" for path, lock in locks if lock}
+
+
+def _lock_paths(settings: Settings) -> tuple[Path, ...]:
+    """Return the locks of the project, those that come with qtrade, and those of the state directory."""
+    made = sorted((settings.state_dir / "locks").glob("*.lock.json"))
+    return (*settings.find_all("manifests/images", "*.lock.json"), *made)
 
 
 def require_lock(settings: Settings, store: Store, recipe: Recipe, reporter: Reporter) -> Lock:

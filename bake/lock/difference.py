@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bake.lock.document import Lock, LockedBuild, LockedComponent, LockedPackage, read_lock
+from bake.lock.document import Lock, LockedBuild, LockedComponent, LockedPackage, parse_lock, read_lock
 from qtrade.errors import TrustError
 
 
@@ -61,7 +61,7 @@ def describe_change(before: str | None, path: Path) -> str:
     new = read_lock(path)
     if new is None:
         return ""
-    old = Lock.model_validate_json(before) if before else None
+    old = parse_lock(before, f"{path} of the last commit") if before else None
     return "\n".join(map(str, compare_locks(old, new)))
 
 

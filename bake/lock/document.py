@@ -167,14 +167,21 @@ def _render(value: Any, depth: int = 0) -> str:
 def read_lock(path: Path) -> Lock | None:
     """Return the lock, or None when there is none. Raises `BadInput`."""
     try:
-        return Lock.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
+    return parse_lock(content, str(path))
+
+
+def parse_lock(content: bytes | str, source: str) -> Lock:
+    """Parse a lock; `source` is where errors say that it stands. Raises `BadInput`."""
+    try:
+        return Lock.model_validate_json(content)
     except ValidationError as error:
         faults = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()[:5]]
-        fields = "\n".join(f"  {path}: {f'{place}: ' if place else ''}{said}" for place, said in faults)
+        fields = "\n".join(f"  {source}: {f'{place}: ' if place else ''}{said}" for place, said in faults)
         raise BadInput(
-            f"{path} is not a valid lock",
+            f"{source} is not a valid lock",
             details=fields,
             resolution="take it from version control again, or delete it and run `qtrade lock`",
         ) from error

@@ -153,14 +153,13 @@ def _parse_value(settings: Settings, recipe: Recipe, name: str, text: str) -> bo
     argument = arguments.get(name)
     if argument is None:
         raise NotFound(f"role {role} has no variable {name}", resolution=f"it has {', '.join(arguments)}")
-    allowed = _allowed(argument)
     if argument.type == "bool" and text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if argument.type == "int" and text.isdecimal():
         return int(text)
     if argument.type == "str" and text in argument.choices:
         return text
-    raise BadInput(f"{name} cannot be {text!r:.120}", resolution=f"it is {allowed}")
+    raise BadInput(f"{name} cannot be {text!r:.120}", resolution=f"it is {_allowed(argument)}")
 
 
 def _allowed(argument: Argument) -> str:

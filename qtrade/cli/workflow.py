@@ -150,7 +150,12 @@ def require() -> None:
     bad = {name: how for name, how in outcomes.items() if how != "success"}
     if bad or not outcomes:
         told = ", ".join(f"{name} {how}" for name, how in bad.items()) or "no job is named"
-        raise Refused(f"not all jobs have succeeded: {told}", resolution="look at those jobs")
+        cure = (
+            "look at those jobs"
+            if bad
+            else f"name them in the job's `needs`, and give {_NEEDS} `${{{{ toJSON(needs) }}}}`"
+        )
+        raise Refused(f"not all jobs have succeeded: {told}", resolution=cure)
     typer.echo(f"{len(outcomes)} jobs have succeeded")
 
 

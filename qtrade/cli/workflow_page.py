@@ -1,11 +1,12 @@
 """The page of a workflow's run: what qtrade knows of what its steps did."""
 
 import os
+from pathlib import Path
 
 from qtrade.github.api import GitHub
 from qtrade.github.proposal import open_pins
 from qtrade.github.summary import read_outcomes, render_summary
-from qtrade.github.tmpfs import given_secrets
+from qtrade.github.tmpfs import FOLDER, given_secrets, hide_kept
 from qtrade.settings import Settings
 
 # Variable of a step -> how it is called on the page.
@@ -26,7 +27,10 @@ _FACTS = {
 
 def render_page(settings: Settings, title: str, steps: str) -> str:
     """Return the page as Markdown. Raises `BadInput` for steps that are none, and the errors of GitHub's API where it is asked."""
-    given_secrets(os.environ)  # so that none of them is ever shown
+    # None of them is ever shown, wherever it may have come from.
+    given_secrets(os.environ)
+    if folder := os.environ.get(FOLDER):
+        hide_kept(Path(folder))
     facts = {shown: os.environ.get(name, "") for name, shown in _FACTS.items()}
     recipe, version = os.environ.get("QTRADE_RECIPE", ""), os.environ.get("QTRADE_VERSION", "")
     if recipe and version:

@@ -93,8 +93,16 @@ class GitHub:
             f"{method} {where} was answered with {answer.status_code}",
             status=answer.status_code,
             details=told,
-            resolution="give the job the permission that docs/workflows.md lists",
+            resolution=_cure(answer.status_code),
         )
+
+
+def _cure(status: int) -> str:
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return "give the job the permission that docs/workflows.md lists"
+    if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return "run the job again"
+    return "mend what GitHub says above, and run the job again"
 
 
 def _message(answer: httpx.Response) -> str:

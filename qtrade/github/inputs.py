@@ -184,8 +184,8 @@ def _read(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text or "{}")
     except ValueError:
-        document = None
-    if text.strip() == "null":  # of runs that nobody started, which have no inputs
+        document = text
+    if document is None:  # of runs that nobody started, which have no inputs
         return {}
     if not isinstance(document, dict):
         raise BadInput("QTRADE_INPUTS is no JSON object", resolution="give it `${{ toJSON(inputs) }}`")

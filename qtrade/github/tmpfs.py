@@ -25,6 +25,7 @@ _FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "TRUST_SET": (f"{_KEYS}/trust.json", ()),
     "ROOT": (f"{_KEYS}/root.pem", ()),
 }
+_PUBLIC = {"TRUST_SET", "ROOT"}
 
 
 def given_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -40,6 +41,14 @@ def given_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     for value in found.values():
         register_secret(value)
     return found
+
+
+def hide_kept(folder: Path) -> None:
+    """Redact from now on what an earlier step of the job has put into the folder."""
+    for name in _FILES.keys() - _PUBLIC:
+        path = folder / _FILES[name][0]
+        if path.is_file():
+            register_secret(path.read_text())
 
 
 def make_folder(parent: Path = SHARED_MEMORY) -> Path:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from qtrade.github.table import read_workflow
 from tests.fakes.actions_expressions import Functions, as_text, evaluate, fill, holds, standard_functions
 from tests.fakes.github_server import GitHubState
 
@@ -115,12 +114,6 @@ def copy_tree(target: Path) -> Path:
     for words in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "Base")):
         _git(target, *words)
     return target
-
-
-def read_workflow(path: Path) -> dict[str, Any]:
-    """Return a workflow; YAML takes the key `on` for a boolean."""
-    document = yaml.safe_load(path.read_text())
-    return {("on" if key is True else key): value for key, value in document.items()}
 
 
 class _Workflow:
