@@ -60,7 +60,11 @@ def check_hardware(settings: Settings, host: Host, environment: Environment) -> 
     try:
         machine = parse_machine(text)
     except ValueError as error:
-        raise HostError(f"{host.name} does not tell what machine it is", details=text[-300:]) from error
+        raise HostError(
+            f"{host.name} does not tell what machine it is",
+            details=text[-300:],
+            resolution="log in as its operator and run `getconf _NPROCESSORS_ONLN; grep MemTotal /proc/meminfo`",
+        ) from error
     faults = list(judge(profile, machine))
     if faults:
         raise HostError(

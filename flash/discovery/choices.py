@@ -85,11 +85,11 @@ def ask_place(given: Given, ask: Ask, *, environments: Sequence[str], recipes: S
     address = given.address or ask("Address (name or IP)", option="--address")
     kind = _one(ask, given.driver, "Driver: whose API reaches it", "--driver", sorted(OPENS), ("ssh",))
     fields = {"kind": kind, **_driver_fields(kind, given.driver_fields, ask)}
-    own = next((path for path in (Path("~/.ssh/id_ed25519").expanduser(),) if path.is_file()), None)
-    identity = given.identity_file
-    if identity is None:
-        answer = ask("Private key that logs in to it", option="--identity", default=str(own) if own else None)
-        identity = Path(answer).expanduser().absolute()
+    own = Path("~/.ssh/id_ed25519").expanduser()
+    named = given.identity_file or ask(
+        "Private key that logs in to it", option="--identity", default=str(own) if own.is_file() else None
+    )
+    identity = Path(named).expanduser().absolute()
     user = given.ssh_user or ask("Who logs in to it now", option="--ssh-user", default="root")
     return Place(name, environment, role, recipe, address, fields, identity, user, given.ssh_port)
 

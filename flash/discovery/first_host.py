@@ -56,7 +56,7 @@ def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Call
     """Ask, look, ask again, and return the manifest; nothing is written. Raises the errors of each part."""
     if given.name is not None:
         manifest_path(settings, given.name)
-    recipes = sorted(path.stem for path in (settings.project / "manifests/images").glob("*.yaml"))
+    recipes = [path.stem for path in settings.find_all("manifests/images", "*.yaml")]
     place = ask_place(given, ask, environments=list_environments(settings), recipes=recipes)
     path = manifest_path(settings, place.name)
     machine = discover(place, look, ask, say)
@@ -68,8 +68,6 @@ def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Call
         say(
             "door in_place needs a host that runs qtrade: before the first flash, give it another one (--netboot-url, --door)"
         )
-    if machine.system:
-        place.driver.setdefault("system", machine.system)
     if not look.verify_tls:
         place.driver["verify_tls"] = False
     text = render_manifest(place, disks, Doors(names, url, mac), machine)
@@ -97,7 +95,10 @@ def discover(place: Place, look: Look, ask: Ask, say: Callable[[str], None]) -> 
         else:
             question = "Is that what its console or its provider shows?"
             if ask(question, option=f"--host-key {shown}", among=("yes", "no")) != "yes":
-                raise Refused("that host key is not trusted; nothing was done")
+                raise Refused(
+                    "that host key is not trusted; nothing was done",
+                    resolution="read the fingerprint at the host's console, then give it with --host-key",
+                )
         pin(target, key)
         return discover_over_ssh(target, key)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.complete import VersionName, complete_recipes
-from qtrade.errors import Refused, UsageError
+from qtrade.cli.prompts import confirm_deletion
 from qtrade.look import width_of
 from qtrade.reporter import print_document, print_json, tell
 from qtrade.settings import load_settings
@@ -75,19 +75,9 @@ def collect_garbage(
     if not dry_run:
         if not garbage.is_empty:
             tell(gc.render_garbage(garbage, width=width_of(sys.stderr)))
-            _confirm(yes=yes)
+            confirm_deletion("images gc", yes=yes)
         garbage = gc.collect(store, rules, garbage)
     if as_json:
         print_document("garbage", {**asdict(garbage), "deleted": not dry_run})
     else:
         typer.echo(gc.render_garbage(garbage, verb="would delete" if dry_run else "deleted", width=width_of()))
-
-
-def _confirm(*, yes: bool) -> None:
-    """Ask. Raises `Refused`, or `UsageError` where nobody can be asked."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("images gc: nobody can be asked", resolution="add --yes, or --dry-run to see only")
-    if not typer.confirm("Delete these?", err=True):
-        raise Refused("nothing was deleted", resolution="answer y, or add --yes")

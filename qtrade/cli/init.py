@@ -9,7 +9,7 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_recipes
 from qtrade.cli.questions import Questions
-from qtrade.errors import UsageError
+from qtrade.errors import QtradeError, UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
@@ -89,12 +89,21 @@ def init(  # noqa: PLR0913 - one parameter per option
     _show(settings, draft, written=not dry_run, keys_made=keys_made, as_json=as_json)
 
 
-def _show(settings: Settings, draft: "HostDraft", *, written: bool, keys_made: bool, as_json: bool) -> None:
-    from flash.discovery.first_host import InitDocument, next_commands  # noqa: PLC0415
+def _has_images(settings: Settings) -> bool:
+    """Say whether the store has images; one that does not answer counts as empty, as only a hint hangs on it."""
     from qtrade.store import open_store  # noqa: PLC0415
 
+    try:
+        return bool(open_store(settings).published())
+    except QtradeError:
+        return False
+
+
+def _show(settings: Settings, draft: "HostDraft", *, written: bool, keys_made: bool, as_json: bool) -> None:
+    from flash.discovery.first_host import InitDocument, next_commands  # noqa: PLC0415
+
     has_keys = (settings.keys_dir / "trust.json").is_file()
-    steps = next_commands(draft, has_keys=has_keys, has_images=bool(open_store(settings).published()))
+    steps = next_commands(draft, has_keys=has_keys, has_images=_has_images(settings))
     if as_json:
         document = InitDocument(
             draft.name, str(draft.path), draft.text, draft.machine, written=written, keys_made=keys_made, next=steps

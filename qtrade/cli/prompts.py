@@ -37,6 +37,16 @@ def confirm(what: str, host: str, *, yes: bool) -> None:
         )
 
 
+def confirm_deletion(what: str, *, yes: bool) -> None:
+    """Ask whether what was shown may be deleted. Raises `Refused`, or `UsageError` where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}: nobody can be asked", resolution="add --yes, or --dry-run to see only")
+    if not typer.confirm("Delete these?", err=True):
+        raise Refused("nothing was deleted", resolution="answer y, or add --yes")
+
+
 def confirm_erasure(host: "Host", door: "Door", *, disposable: str | None) -> bool:
     """Say whether the provider may erase the host's disks: its name was given, or is typed now where the door needs that.
 

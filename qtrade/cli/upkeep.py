@@ -1,6 +1,5 @@
 """`qtrade status`, `doctor`, `gc`, `migrate`, `version`."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -8,8 +7,8 @@ import typer
 
 from qtrade.cli.bake import AsJson
 from qtrade.cli.hosts import Live
-from qtrade.cli.prompts import Yes
-from qtrade.errors import QtradeError, Refused, UsageError
+from qtrade.cli.prompts import Yes, confirm_deletion
+from qtrade.errors import QtradeError
 from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
@@ -79,7 +78,7 @@ def gc(
     if not dry_run:
         if verdict.gone and not yes:
             typer.echo(collect.render_collected(document), err=True)
-            _confirm("gc")
+            confirm_deletion("gc", yes=False)
         document = collect.collect(settings, limits, verdict)
     if as_json:
         print_document("collected", document.as_json())
@@ -125,11 +124,3 @@ def _settings_or_none() -> Settings | None:
         return load_settings()
     except QtradeError:
         return None
-
-
-def _confirm(what: str) -> None:
-    """Ask. Raises `Refused`, or `UsageError` where nobody can be asked."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}: nobody can be asked", resolution="add --yes, or --dry-run to see only")
-    if not typer.confirm("Delete these?", err=True):
-        raise Refused("nothing was deleted")

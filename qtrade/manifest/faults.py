@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from qtrade.errors import near_miss
+from qtrade.manifest.secrets import REFERENCE
 
 _SHOWN_CHARACTERS = 80
 # Patterns of the models, in words.
@@ -49,7 +50,7 @@ _RULES = {
     "ip_v4_address": "must be an IPv4 address, such as 192.0.2.10",
 }
 # A secret itself may have been put where the name of its place belongs.
-_HIDDEN = ("keypair", "token", "client_secret", "api_key", "app_key")
+_HIDDEN = frozenset({"keypair", "token", "client_secret", "api_key", "app_key", "secret", "secrets"})
 
 
 def real_faults(errors: Iterable[Any]) -> list[Any]:
@@ -72,7 +73,7 @@ def describe_fault(model: type[BaseModel], item: Any) -> str:
     # What is missing was not found, and a rule over the whole file names what it found itself.
     if item["type"] == "missing" or not path:
         found = ""
-    elif {str(part) for part in path[-2:]} & {*_HIDDEN, "secrets"}:
+    elif {str(part) for part in path[-2:]} & _HIDDEN or item.get("ctx", {}).get("pattern") == REFERENCE:
         found = " (found what is no reference)"
     else:
         found = f" (found {item['input']!r:.{_SHOWN_CHARACTERS}})"

@@ -6,7 +6,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from qtrade.errors import BadInput, NotFound
+from qtrade.errors import BadInput, NotFound, choose_from
 from qtrade.manifest.faults import describe_fault, real_faults
 from qtrade.manifest.formats import upgrade
 
@@ -25,7 +25,7 @@ def load_manifest(model: type[M], path: Path) -> M:
         known = sorted(other.stem for other in path.parent.glob("*.yaml"))
         raise NotFound(
             f"{path} does not exist",
-            resolution=f"use one of: {', '.join(known)}" if known else f"write it; {_schema_of(model)}",
+            resolution=choose_from(path.stem, known, f"write it; {_schema_of(model)}"),
         ) from error
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise BadInput(
@@ -73,7 +73,11 @@ def load_text(model: type[M], text: str, *, source: str) -> M:
 
 
 def _schema_of(model: type[BaseModel]) -> str:
-    return f"`qtrade schema {model.__name__.lower()}` says what is allowed"
+    from qtrade.manifest.schemas import MODELS  # noqa: PLC0415 - it imports this package
+
+    if model in MODELS:
+        return f"`qtrade schema {model.__name__.lower()}` says what is allowed"
+    return f"its fields are {', '.join(model.model_fields)}"
 
 
 def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> BadInput:

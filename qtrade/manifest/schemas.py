@@ -23,7 +23,7 @@ from qtrade.manifest import (
 )
 from qtrade.settings import load_settings
 
-_MODELS: tuple[type[BaseModel], ...] = (
+MODELS: tuple[type[BaseModel], ...] = (
     Recipe,
     Host,
     Environment,
@@ -40,7 +40,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def manifest_schemas() -> dict[str, dict[str, Any]]:
     """Return the schema of each model by its name in small letters."""
-    return {model.__name__.lower(): {"$schema": _DIALECT, **model.model_json_schema()} for model in _MODELS}
+    return {model.__name__.lower(): {"$schema": _DIALECT, **model.model_json_schema()} for model in MODELS}
 
 
 def write_schemas(folder: Path) -> tuple[Path, ...]:

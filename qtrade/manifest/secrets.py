@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 from qtrade.manifest.base import Model
 
 # A reference to a secret; never a secret.
-SecretRef = Annotated[str, Field(pattern=r"^(env|vault|kv):.+$")]
+# What refers to a secret; whatever stands in its place may be the secret itself, and is shown by no error.
+REFERENCE = r"^(env|vault|kv):.+$"
+SecretRef = Annotated[str, Field(pattern=REFERENCE)]
 _PATH = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 VaultPath = Annotated[str, Field(pattern=_PATH)]
 

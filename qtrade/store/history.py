@@ -195,16 +195,14 @@ def recorded(objects: Objects, deploy: Deploy, warn: Callable[[str], None]) -> I
         yield progress
     except BaseException as error:
         said = error.brief if isinstance(error, QtradeError) else repr(error)
-        before = progress.ending
-        _end(history, deploy, Ending(Outcome.FAILED, round(time.time(), 6), before.state, error=said[:1000]), warn)
+        _end(history, deploy, Ending(Outcome.FAILED, state=progress.ending.state, error=said[:1000]), warn)
         raise
     _end(history, deploy, progress.ending, warn)
 
 
 def _end(history: History, deploy: Deploy, ending: Ending, warn: Callable[[str], None]) -> None:
-    fields = {**asdict(ending), "at": round(time.time(), 6)}
     try:
-        history.end(deploy, Ending(**fields))
+        history.end(deploy, replace(ending, at=round(time.time(), 6)))
     except (QtradeError, OSError) as error:
         warn(f"warning: the end of this {deploy.kind} is not in the history: {error}")
 

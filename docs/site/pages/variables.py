@@ -8,7 +8,8 @@ from docs.site.pages.table import code, table
 
 VARIABLES = {
     "QTRADE_PROJECT": (
-        "The folder with `manifests/`, `ansible/` and `packer/`. Left out: the working directory or a parent of it."
+        "Your project: the folder with `manifests/`. Left out: the working directory or a parent of it that has `manifests/hosts`, "
+        "`images` or `environments`; else the checkout that qtrade runs from; else the working directory."
     ),
     "QTRADE_STATE_DIR": "The folder that holds everything that qtrade writes. Left out: `.state` in the project.",
     "QTRADE_STORE": (

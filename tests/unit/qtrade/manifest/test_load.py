@@ -1,6 +1,7 @@
 """Errors of manifests name file, line, field, found value and cure."""
 
 import pytest
+import yaml
 
 from qtrade.errors import BadInput, NotFound
 from qtrade.manifest import Environment, Host, Recipe, load_manifest, load_text
@@ -134,3 +135,20 @@ def test_a_missing_file_lists_the_ones_that_are_there(tmp_path) -> None:
 def test_a_file_loads_from_disk(tmp_path) -> None:
     (tmp_path / "production.yaml").write_text(ENVIRONMENT)
     assert load_manifest(Environment, tmp_path / "production.yaml").soak_s == 1800
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        {"webhook": {"url": "https://alerts.example.org", "secret": "hunter2-plain"}},
+        {"webhook": {"url": "https://alerts.example.org", "secret": ["hunter2-plain"]}},
+    ],
+)
+def test_a_secret_in_place_of_its_reference_is_not_shown(drift: dict[str, object]) -> None:
+    text = yaml.safe_dump({"schema_version": 1, "name": "staging", "drift": drift})
+    with pytest.raises(BadInput) as caught:
+        load_text(Environment, text, source="staging.yaml")
+    said = caught.value.render()
+    assert "drift.webhook.secret: " in said
+    assert "found what is no reference" in said
+    assert "hunter2" not in said
