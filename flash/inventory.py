@@ -122,8 +122,8 @@ def list_hosts(settings: Settings) -> tuple[str, ...]:
 
 
 def list_environments(settings: Settings) -> tuple[str, ...]:
-    """Return the names of all environments, the project's and those that come with qtrade."""
-    return tuple(path.stem for path in settings.find_all("manifests/environments", "*.yaml"))
+    """Return the names of the project's environments."""
+    return tuple(sorted(path.stem for path in (settings.project / "manifests/environments").glob("*.yaml")))
 
 
 def load_environment(settings: Settings, host: Host) -> Environment:

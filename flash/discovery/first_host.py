@@ -56,7 +56,7 @@ def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Call
     """Ask, look, ask again, and return the manifest; nothing is written. Raises the errors of each part."""
     if given.name is not None:
         manifest_path(settings, given.name)
-    recipes = [path.stem for path in settings.find_all("manifests/images", "*.yaml")]
+    recipes = sorted(path.stem for path in (settings.project / "manifests/images").glob("*.yaml"))
     place = ask_place(given, ask, environments=list_environments(settings), recipes=recipes)
     path = manifest_path(settings, place.name)
     machine = discover(place, look, ask, say)
