@@ -11,7 +11,7 @@ from flash.deploys import recorded_deploy
 from flash.generations import next_generation
 from flash.identity.guard import SIGNER, refuse_holder
 from flash.inventory import load_environment, load_host
-from flash.push_plan import PushPlan, SecretChanges, plan_push
+from flash.push_plan import Held, PushPlan, SecretChanges, plan_push
 from flash.secrets import resolve_secrets
 from flash.sent_secrets import SentSecrets, sent_secrets
 from flash.ssh_checks import check_keeps_access
@@ -94,32 +94,34 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
             f"{host.name} runs image {status['image'][:16]}…, which is not {host.recipe} {status['version']} of this store",
             resolution="use the store that the host was flashed from",
         )
-    held = _held(status, status["generation"])
+    generation = status["generation"]
+    bundle = _held(status, generation)
+    held = Held(generation, bundle, frozenset(status.get("altered") or ()))
     sent = sent_secrets(settings, host.name, keyring.signer("job"))
     if order.rollback:
         to = _earlier(status, host.name, image, order.to)
         wanted = _held(status, to)
         if wanted is None:
             raise HostError(f"{host.name} does not show generation {to}", resolution="push instead")
-        plan = plan_push(image, held, wanted, generation=status["generation"], to=to)
+        plan = plan_push(image, held, wanted, to=to)
         return Prepared(access, plan, status, wanted, {}, sent)
     stamps = status.get("secret_stamps")
     if order.secret:
-        if held is None or not _is_settled(status):
+        if bundle is None or not _is_settled(status):
             raise HostError(
                 f"{host.name} has no settled config", resolution=f"run `qtrade push --host {host.name}` first"
             )
         secrets = resolve_secrets(settings, host, image, only=order.secret)
         only = SecretChanges(sent.reasons(secrets, stamps))
-        plan = plan_push(image, held, held, generation=status["generation"], secrets=only)
-        return Prepared(access, plan, status, held, {name: secrets[name] for name in only.reasons}, sent)
+        plan = plan_push(image, Held(generation, bundle), bundle, secrets=only)
+        return Prepared(access, plan, status, bundle, {name: secrets[name] for name in only.reasons}, sent)
     target = access.link.target
     check_keeps_access(environment, host, target.user, target.identity_file)
-    bundle = render_bundle(host, environment, image)
+    wanted = render_bundle(host, environment, image)
     secrets = resolve_secrets(settings, host, image)
     changes = SecretChanges(sent.reasons(secrets, stamps), _forgotten(image, secrets, stamps or {}))
-    plan = plan_push(image, held, bundle, generation=status["generation"], secrets=changes)
-    return Prepared(access, plan, status, bundle, {name: secrets[name] for name in changes.reasons}, sent)
+    plan = plan_push(image, held, wanted, secrets=changes)
+    return Prepared(access, plan, status, wanted, {name: secrets[name] for name in changes.reasons}, sent)
 
 
 def carry_out(prepared: Prepared) -> PushResult:

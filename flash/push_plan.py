@@ -16,7 +16,7 @@ _SHOWN_CHARACTERS = 100
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file of the generation that is `new`, `changed` or `gone`."""
+    """A file of the generation that is `new`, `changed`, `gone`, or `mended`: somebody altered it on the host."""
 
     path: str
     change: str
@@ -38,6 +38,15 @@ class UnitStep:
 
     name: str
     action: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a host has: its generation, the bundle of that (None: unknown), and the files that are `altered`, not as the bundle says."""
+
+    generation: str
+    bundle: Bundle | None
+    altered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,16 +86,15 @@ class PushPlan:
 
 def plan_push(
     image: Image,
-    held: Bundle | None,
+    held: Held,
     wanted: Bundle,
     *,
-    generation: str,
     to: str = "",
     secrets: SecretChanges | None = None,
 ) -> PushPlan:
-    """Return what it takes to bring a host from the bundle of its generation (None: unknown) to `wanted`."""
+    """Return what it takes to bring a host from what it has to `wanted`."""
     sent = secrets or SecretChanges()
-    files = tuple(_compare_files(held.files if held else (), wanted.files))
+    files = tuple(_compare_files(held, wanted.files))
     declared = {file.path: inputs for file in files if (inputs := declaration_of(image, file.path)) is not None}
     of_secrets = [
         action
@@ -99,9 +107,9 @@ def plan_push(
     return PushPlan(
         host=wanted.host,
         version=image.version,
-        generation=generation,
+        generation=held.generation,
         files=files,
-        values=tuple(_compare_values(held, wanted)),
+        values=tuple(_compare_values(held.bundle, wanted)),
         secrets=dict(sent.reasons),
         forget=sent.forget,
         units=merge_actions([*of_files, *of_secrets]),
@@ -171,10 +179,13 @@ def _text(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def _compare_files(held: Iterable[ConfigFile], wanted: Iterable[ConfigFile]) -> Iterable[FileChange]:
-    old, new = {file.path: file for file in held}, {file.path: file for file in wanted}
-    for path in sorted({*old, *new}):
-        if old.get(path) != new.get(path):
+def _compare_files(held: Held, wanted: Iterable[ConfigFile]) -> Iterable[FileChange]:
+    old = {file.path: file for file in (held.bundle.files if held.bundle else ())}
+    new = {file.path: file for file in wanted}
+    for path in sorted({*old, *new, *held.altered}):
+        if path in held.altered and old.get(path) == new.get(path):
+            yield FileChange(path, "mended")
+        elif old.get(path) != new.get(path):
             yield FileChange(path, "gone" if path not in new else "changed" if path in old else "new")
 
 

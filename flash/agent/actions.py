@@ -1,9 +1,9 @@
-"""What a signed job makes a running host do: one function per kind, each returning facts for the report."""
+"""What a signed job makes a running host do, but for pushes (pushes.py): one function per kind, each returning facts for the report."""
 
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from . import (
     admission,
@@ -18,7 +18,6 @@ from . import (
     layers,
     mounts,
     protect,
-    pushes,
 )
 from .bundle import check_declared, open_bundle
 from .errors import AgentError
@@ -158,21 +157,6 @@ def undrain(task: Task) -> Dict[str, Any]:
     if faults:
         raise AgentError("undrain-failed", "; ".join(faults), "see their journals, and start their services")
     return {"undrained": done}
-
-
-ACTIONS: Dict[str, Callable[[Task], Dict[str, Any]]] = {
-    "stage": stage,
-    "arm": arm,
-    "commit": commit,
-    "apply": pushes.apply,
-    "restore": pushes.restore,
-    "confirm": pushes.confirm,
-    "secret": pushes.store_secrets,
-    "reboot": reboot,
-    "drain": drain,
-    "undrain": undrain,
-    "kexec": load_installer,
-}
 
 
 def _drain_programs() -> List[Path]:

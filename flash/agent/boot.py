@@ -6,9 +6,8 @@ id before it boots it and counts boots. All are GRUB environment blocks, overwri
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, NamedTuple, Optional
 
 from . import durable
 from .errors import AgentError
@@ -22,8 +21,7 @@ TRY = "i"
 TRIES_PER_IMAGE = 3
 
 
-@dataclass(frozen=True)
-class BootState:
+class BootState(NamedTuple):
     """The ids that GRUB chooses from; `previous` and `once` may be empty."""
 
     default: str
@@ -88,7 +86,7 @@ def note_success(esp: Path, running: str) -> BootState:
         tries = TRIES_PER_IMAGE
     if tries != state.tries:
         write_once(esp, state.once, tries)
-    return replace(state, tries=tries)
+    return state._replace(tries=tries)
 
 
 def commit(esp: Path, image_id: str) -> BootState:

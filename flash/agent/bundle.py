@@ -4,9 +4,8 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 from .dsse import open_envelope
 from .errors import AgentError
@@ -18,8 +17,7 @@ _GENERATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 
 
-@dataclass(frozen=True)
-class BundleFile:
+class BundleFile(NamedTuple):
     """A file of a bundle."""
 
     path: str
@@ -29,8 +27,7 @@ class BundleFile:
     content: bytes
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(NamedTuple):
     """A config bundle whose signature was checked, with the envelope that it came in."""
 
     host: str

@@ -5,8 +5,7 @@ They only say what to fetch again. Whether a blob is right is decided by its own
 
 import base64
 import binascii
-from dataclasses import dataclass
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping, NamedTuple, Tuple
 
 from .errors import AgentError
 from .imagelist import Blob, is_digest
@@ -17,8 +16,7 @@ _MOST = 64 * 1024 * 1024
 _DIGEST_BYTES = 32
 
 
-@dataclass(frozen=True)
-class Chunks:
+class Chunks(NamedTuple):
     """How one blob is cut: all chunks have `size_bytes`, the last one what is left. No digests means that none are known."""
 
     blob_bytes: int
@@ -26,7 +24,7 @@ class Chunks:
     digests: Tuple[bytes, ...] = ()
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Return how many chunks there are."""
         return -(-self.blob_bytes // self.size_bytes)
 
@@ -36,8 +34,7 @@ class Chunks:
         return start, min(self.size_bytes, self.blob_bytes - start)
 
 
-@dataclass(frozen=True)
-class ChunkLists:
+class ChunkLists(NamedTuple):
     """The chunk lists of a job by the blobs' digests, each the SHA-256 sums one behind the other."""
 
     size_bytes: int
@@ -47,7 +44,7 @@ class ChunkLists:
         """Return how `blob` is cut; without digests when there is no list of that length."""
         sums = self.sums.get(blob.sha256, b"")
         cut = Chunks(blob.size_bytes, self.size_bytes)
-        if len(sums) != cut.count * _DIGEST_BYTES:
+        if len(sums) != cut.number * _DIGEST_BYTES:
             return Chunks(blob.size_bytes)
         digests = tuple(sums[at : at + _DIGEST_BYTES] for at in range(0, len(sums), _DIGEST_BYTES))
         return Chunks(blob.size_bytes, self.size_bytes, digests)

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import json
 import os
-import shutil
+import stat
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -36,7 +36,7 @@ def write_generation(config: Path, bundle: Bundle, names: Names) -> None:
         )
     fresh = config / f".new-{bundle.generation}"
     if fresh.exists():
-        shutil.rmtree(fresh)
+        durable.remove_all([fresh])
     _require_space(config, bundle)
     fresh.mkdir(parents=True, mode=0o755)
     for one in bundle.files:
@@ -153,9 +153,11 @@ def image_of(config: Path, generation: str) -> str:
         envelope = json.loads((config / generation / _BUNDLE).read_bytes())
         return str(json.loads(base64.b64decode(envelope["payload"]))["image"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AgentError(
-            "generation-broken", f"generation {generation} has no readable bundle: {error!r}", "push again"
-        ) from error
+        raise _unreadable(generation, error) from error
+
+
+def _unreadable(generation: str, error: Exception) -> AgentError:
+    return AgentError("generation-broken", f"generation {generation} has no readable bundle: {error!r}", "push again")
 
 
 def require_whole(config: Path, generation: str, image_id: str) -> None:
@@ -174,6 +176,26 @@ def require_whole(config: Path, generation: str, image_id: str) -> None:
     damaged = _damaged(config / generation)
     if damaged:
         raise AgentError("generation-broken", f"generation {generation} is damaged: {', '.join(damaged)}", "push again")
+
+
+def altered_files(config: Path, generation: str, names: Names) -> List[str]:
+    """Return the files of a generation whose content, mode or owner is not what its bundle says, those gone and those added.
+
+    Raises `AgentError` when its bundle cannot be read.
+    """
+    try:
+        envelope = json.loads((config / generation / _BUNDLE).read_bytes())
+        said = json.loads(base64.b64decode(envelope["payload"]))["files"]
+        wanted = {
+            one["path"]: (
+                int(one["mode"], 8), names.user(one["owner"]), names.group(one["group"]), base64.b64decode(one["content"]),
+            )
+            for one in said
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(generation, error) from error
+    found = {path: (stat.S_IMODE(mode), *rest) for path, (mode, *rest) in _snapshot(config / generation).items()}
+    return sorted(path for path in set(wanted) | set(found) if wanted.get(path) != found.get(path))
 
 
 def read_sums(config: Path, generation: str) -> Dict[str, str]:

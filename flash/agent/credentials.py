@@ -6,10 +6,8 @@ image and the generation whose settling ends it. `undo` brings it back, or the i
 
 import contextlib
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Set, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 from . import durable, units
 from .dsse import digest
@@ -21,8 +19,7 @@ from .units import Inputs, UnitAction
 _SETTLES = ".settles"
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """What has changed in the store and not all units have yet: the names, and what the units are to do."""
 
     names: Tuple[str, ...]
@@ -85,14 +82,14 @@ def _replace_store(store: Path, fresh: Sequence[Secret], gone: Sequence[str]) ->
         _write(new, secret)
     durable.sync_folder(new)
     durable.exchange(new, store)
-    shutil.rmtree(new)
+    durable.remove_all([new])
 
 
 def _copy(store: Path, without: Set[str]) -> Path:
     """Return a folder beside the store with all that is in it but some names: the files themselves, under second names."""
     new = store.with_name(f"{store.name}.new")
     if new.exists():
-        shutil.rmtree(new)
+        durable.remove_all([new])
     new.mkdir(mode=0o700)
     for path in store.iterdir():
         if path.name not in without:
@@ -125,9 +122,9 @@ def settle(store: Path) -> None:
         # Under another name first: a half removed one must not be brought back.
         gone = store.with_name(f"{store.name}.gone")
         if gone.exists():
-            shutil.rmtree(gone)
+            durable.remove_all([gone])
         _before(store).rename(gone)
-        shutil.rmtree(gone)
+        durable.remove_all([gone])
 
 
 def undo(store: Path, inputs: Inputs) -> List[UnitAction]:

@@ -3,9 +3,8 @@
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import ondisk
 from .errors import AgentError
@@ -16,8 +15,7 @@ ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 _IGNORED = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd")
 
 
-@dataclass(frozen=True)
-class Disk:
+class Disk(NamedTuple):
     """A disk as the kernel and its own bytes show it."""
 
     name: str

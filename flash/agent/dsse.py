@@ -4,15 +4,13 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
 from . import ed25519
 from .errors import AgentError
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """The content of an envelope and the id of the key that signed it."""
 
     payload: bytes

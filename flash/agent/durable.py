@@ -1,10 +1,8 @@
 """Writes that survive a power cut: flushed before they are named, and flushed again by name."""
 
 import contextlib
-import ctypes
 import fcntl
 import os
-import shutil
 from pathlib import Path
 from typing import Iterable
 
@@ -49,6 +47,8 @@ def flush_writes(folder: Path) -> None:
     """Flush what was written to the filesystem of a folder, and to no other: other disks of a busy host take seconds for that."""
     device = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        import ctypes  # noqa: PLC0415 - who only reads does without
+
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.syncfs(device):
             number = ctypes.get_errno()
@@ -90,6 +90,8 @@ def flush_file(path: Path) -> None:
 
 def exchange(one: Path, other: Path) -> None:
     """Let two folders change names in one step, with no moment in which one of the names is missing or leads to a mix."""
+    import ctypes  # noqa: PLC0415 - as above
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
         number = ctypes.get_errno()
@@ -120,12 +122,16 @@ def flush_filesystem(folder: Path) -> None:
 
 def begin_flush(device: int) -> None:
     """Let the kernel begin to write what is dirty of a file, without waiting for it; nothing happens where it cannot."""
+    import ctypes  # noqa: PLC0415 - as above
+
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).sync_file_range(device, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def remove_all(paths: Iterable[Path]) -> None:
     """Remove files and folders."""
+    import shutil  # noqa: PLC0415 - it brings three compressors along
+
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,6 +1,5 @@
 """What the installer does besides installing: blank data disks get their filesystem, a host that is given up loses its state."""
 
-from dataclasses import replace
 from typing import Any, Callable, Dict, List
 
 from . import disks, ondisk, protect
@@ -92,7 +91,7 @@ def _is_prepared(everything: List[Disk], wanted: DiskId) -> bool:
 
 
 def _bind(everything: List[Disk], wanted: DiskId, os_disk: Disk, guarded: List[Disk]) -> Disk:
-    found = disks.bind_guarded(everything, [replace(wanted, fs_uuid=None)], os_disk, "data")[0]
+    found = disks.bind_guarded(everything, [wanted._replace(fs_uuid=None)], os_disk, "data")[0]
     if found.name in {disk.name for disk in guarded}:
         raise AgentError("data-is-protected", f"{found.describe()} is a protected disk", "correct the host's manifest")
     disks.require_usable(found, [], disks.read_mounts())

@@ -1,6 +1,5 @@
 """What a report says of a job that failed."""
 
-import traceback
 from typing import Any, Dict
 
 from .errors import AgentError
@@ -13,6 +12,8 @@ def failure_of(error: Exception) -> Dict[str, Any]:
     elif isinstance(error, OSError):
         known = AgentError("io-failed", str(error), "look at the disk and the network")
     else:
+        import traceback  # noqa: PLC0415 - no job that succeeds needs it
+
         traceback.print_exception(type(error), error, error.__traceback__)
         known = AgentError(
             "agent-fault", repr(error), "this is a fault of the agent: report it with the lines on its stderr"

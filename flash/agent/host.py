@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator
 
@@ -14,18 +13,23 @@ RUN = Path("/run/qtrade")
 INPUTS = Path("/usr/lib/qtrade/inputs.d")
 
 
-@dataclass(frozen=True)
 class Host:
     """Paths of a host; tests give others."""
 
-    run: Path = RUN
-    inputs: Path = INPUTS
-    etc: Path = Path("/etc")
-    proc: Path = Path("/proc")
-    sys: Path = Path("/sys")
-    dev: Path = Path("/dev")
-    mnt: Path = Path("/mnt")
-    root: Path = Path("/")
+    def __init__(  # noqa: PLR0913 - one parameter per path
+        self,
+        *,
+        run: Path = RUN,
+        inputs: Path = INPUTS,
+        etc: Path = Path("/etc"),
+        proc: Path = Path("/proc"),
+        sys: Path = Path("/sys"),
+        dev: Path = Path("/dev"),
+        mnt: Path = Path("/mnt"),
+        root: Path = Path("/"),
+    ) -> None:
+        self.run, self.inputs = run, inputs
+        self.etc, self.proc, self.sys, self.dev, self.mnt, self.root = etc, proc, sys, dev, mnt, root
 
     @property
     def system(self) -> Path:

@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, NamedTuple, Tuple
 
 from .errors import AgentError
 
@@ -14,8 +13,7 @@ _ROLE = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 CMDLINE = re.compile(r"[A-Za-z0-9_.,:=/@%+\- ]*\Z")
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(NamedTuple):
     """A file by content; `verity` is the fs-verity digest, empty for kernels and initrds; `role` is for messages."""
 
     sha256: str
@@ -29,8 +27,7 @@ class Blob:
         return f"layers/{self.sha256}.erofs" if self.verity else f"boot/{self.sha256}"
 
 
-@dataclass(frozen=True)
-class ImageList:
+class ImageList(NamedTuple):
     """A parsed image list."""
 
     image_id: str

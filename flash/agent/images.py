@@ -1,7 +1,6 @@
 """Images on the system partition: writes one, lists them, and collects those that nothing may boot any more."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Dict, Iterable, List, Set
 
@@ -18,7 +17,7 @@ def write_image(system: Path, image: Image) -> None:
     fresh = system / "images" / f".new-{image.image_id}"
     fresh.parent.mkdir(exist_ok=True)
     if fresh.exists():
-        shutil.rmtree(fresh)
+        durable.remove_all([fresh])
     if is_written(system, image):
         return
     if final.exists():

@@ -4,9 +4,8 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import (
     admission,
@@ -43,8 +42,7 @@ _JOB_TRIES = 10
 _FILE = "file://"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What the checks found out; nothing has been written yet."""
 
     job: Job

@@ -1,8 +1,7 @@
 """The job: what the controller tells the agent. Parsed strictly, once; the rest of the agent sees typed values only."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from . import dsse
 from .chunks import NONE, ChunkLists, parse_chunks
@@ -48,8 +47,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image to be put on the disk."""
 
     image_id: str
@@ -62,8 +60,7 @@ class Image:
     chunks: ChunkLists = NONE
 
 
-@dataclass(frozen=True)
-class DiskId:
+class DiskId(NamedTuple):
     """How a disk is named; None is not given."""
 
     serial: Optional[str] = None
@@ -74,27 +71,24 @@ class DiskId:
 
     def describe(self) -> str:
         """Return the identifiers that are given, for messages."""
-        return ", ".join(f"{name} {value}" for name, value in vars(self).items() if value is not None)
+        return ", ".join(f"{name} {value}" for name, value in self._asdict().items() if value is not None)
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Sizes of the partitions in MiB; the state partition takes the rest."""
 
     esp_mib: int
     system_mib: int
 
 
-@dataclass(frozen=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret by name."""
 
     name: str
     value: bytes
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A job whose signature was checked. Which of the optional parts are there depends on `kind`, see `_NEEDS`."""
 
     kind: str

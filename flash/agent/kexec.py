@@ -3,9 +3,8 @@
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, NamedTuple
 
 from . import dsse, programs
 from .errors import AgentError
@@ -22,8 +21,7 @@ _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0
 _CPIO_FILE, _CPIO_FOLDER = 0o100400, 0o040700
 
 
-@dataclass(frozen=True)
-class Boot:
+class Boot(NamedTuple):
     """The installer that is to be started, and the envelope of the job that it takes along."""
 
     kernel: Blob

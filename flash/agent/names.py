@@ -1,13 +1,11 @@
 """Owner names of an image: its own passwd and group, not those of the system that the agent runs on."""
 
-from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, NamedTuple
 
 from .errors import AgentError
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """Users and groups by name."""
 
     users: Dict[str, int]

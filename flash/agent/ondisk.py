@@ -4,10 +4,8 @@ No tool of the host is asked, since tools of a rescue system differ and may asse
 """
 
 import struct
-import uuid
 import zlib
-from dataclasses import dataclass
-from typing import Any, BinaryIO, List, Optional, Tuple
+from typing import Any, BinaryIO, List, NamedTuple, Optional, Tuple
 
 SECTOR = 512
 MIB = 1024 * 1024
@@ -21,8 +19,7 @@ _DDF_MAGIC = b"\xde\x11\xde\x11"
 _BCACHE_MAGIC = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """An entry of a GPT; `start` and `size` in bytes."""
 
     number: int
@@ -33,8 +30,7 @@ class Partition:
     size: int
 
 
-@dataclass(frozen=True)
-class Gpt:
+class Gpt(NamedTuple):
     """A valid GPT; `is_torn` says that only the copy at the end of the disk is."""
 
     disk_uuid: str
@@ -96,20 +92,20 @@ def read_fs_uuid(device: BinaryIO, offset: int = 0) -> Optional[str]:  # noqa: P
     if len(head) < 4096:
         return None
     if head[0x438:0x43A] == b"\x53\xef":
-        return str(uuid.UUID(bytes=head[0x468:0x478]))
+        return _uuid(head[0x468:0x478])
     if head.startswith(b"XFSB"):
-        return str(uuid.UUID(bytes=head[32:48]))
+        return _uuid(head[32:48])
     if head[0x400:0x404] == b"\x10\x20\xf5\xf2":
-        return str(uuid.UUID(bytes=head[0x46C:0x47C]))
+        return _uuid(head[0x46C:0x47C])
     if head[4086:4096] == b"SWAPSPACE2":
-        return str(uuid.UUID(bytes=head[0x40C:0x41C]))
+        return _uuid(head[0x40C:0x41C])
     for start, magic in ((67, 82), (39, 54)):
         if head[magic : magic + 3] == b"FAT":
             serial = int.from_bytes(head[start : start + 4], "little")
             return f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
     btrfs = read_at(device, offset + 65536, 128)
     if btrfs[64:72] == b"_BHRfS_M":
-        return str(uuid.UUID(bytes=btrfs[32:48]))
+        return _uuid(btrfs[32:48])
     return None
 
 
@@ -169,4 +165,10 @@ def _read_mbr(disk: BinaryIO, sector: int) -> List[Partition]:
 
 
 def _guid(raw: bytes) -> str:
-    return str(uuid.UUID(bytes_le=raw))
+    """Return the GUID of a partition table, whose first three fields are little-endian."""
+    return _uuid(raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:])
+
+
+def _uuid(raw: bytes) -> str:
+    text = raw.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -31,7 +31,7 @@ class Partial:
         self._path = path
         self._blob = blob
         self.chunks = chunks
-        self._left: List[int] = list(range(chunks.count))
+        self._left: List[int] = list(range(chunks.number))
         self._device = -1
         self._flushed = 0
         self._begin(0)
@@ -64,7 +64,7 @@ class Partial:
         """Return where the next byte goes."""
         return (
             self.chunks.span(self._number)[0] + self._have
-            if self._number < self.chunks.count
+            if self._number < self.chunks.number
             else self.chunks.blob_bytes
         )
 
@@ -100,7 +100,7 @@ class Partial:
     def clear(self) -> None:
         """Forget everything."""
         os.ftruncate(self._device, 0)
-        self._left = list(range(self.chunks.count))
+        self._left = list(range(self.chunks.number))
         self._begin(0)
 
     def _begin(self, number: int) -> None:
@@ -113,14 +113,14 @@ class Partial:
         if not self.chunks.digests and there == self.chunks.blob_bytes:
             there = 0
         os.ftruncate(self._device, there)
-        for number in range(self.chunks.count):
+        for number in range(self.chunks.number):
             start, size = self.chunks.span(number)
             if start + size > there:
                 self._number, self._have = number, max(there - start, 0)
                 return
             if self._is_right(number):
                 self._left.remove(number)
-        self._begin(self.chunks.count)
+        self._begin(self.chunks.number)
 
     def _is_right(self, number: int) -> bool:
         if not self.chunks.digests:

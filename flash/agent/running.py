@@ -1,24 +1,32 @@
 """The verbs of a running host: `run` (one job on stdin), and what needs no job."""
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 import time
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
-from . import adopt, boot, config, confine, kexec, programs, pushes, trial, trust
-from .actions import ACTIONS
+from . import adopt, boot, config, confine, programs, trust
 from .errors import AgentError
 from .failure import failure_of
 from .host import Host, locked
 from .job import PAYLOAD_TYPE, Job, open_job
 from .journal import Journal
+from .names import parse_names
 from .report import Reporter, sign_report
 from .status import read_status
 from .task import Task
 
 _MAX_JOB_BYTES = 64 * 1024 * 1024
+# Kind of a job -> the module that does it, where its function has the name of the kind or the one given. A push loads no more than its own.
+_ACTIONS = {
+    **{kind: ("actions", kind) for kind in ("stage", "arm", "commit", "reboot", "drain", "undrain")},
+    **{kind: ("pushes", kind) for kind in ("apply", "restore", "confirm")},
+    "secret": ("pushes", "store_secrets"),
+    "kexec": ("actions", "load_installer"),
+}
 
 
 def run_job() -> int:
@@ -30,8 +38,8 @@ def run_job() -> int:
     job = open_job(envelope, current.job)
     if job.host != host.name:
         raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
-    if job.kind not in ACTIONS:
-        raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(ACTIONS)}")
+    if job.kind not in _ACTIONS:
+        raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(_ACTIONS)}")
     (host.state / "agent").mkdir(mode=0o700, exist_ok=True)
     # An agent whose controller is gone may still be at work: one job at a time.
     with locked(host.state / "agent/lock"):
@@ -52,7 +60,7 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
         environment = adopt.adopt(host, current, job.environment)
         came = confine.connected_at(os.environ, host.proc)
         facts.update(
-            ACTIONS[job.kind](
+            action_of(job.kind)(
                 Task(job, host, reporter, current, environment, trust.latest_time(job.issued_at, current), came)
             )
         )
@@ -68,6 +76,13 @@ def _carry_out(job: Job, host: Host, current: trust.TrustSet) -> int:
     return 0 if facts["ok"] else 1
 
 
+def action_of(kind: str) -> Callable[[Task], Dict[str, Any]]:
+    """Return the function that does jobs of a kind that a running host does."""
+    module, name = _ACTIONS[kind]
+    action: Callable[[Task], Dict[str, Any]] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return action
+
+
 def show_status() -> int:
     """Print the host's state as JSON."""
     print(json.dumps(read_status(Host()), sort_keys=True))
@@ -75,16 +90,24 @@ def show_status() -> int:
 
 
 def show_config() -> int:
-    """Print the host's state as JSON with `bundles`: those of the current generation and of the running image's settled ones."""
+    """Print the host's state as JSON with `bundles` and `altered`.
+
+    Bundles are those of the current generation and of the running image's settled ones. Altered are the files of the current one that
+    are not as its bundle says, null where it cannot be read.
+    """
     host = Host()
-    print(
-        json.dumps({**read_status(host), "bundles": config.read_envelopes(host.config, host.image_id)}, sort_keys=True)
-    )
+    found = {**read_status(host), "bundles": config.read_envelopes(host.config, host.image_id), "altered": None}
+    names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
+    with contextlib.suppress(AgentError):
+        found["altered"] = config.altered_files(host.config, config.current_generation(host.config), names)
+    print(json.dumps(found, sort_keys=True))
     return 0
 
 
 def revert_config() -> int:
     """Take back a config generation that was not confirmed in time: called by a timer."""
+    from . import pushes, trial  # noqa: PLC0415 - only this verb and pushes need them
+
     host = Host()
     with locked(host.state / "agent/lock"):
         gone = trial.revert(pushes.ground_of(host))
@@ -114,4 +137,6 @@ def _reboot_if_asked(job: Job) -> None:
         # With a delay, so that the answer gets out before the network goes down.
         programs.run("systemd-run", "--on-active=1", "--collect", "--quiet", "systemctl", "reboot")
     if job.kind == "kexec":
+        from . import kexec  # noqa: PLC0415 - only this kind needs it
+
         kexec.start_cleanly()

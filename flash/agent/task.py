@@ -1,6 +1,6 @@
 """A job on a running host, with what its action needs."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .host import Host
 from .job import Job
@@ -8,8 +8,7 @@ from .report import Reporter
 from .trust import TrustSet
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A job, the host that it is for, whom to tell, and what the host demands: `now` is the latest of the clocks that it knows.
 
     `connected_at` is when the SSH connection was made that the job came over, in seconds since the boot.

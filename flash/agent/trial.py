@@ -7,9 +7,8 @@ connection; and after a reboot the initramfs takes the generation that the image
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence
 
 from . import config, credentials, durable, reboots, units
 from .errors import AgentError
@@ -29,8 +28,7 @@ class Timer(Protocol):
         """Call it no more."""
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A change that is not settled: what it is, what the host goes back to, and until when; times in seconds since the boot `boot_id`.
 
     `acted_at` is when the units had the new files: 0 while they are still at it.
@@ -44,16 +42,14 @@ class Trial:
     acted_at: float = 0.0
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """What became of a change: the units that acted, and for how long it waits to be confirmed (0: it is settled)."""
 
     units: List[str]
     waits_s: int
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(NamedTuple):
     """Where changes are made: the folders of generations, secrets and notes, what the boot has read, and what runs there."""
 
     config: Path
@@ -122,7 +118,7 @@ def take(
         ) from error
     if waits_s:
         now = ground.now()
-        _note(ground, replace(trial, due=now + waits_s, acted_at=now))
+        _note(ground, trial._replace(due=now + waits_s, acted_at=now))
         ground.timer.arm(waits_s)
     else:
         _settle(ground, generation)
@@ -214,4 +210,4 @@ def _go_back(ground: Ground, trial: Trial, why: str) -> None:
 
 
 def _note(ground: Ground, trial: Trial) -> None:
-    durable.write_file(ground.note, json.dumps(asdict(trial), sort_keys=True).encode(), 0o600)
+    durable.write_file(ground.note, json.dumps(trial._asdict(), sort_keys=True).encode(), 0o600)

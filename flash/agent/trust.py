@@ -2,9 +2,8 @@
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from . import dsse, durable
 from .errors import AgentError
@@ -15,8 +14,7 @@ _SET = "trust/set.json"
 Keys = Dict[str, bytes]
 
 
-@dataclass(frozen=True)
-class TrustSet:
+class TrustSet(NamedTuple):
     """Key id -> raw key, by role; `expires` and `issued_at` in Unix seconds. `builders` and `promoters` hold the retired keys too."""
 
     sequence: int

@@ -1,11 +1,11 @@
 """The config inputs that an image declares, and the units that reload or restart when one of them changes."""
 
+import contextlib
 import json
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from .errors import AgentError
 from .programs import run
@@ -17,16 +17,14 @@ _KEY = "[a-z_][a-z0-9_-]{0,31}"
 _VERBS = {"restart": "restart", "reload": "reload-or-restart"}
 
 
-@dataclass(frozen=True)
-class UnitAction:
+class UnitAction(NamedTuple):
     """What is done to a unit."""
 
     name: str
     action: str
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Declared files and secrets, each with its units.
 
     A fault of an `access` file may cut the host off; only a boot reads a `reboot` file.
@@ -101,10 +99,15 @@ def read_inputs(folder: Path) -> Inputs:
 
 
 def act(action: UnitAction) -> None:
-    """Reload or restart a unit. Raises `AgentError`."""
+    """Reload or restart a unit; a reload that fails is tried once more, as a start of a unit that has failed. Raises `AgentError`."""
+    command = ("systemctl", _VERBS[action.action], action.name)
+    if action.action == "reload":
+        with contextlib.suppress(AgentError):
+            run(*command, timeout_s=RESTART_TIMEOUT_S)
+            return
     # Starts that systemd counted against config that was rejected must not refuse this one. A unit that is not loaded (1) has no count.
     run("systemctl", "reset-failed", action.name, allowed=1)
-    run("systemctl", _VERBS[action.action], action.name, timeout_s=RESTART_TIMEOUT_S)
+    run(*command, timeout_s=RESTART_TIMEOUT_S)
 
 
 def act_on_all(actions: Iterable[UnitAction], do: Callable[[UnitAction], None] = act) -> None:

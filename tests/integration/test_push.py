@@ -74,6 +74,19 @@ def test_nothing_to_change_sends_nothing(host) -> None:
     assert sorted(path.name for path in host.config.iterdir()) == ["1", "by-image", "current"]
 
 
+def test_files_that_somebody_altered_are_there_again(host) -> None:
+    path = host.config / "1/app/app.env"
+    path.write_text("A=666\n")
+    (host.config / "1/app/stray").write_text("x")
+    assert push(host).units == ("app.service",)
+    assert (host.read("app/app.env"), host.settled) == ("A=1\n", "2")
+    assert not (host.config / "2/app/stray").exists()
+    assert host.acts() == ["reload-or-restart app.service"]
+    (host.config / "2/app/app.env").chmod(0o606)
+    assert push(host).generation == "3"
+    assert push(host).changed is False
+
+
 def test_what_guards_access_is_confirmed_over_a_new_connection(host) -> None:
     host.write_manifest(app_network="up again")
     before = host.server.connections

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -25,7 +24,7 @@ def known(make_trust, root):
 def made(job_fields):
     parsed = parse_job(json.dumps(job_fields()).encode()).image
     assert parsed is not None
-    return replace(parsed, image_json=REAL)
+    return parsed._replace(image_json=REAL)
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def promote(made, promoter):
             "predicate": {**predicate, **changes},
         }
         envelope = signer.envelope(admission.STATEMENT_TYPE, document)
-        return replace(made, promotion=envelope, image_json=text)
+        return made._replace(promotion=envelope, image_json=text)
 
     return make
 
@@ -57,7 +56,7 @@ def test_development_asks_for_a_build_signature_only(made, known, make_trust, ro
     assert admission.require_admitted(made, known, "development", NOW) == 0
     others = trust.open_pinned(make_trust(build={other_key.key_id: other_key.pem}), root.key_id)
     assert refusal(made, others, "development") == "image-untrusted"
-    assert refusal(replace(made, signature=bytes(64)), known, "development") == "image-untrusted"
+    assert refusal(made._replace(signature=bytes(64)), known, "development") == "image-untrusted"
 
 
 def test_a_retired_key_still_counts_and_a_revoked_one_is_called_so(made, make_trust, root, key, other_key):

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
 
 import pytest
 
@@ -16,11 +15,12 @@ from flash.agent.task import Task
 pytestmark = pytest.mark.unit
 
 
-@dataclass(frozen=True)
 class FolderHost(Host):
     """A host whose partitions are folders; `image` is the one that runs."""
 
-    image: str = ""
+    def __init__(self, run, image=""):
+        super().__init__(run=run)
+        self.image = image
 
     @property
     def image_id(self) -> str:

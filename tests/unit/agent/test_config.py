@@ -66,6 +66,27 @@ def make_bundle(key):
     return make
 
 
+def test_what_somebody_altered_is_named(tmp_path, make_bundle, names):
+    config.write_generation(
+        tmp_path, make_bundle("1", agave__validator_env="a", otel__otel_yaml="b", agave__extra_env="c"), names
+    )
+    folder = tmp_path / "1"
+    assert config.altered_files(tmp_path, "1", names) == []
+    (folder / "agave/validator.env").write_text("other")
+    (folder / "otel/otel.yaml").chmod(0o666)
+    (folder / "agave/extra.env").unlink()
+    (folder / "agave/stray").write_text("")
+    assert config.altered_files(tmp_path, "1", names) == [
+        "agave/extra.env",
+        "agave/stray",
+        "agave/validator.env",
+        "otel/otel.yaml",
+    ]
+    (folder / ".bundle.json").write_text("{")
+    with pytest.raises(AgentError, match="no readable bundle"):
+        config.altered_files(tmp_path, "1", names)
+
+
 class Units:
     """Records what is done to units; those in `failing` do not take it."""
 

@@ -39,9 +39,9 @@ def programs(tmp_path, monkeypatch):
 
 def test_a_drain_is_taken_back_last_to_first(programs):
     programs.add("40-client", "60-postgres", "50-agave")
-    assert actions.ACTIONS["drain"](programs.task) == {"drained": ["40-client", "50-agave", "60-postgres"]}
+    assert actions.drain(programs.task) == {"drained": ["40-client", "50-agave", "60-postgres"]}
     assert programs.said() == ["40-client", "50-agave", "60-postgres"]
-    assert actions.ACTIONS["undrain"](programs.task) == {"undrained": ["60-postgres", "50-agave", "40-client"]}
+    assert actions.undrain(programs.task) == {"undrained": ["60-postgres", "50-agave", "40-client"]}
     assert programs.said() == ["60-postgres undrain", "50-agave undrain", "40-client undrain"]
 
 
@@ -49,7 +49,7 @@ def test_the_first_fault_ends_a_drain(programs):
     programs.add("40-client", "60-postgres")
     programs.add("50-agave", code=3)
     with pytest.raises(AgentError, match=r"50-agave ended with 3.*nothing was switched"):
-        actions.ACTIONS["drain"](programs.task)
+        actions.drain(programs.task)
     assert programs.said() == ["40-client", "50-agave"]
 
 
@@ -57,12 +57,12 @@ def test_a_fault_keeps_no_other_service_from_its_start(programs):
     programs.add("40-client", "60-postgres")
     programs.add("50-agave", code=3)
     with pytest.raises(AgentError, match="50-agave ended with 3") as caught:
-        actions.ACTIONS["undrain"](programs.task)
+        actions.undrain(programs.task)
     assert caught.value.code == "undrain-failed"
     assert programs.said() == ["60-postgres undrain", "50-agave undrain", "40-client undrain"]
 
 
 def test_an_image_without_services_has_nothing_to_drain(programs):
     programs.folder.rmdir()
-    assert actions.ACTIONS["drain"](programs.task) == {"drained": []}
-    assert actions.ACTIONS["undrain"](programs.task) == {"undrained": []}
+    assert actions.drain(programs.task) == {"drained": []}
+    assert actions.undrain(programs.task) == {"undrained": []}

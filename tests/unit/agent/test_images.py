@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -82,7 +81,7 @@ def test_collection_keeps_what_is_shared_and_wanted(tmp_path, make_image):
 
 
 def test_an_installed_image_is_read_back_whole(tmp_path, make_image):
-    image = replace(make_image(base="b"), promotion={"payload": "x"})
+    image = make_image(base="b")._replace(promotion={"payload": "x"})
     put(tmp_path, image)
     assert images.read_installed(tmp_path, image.image_id) == image
     assert images.listed(tmp_path) == [image.image_id]

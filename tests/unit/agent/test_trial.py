@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -108,7 +108,7 @@ class Rig:
             qtrade_choose_secrets
         """
         subprocess.run(["sh", "-uc", commands], check=True)
-        self.ground = replace(self.ground, boot_id="boot-2")
+        self.ground = self.ground._replace(boot_id="boot-2")
         return self.current
 
 
@@ -121,7 +121,7 @@ def rig(tmp_path, key):
         folder, tmp_path / "state/credstore", notes, tmp_path / "booted", IMAGE, "boot-1", INPUTS, Timer()
     )
     made = Rig(ground, (key, key.envelope))
-    made.ground = replace(ground, act=made.act, now=lambda: made.now)
+    made.ground = ground._replace(act=made.act, now=lambda: made.now)
     made.take("1")
     made.done.clear()
     ground.booted.unlink()  # it boots
@@ -189,14 +189,14 @@ def test_an_agent_that_dies_in_the_middle_leaves_it_to_the_timer(rig):
     def die(_):
         raise SystemExit
 
-    rig.ground = replace(rig.ground, act=die)
+    rig.ground = rig.ground._replace(act=die)
     with pytest.raises(SystemExit):
         rig.take("2", app="2")
     assert (rig.current, rig.settled, rig.ground.timer.armed) == ("2", "1", [120])
     with pytest.raises(AgentError, match="died in the middle of the change to generation 2") as caught:
         trial.confirm(rig.ground, FIRST, connected_at=200)
     assert caught.value.remedy == "the host goes back to generation 1 by itself within 120 s; push again then"
-    rig.ground = replace(rig.ground, act=rig.act)
+    rig.ground = rig.ground._replace(act=rig.act)
     rig.now += 120
     assert trial.revert(rig.ground) == "2"
     assert (rig.current, rig.done) == ("1", ["app.service"])
@@ -251,7 +251,7 @@ def test_what_was_never_settled_is_nothing_to_fall_back_on(rig):
 def test_the_first_config_of_a_host_has_nothing_to_go_back_to(rig, tmp_path):
     folder = tmp_path / "other/config"
     folder.mkdir(parents=True)
-    rig.ground = replace(rig.ground, config=folder)
+    rig.ground = rig.ground._replace(config=folder)
     assert rig.take("1").waits_s == 0
     assert rig.settled == "1"
 
@@ -360,7 +360,7 @@ def test_a_power_cut_at_any_write_leaves_old_or_new(rig, monkeypatch, tmp_path, 
     while True:
         subprocess.run(["rm", "-rf", rig.ground.config.parents[0]], check=True)
         subprocess.run(["cp", "-a", base, rig.ground.config.parents[0]], check=True)
-        rig.ground = replace(rig.ground, boot_id="boot-1")
+        rig.ground = rig.ground._replace(boot_id="boot-1")
         with monkeypatch.context() as patched:
             Power(patched, cuts)
             is_cut = True

@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,7 +156,7 @@ def test_a_power_cut_at_any_write_leaves_both_old_or_both_new(
     while True:
         subprocess.run(["rm", "-rf", state], check=True)
         subprocess.run(["cp", "-a", base, state], check=True)
-        pushed.ground = replace(pushed.ground, boot_id="boot-1")
+        pushed.ground = pushed.ground._replace(boot_id="boot-1")
         with monkeypatch.context() as patched:
             Power(patched, cuts)
             is_cut = True

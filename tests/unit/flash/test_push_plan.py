@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flash.config import Bundle, ConfigFile, read_bundle, render_bundle
 from flash.push_plan import (
     FileChange,
+    Held,
     PushPlan,
     SecretChanges,
     UnitStep,
@@ -45,8 +47,16 @@ def bundle(values: dict[str, object] | None = None, **files: str) -> Bundle:
     return Bundle("rpc-1", IMAGE.id, tuple(made), values or {})
 
 
-def plan(held: Bundle | None, wanted: Bundle, **options: object) -> PushPlan:
-    return plan_push(IMAGE, held, wanted, generation="4", **options)  # type: ignore[arg-type]
+def plan(held: Bundle | None, wanted: Bundle, *, altered: Iterable[str] = (), **options: object) -> PushPlan:
+    return plan_push(IMAGE, Held("4", held, frozenset(altered)), wanted, **options)  # type: ignore[arg-type]
+
+
+def test_files_that_somebody_altered_are_mended() -> None:
+    same = bundle(app="1", fstab="x")
+    found = plan(same, same, altered=["app", "stray"])
+    assert found.files == (FileChange("app", "mended"), FileChange("stray", "mended"))
+    assert found.units == (UnitStep("app.service", "reload"),)
+    assert not found.is_empty
 
 
 def test_the_whole_plan() -> None:
