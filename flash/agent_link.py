@@ -2,15 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flash.jobs import SignedJob, check_report, failure, find_unknown
 from qtrade.errors import HostError, QtradeError
 from qtrade.redaction import redact
-from qtrade.ssh import SshTarget
+from qtrade.ssh import SshTarget, StartedCommand
 
 _RUN = "sudo -n /usr/bin/qtrade-agent run"
+_CONFIRM = "sudo -n /usr/bin/qtrade-agent confirm"
 _POLL_S = 2.0
 # Hosts take 5 new connections in 30 s (role ufw_solana), and whoever knocks on while refused stays refused.
 _KNOCK_S = 6.5
@@ -44,25 +46,44 @@ class AgentLink:
         timeout_s: float = _JOB_TIMEOUT_S,
         on_event: Callable[[dict[str, Any]], None] | None = None,
         forward: str | None = None,
+        started: StartedCommand | None = None,
     ) -> dict[str, Any]:
         """Run a job and return its checked report. `forward` is an SSH remote forward. Raises `HostError`, `TrustError`, `LeaseLost`.
 
-        An agent of an older image refuses fields that it does not know, before it does anything: it gets the job once more without them.
+        `started` is of `ready`. An agent of an older image refuses fields that it does not know, before it does anything: it gets the job
+        once more without them.
         """
+        if started is None or started.is_over:
+            extra = ("-R", forward, "-o", "ExitOnForwardFailure=yes") if forward else ()
+            started = self.target.start(_RUN, extra=extra)
         try:
-            return self._run(job, timeout_s=timeout_s, on_event=on_event, forward=forward)
+            return self._run(job, started, timeout_s=timeout_s, on_event=on_event)
         except _Unknown as older:
             if job.without is None:
                 raise
-            return self._run(job.without(older.fields), timeout_s=timeout_s, on_event=on_event, forward=forward)
+            return self.run(job.without(older.fields), timeout_s=timeout_s, on_event=on_event, forward=forward)
+
+    @contextmanager
+    def ready(self) -> Iterator[StartedCommand]:
+        """Let an agent start for a job to come, which it then needs not wait for; it ends with the context. Raises `HostError`."""
+        started = self.target.start(_RUN)
+        try:
+            yield started
+        finally:
+            started.abandon()
+
+    def confirm(self, job: SignedJob, *, timeout_s: float, is_known: bool) -> dict[str, Any]:
+        """Run a job of kind confirm; `is_known` says whether the agent has a verb for it, which is quicker. Raises as `run`."""
+        started = self.target.start(_CONFIRM) if is_known else None
+        return self.run(job, timeout_s=timeout_s, started=started)
 
     def _run(
         self,
         job: SignedJob,
+        started: StartedCommand,
         *,
         timeout_s: float,
         on_event: Callable[[dict[str, Any]], None] | None,
-        forward: str | None,
     ) -> dict[str, Any]:
         events: list[dict[str, Any]] = []
 
@@ -75,9 +96,7 @@ class AgentLink:
             if on_event:
                 on_event(event)
 
-        extra = ("-R", forward, "-o", "ExitOnForwardFailure=yes") if forward else ()
-        stdin = json.dumps(job.envelope).encode()
-        code, said = self.target.stream(_RUN, stdin=stdin, extra=extra, on_line=take, timeout_s=timeout_s)
+        code, said = started.finish(json.dumps(job.envelope).encode(), on_line=take, timeout_s=timeout_s)
         report = next((event for event in reversed(events) if event.get("event") == "report"), None)
         refusal = next((event["error"] for event in events if event.get("event") == "error"), None)
         if report is None and refusal and (unknown := find_unknown(refusal)):

@@ -5,6 +5,7 @@ import time
 from flash.access import Evidence, HostAccess
 from flash.jobs import AgentFailed, SignedJob
 from qtrade.errors import HostError, QtradeError, ToolError
+from qtrade.ssh import StartedCommand
 
 # Hosts take 5 new connections in 30 s (role ufw_solana), and whoever knocks on while refused stays refused.
 _KNOCK_S = 6.5
@@ -14,14 +15,24 @@ _RETURN_S = 240.0
 _OVER = "trial-over"
 
 
-def send_and_confirm(access: HostAccess, job: SignedJob, generation: str, *, within_s: float) -> Evidence:
+def send_and_confirm(
+    access: HostAccess,
+    job: SignedJob,
+    generation: str,
+    *,
+    within_s: float,
+    started: StartedCommand | None = None,
+    has_verb: bool = False,
+) -> Evidence:
     """Run a job that makes `generation` current, confirm it if it is on trial, and return its report.
+
+    `started` is an agent that waits for the job; `has_verb` says that agents of this host have a verb of its own for a confirmation.
 
     Where the job's own connection was cut, only a new one tells what became of it. Raises `HostError` when the host did not take the
     generation, or has taken it back.
     """
     try:
-        report = access.link.run(job)
+        report = access.link.run(job, started=started)
     except AgentFailed:
         raise
     except (HostError, ToolError) as error:
@@ -30,18 +41,18 @@ def send_and_confirm(access: HostAccess, job: SignedJob, generation: str, *, wit
         )
         report = {"waits_s": within_s, "generation": generation}
     if report.get("waits_s"):
-        _confirm(access, job.nonce, generation, within_s=float(report["waits_s"]))
+        _confirm(access, job.nonce, generation, within_s=float(report["waits_s"]), has_verb=has_verb)
     return report
 
 
-def _confirm(access: HostAccess, nonce: str, generation: str, *, within_s: float) -> None:
+def _confirm(access: HostAccess, nonce: str, generation: str, *, within_s: float, has_verb: bool) -> None:
     """Confirm until it is taken or time is up; then wait for the host to come back as it was."""
     access.link.disconnect()
     deadline = time.monotonic() + within_s
     while True:
         began = time.monotonic()
         try:
-            access.link.run(access.jobs.confirm(nonce), timeout_s=_CONFIRM_TIMEOUT_S)
+            access.link.confirm(access.jobs.confirm(nonce), timeout_s=_CONFIRM_TIMEOUT_S, is_known=has_verb)
         except AgentFailed as error:
             if error.code != _OVER:
                 raise

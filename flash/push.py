@@ -1,7 +1,8 @@
 """Push: render the host's config, send what has changed, and prove that it holds. Nothing else changes a host between flashes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flash.access import Evidence, HostAccess, held_access
@@ -20,6 +21,7 @@ from qtrade.errors import HostError, NotFound
 from qtrade.manifest import Image
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
+from qtrade.ssh import StartedCommand
 from qtrade.store import open_store
 from qtrade.store.history import Ending, Kind, Outcome
 from qtrade.trust.keyring import ensure_keyring
@@ -58,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A push that was planned and of which nothing was sent yet."""
+    """A push that was planned and of which nothing was sent yet; `started` is an agent that waits for it on the host."""
 
     access: HostAccess
     plan: PushPlan
@@ -66,12 +68,24 @@ class Prepared:
     bundle: Bundle
     secrets: Mapping[str, bytes]
     sent: SentSecrets
+    started: StartedCommand | None = None
 
 
 def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
-    with held_access(settings, open_store(settings), load_host(settings, host_name), reporter) as access:
-        return carry_out(prepare(access))
+    with (
+        held_access(settings, open_store(settings), load_host(settings, host_name), reporter) as access,
+        prepared(access) as planned,
+    ):
+        return carry_out(planned)
+
+
+@contextmanager
+def prepared(access: HostAccess, order: Order | None = None) -> Iterator[Prepared]:
+    """As `prepare`, for what is to be carried out within the context: an agent starts on the host meanwhile, and waits for it."""
+    access.check_login()
+    with access.link.ready() as started:
+        yield replace(prepare(access, order), started=started)
 
 
 def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
@@ -79,7 +93,6 @@ def prepare(access: HostAccess, order: Order | None = None) -> Prepared:
     settings, host = access.settings, access.host
     order = order or Order()
     environment = load_environment(settings, host)
-    access.check_login()
     with access.reporter.step(f"look at {host.name}"):
         status = access.link.config()
     if status["state"] != "persistent":
@@ -175,14 +188,22 @@ def _send(prepared: Prepared) -> tuple[str, Evidence]:
     access, plan, status = prepared.access, prepared.plan, prepared.status
     if not plan.files and not plan.to and _is_settled(status):
         job = access.jobs.secrets(prepared.secrets, forget=plan.forget)
-        return status["generation"], access.link.run(job)
+        return status["generation"], access.link.run(job, started=prepared.started)
     if plan.to:
         job, generation = access.jobs.restore(plan.to, confirm_within_s=TRIAL_S), plan.to
     else:
         generation = str(next_generation(access.settings, plan.host, seen=_highest(status)))
         envelope = prepared.bundle.envelope(int(generation), access.jobs.key)
         job = access.jobs.apply(envelope, values=prepared.secrets, forget=plan.forget, confirm_within_s=TRIAL_S)
-    return generation, send_and_confirm(access, job, generation, within_s=TRIAL_S)
+    report = send_and_confirm(
+        access,
+        job,
+        generation,
+        within_s=TRIAL_S,
+        started=prepared.started,
+        has_verb="confirm" in status.get("verbs", ()),
+    )
+    return generation, report
 
 
 def _forgotten(image: Image, secrets: Mapping[str, bytes], stamps: Mapping[str, str]) -> tuple[str, ...]:
@@ -235,7 +256,8 @@ def _push_to_older(prepared: Prepared) -> PushResult:
     access, host = prepared.access, prepared.access.host.name
     generation = str(next_generation(access.settings, host, seen=prepared.status["generation"]))
     with access.reporter.step(f"push to {host}"):
-        report = access.link.run(access.jobs.apply(prepared.bundle.envelope(int(generation), access.jobs.key)))
+        job = access.jobs.apply(prepared.bundle.envelope(int(generation), access.jobs.key))
+        report = access.link.run(job, started=prepared.started)
         units = list(report["units"])
         if prepared.secrets:
             units += access.link.run(access.jobs.secrets(prepared.secrets))["units"]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flash.access import HeldAccess, HostAccess, held_access
 from flash.inventory import list_hosts, load_host
-from flash.push import Order, Prepared, PushResult, carry_out, prepare
+from flash.push import Order, Prepared, PushResult, carry_out, prepare, prepared
 from flash.push_plan import PushPlan
 from qtrade.errors import NotFound, QtradeError
 from qtrade.reporter import Reporter
@@ -68,7 +68,9 @@ def push_hosts(
 ) -> list[Outcome]:
     """Hold and plan all hosts, let `ask` see the plans and refuse them, then push side by side. Returns an outcome for each host."""
     with ExitStack() as held:
-        planned = _side_by_side(names, lambda name: prepare(_hold(held, settings, name, reporter), order))
+        planned = _side_by_side(
+            names, lambda name: held.enter_context(prepared(_hold(held, settings, name, reporter), order))
+        )
         ready = {one.plan.host: one for one in planned.values() if isinstance(one, Prepared)}
         ask([one.plan for one in ready.values()])
         done = _side_by_side(tuple(ready), lambda name: carry_out(ready[name]))
@@ -82,6 +84,7 @@ def plan_hosts(
 
     def plan(name: str) -> Prepared:
         access = HeldAccess(settings, load_host(settings, name), open_store(settings), reporter, 0, lambda: None)
+        access.check_login()
         return prepare(access, order)
 
     planned = _side_by_side(names, plan)

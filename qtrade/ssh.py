@@ -102,7 +102,7 @@ class SshTarget:
         except ToolError:  # it took too long: whoever comes next must not wait for a connection that died
             self.disconnect()
             raise
-        self._note(done.returncode)
+        self.note(done.returncode)
         if done.returncode == _FAILED:
             raise unreachable(self, done.stderr)
         if check and done.returncode != 0:
@@ -121,15 +121,67 @@ class SshTarget:
 
         Raises `HostError` when the host cannot be reached, or does not come to an end within `timeout_s`.
         """
+        return self.start(command, extra=extra).finish(stdin, on_line=on_line, timeout_s=timeout_s)
+
+    def start(self, command: str, *, extra: Sequence[str] = ()) -> "StartedCommand":
+        """Start `command`, which gets its stdin later. Raises `HostError` when the host cannot be reached."""
         shared = self._share() if not extra else ()
-        child = subprocess.Popen(
-            self.argv(command, *shared, *extra),
+        return StartedCommand(self, command, [*shared, *extra])
+
+    def disconnect(self) -> None:
+        """End the shared connection, if there is one, such as before a reboot; the next command makes another."""
+        if self.sockets is not None:
+            shared_connections(self.sockets).drop(self.options(), self._destination)
+
+    def _share(self) -> tuple[str, ...]:
+        """Return the options that make a command use the shared connection. Raises `HostError` when there can be none."""
+        if self.sockets is None:
+            return ()
+        socket, said = shared_connections(self.sockets).ensure(self.options(), self._destination)
+        if said:
+            raise unreachable(self, said)
+        return ("-S", str(socket))
+
+    def note(self, code: int) -> None:
+        """Take notice of how a command ended: the shared connection is dropped where SSH failed."""
+        if self.sockets is None:
+            return
+        if code == _FAILED:
+            self.disconnect()
+        else:
+            shared_connections(self.sockets).note_answer(self.options(), self._destination)
+
+
+class StartedCommand:
+    """A command on its way on a host. It waits for its stdin: `finish` gives it, or `abandon` ends it without."""
+
+    def __init__(self, target: SshTarget, command: str, extra: Sequence[str]) -> None:
+        self._target, self._command = target, command
+        self._child = subprocess.Popen(
+            target.argv(command, *extra),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=process.clean_env(),
             start_new_session=True,
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, though nobody gave it its stdin."""
+        return self._child.poll() is not None
+
+    def abandon(self) -> None:
+        """End it; nothing happens where it was finished."""
+        process.kill_group(self._child)
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def finish(self, stdin: bytes, *, on_line: Callable[[str], None], timeout_s: float) -> tuple[int, str]:
+        """As `SshTarget.stream`, from where the command has got to."""
+        target, child = self._target, self._child
         errors: list[bytes] = []
 
         def drain(pipe: IO[bytes]) -> None:
@@ -147,7 +199,7 @@ class SshTarget:
         timer.start()
         try:
             if child.stdin is None or child.stdout is None or child.stderr is None:
-                raise HostError(f"{self.host}: ssh has no pipes")
+                raise HostError(f"{target.host}: ssh has no pipes")
             reader = threading.Thread(target=drain, args=(child.stderr,), daemon=True)
             reader.start()
             with suppress(BrokenPipeError), child.stdin:
@@ -161,38 +213,16 @@ class SshTarget:
             timer.cancel()
             process.kill_group(child)
         if too_long.is_set():
-            self.disconnect()
+            target.disconnect()
             raise HostError(
-                f"{self.host}: `{command}` took longer than {timeout_s:.0f} s",
+                f"{target.host}: `{self._command}` took longer than {timeout_s:.0f} s",
                 resolution="look at the host's journal; the same command goes on where this one stopped",
             )
         said = b"".join(errors).decode(errors="replace")
-        self._note(code)
+        target.note(code)
         if code == _FAILED:
-            raise unreachable(self, said)
+            raise unreachable(target, said)
         return code, said
-
-    def disconnect(self) -> None:
-        """End the shared connection, if there is one, such as before a reboot; the next command makes another."""
-        if self.sockets is not None:
-            shared_connections(self.sockets).drop(self.options(), self._destination)
-
-    def _share(self) -> tuple[str, ...]:
-        """Return the options that make a command use the shared connection. Raises `HostError` when there can be none."""
-        if self.sockets is None:
-            return ()
-        socket, said = shared_connections(self.sockets).ensure(self.options(), self._destination)
-        if said:
-            raise unreachable(self, said)
-        return ("-S", str(socket))
-
-    def _note(self, code: int) -> None:
-        if self.sockets is None:
-            return
-        if code == _FAILED:
-            self.disconnect()
-        else:
-            shared_connections(self.sockets).note_answer(self.options(), self._destination)
 
 
 def unreachable(target: SshTarget, stderr: str) -> HostError:

@@ -1,7 +1,6 @@
 """Boots the installer from a running system, without its firmware: kexec. The job goes along in memory, so no network carries it."""
 
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple
@@ -71,6 +70,8 @@ def load(fields: Mapping[str, Any], source: str, reporter: Reporter, work: Path 
         raise AgentError(
             "kexec-refused", f"this host cannot start the installer by kexec: {reason}", "use another door"
         )
+    import shutil  # noqa: PLC0415 - it brings three compressors along
+
     shutil.rmtree(str(work), ignore_errors=True)
     work.mkdir(mode=0o700)
     try:

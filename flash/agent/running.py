@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from . import adopt, boot, config, confine, programs, trust
 from .errors import AgentError
@@ -30,16 +30,30 @@ _ACTIONS = {
 
 
 def run_job() -> int:
-    """Run the one job that comes on stdin; the last line on stdout is the report."""
+    """Run the one job that comes on stdin; the last line on stdout is the report. Who waited for it and gets none has nothing to do."""
+    return _run_job(tuple(_ACTIONS))
+
+
+def run_confirm() -> int:
+    """As `run_job`, for a job of kind confirm: its agent is not confined, writes links and notes on qtrade-state, and is there sooner."""
+    return _run_job(("confirm",))
+
+
+def _run_job(kinds: Tuple[str, ...]) -> int:
+    from . import pushes  # noqa: F401, PLC0415 - who starts early to wait for a push has it loaded by then
+
     host = Host()
-    envelope = _read_envelope()
+    sent = sys.stdin.buffer.read(_MAX_JOB_BYTES)
+    if not sent:
+        return 0
+    envelope = _parse_envelope(sent)
     held = trust.read_held(host.system)
     current = trust.choose(held, trust.offered_set(envelope, PAYLOAD_TYPE), max(time.time(), held.issued_at))
     job = open_job(envelope, current.job)
     if job.host != host.name:
         raise AgentError("job-foreign", f"the job is for {job.host}, this is {host.name}", "send it to that host")
-    if job.kind not in _ACTIONS:
-        raise AgentError("job-invalid", f"a running host does no {job.kind}", f"send {', '.join(_ACTIONS)}")
+    if job.kind not in kinds:
+        raise AgentError("job-invalid", f"this verb of a running host does no {job.kind}", f"send {', '.join(kinds)}")
     (host.state / "agent").mkdir(mode=0o700, exist_ok=True)
     # An agent whose controller is gone may still be at work: one job at a time.
     with locked(host.state / "agent/lock"):
@@ -125,9 +139,9 @@ def note_boot() -> int:
     return 0
 
 
-def _read_envelope() -> Any:
+def _parse_envelope(sent: bytes) -> Any:
     try:
-        return json.loads(sys.stdin.buffer.read(_MAX_JOB_BYTES))
+        return json.loads(sent)
     except ValueError as error:
         raise AgentError("envelope-invalid", "stdin holds no JSON", "send one DSSE envelope") from error
 

@@ -23,6 +23,8 @@ def read_status(host: Host) -> Dict[str, Any]:
     changed = list_changes(host.run / "rw/upper")
     return {
         "host": host.name,
+        # What agents of the first images do not say is all that they know.
+        "verbs": ["confirm"],
         "image": facts["image"],
         "version": images.read_version(host.system, facts["image"]),
         "verified": facts["verified"],

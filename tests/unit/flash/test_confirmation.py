@@ -38,6 +38,9 @@ class Link:
             raise answer
         return answer
 
+    def confirm(self, job: SignedJob, **_: Any) -> dict[str, Any]:
+        return self.run(job)
+
     def disconnect(self) -> None:
         self.log.append("disconnect")
 

@@ -38,9 +38,12 @@ class OldAgent:
     user: str = "deploy"
     got: list[dict[str, Any]] = field(default_factory=list)
 
-    def stream(
-        self, command: str, *, stdin: bytes, extra: Any, on_line: Callable[[str], None], timeout_s: float
-    ) -> tuple[int, str]:
+    is_over = False
+
+    def start(self, command: str, *, extra: Any = ()) -> "OldAgent":
+        return self
+
+    def finish(self, stdin: bytes, *, on_line: Callable[[str], None], timeout_s: float) -> tuple[int, str]:
         payload = base64.b64decode(json.loads(stdin)["payload"])
         self.got.append(json.loads(payload))
         known = agent_job._KNOWN

@@ -8,7 +8,6 @@ can lock SSH out.
     out 2001:db8::/32
 """
 
-import argparse
 import ipaddress
 import json
 import os
@@ -126,12 +125,16 @@ def fall_back(text: str) -> str:
 
 def main() -> None:
     """Check a file (`--check`), or load the host's list."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", type=Path, metavar="FILE", help="print what would be loaded, and load nothing")
-    arguments = parser.parse_args()
-    if not arguments.check:
+    if not sys.argv[1:]:
         load_list()
         return
+    import argparse  # noqa: PLC0415 - a push waits for every module
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", required=True, help="print what would be loaded, and load nothing"
+    )
+    arguments = parser.parse_args()
     try:
         sys.stdout.write("".join(render_rules(arguments.check.read_text()).values()))
     except ValueError as error:
