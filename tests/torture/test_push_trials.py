@@ -18,7 +18,7 @@ from flash.inventory import load_host
 from flash.push import Order, PushResult
 from qtrade import ssh_sharing
 from qtrade.errors import HostError
-from qtrade.ssh import SshTarget
+from qtrade.ssh import SshTarget, StartedCommand
 from tests.fakes.reporter import RecordingReporter
 from tests.rigs import LabRig, read_manifest
 
@@ -68,7 +68,16 @@ def long_lived(found: dict[str, str]) -> dict[str, str]:
     }
 
 
-def test_one_changed_value_reloads_one_unit(bios: LabRig, manifest, monkeypatch, logs: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        ({"bare_metal_dns": ["192.0.2.53"]}, "systemd-networkd.service"),
+        ({"ufw_solana_rpc_sources": ["10.0.2.0/24"]}, "qtrade-firewall.service"),
+    ],
+)
+def test_one_changed_value_reloads_one_unit(
+    bios: LabRig, manifest, monkeypatch, logs: Path, value: dict[str, Any], unit: str
+) -> None:
     connecting: list[float] = []
     commands: list[str] = []
 
@@ -85,23 +94,24 @@ def test_one_changed_value_reloads_one_unit(bios: LabRig, manifest, monkeypatch,
         monkeypatch.setattr(place, name, timed)
 
     watch(ssh_sharing, "_connect", lambda _, took: connecting.append(took))
-    for name in ("run", "stream"):
-        watch(SshTarget, name, lambda args, took: commands.append(f"{args[1].split()[-1]} {took:.1f} s"))
+    watch(SshTarget, "run", lambda args, took: commands.append(f"{args[1].split()[-1]} {took:.1f} s"))
+    watch(StartedCommand, "finish", lambda _, took: commands.append(f"job {took:.1f} s"))
     before = long_lived(starts(bios))
-    write(bios, manifest, ufw_solana_rpc_sources=["10.0.2.0/24"])
+    commands.clear()
+    write(bios, manifest, **value)
     begun = time.monotonic()
     result = push(bios)
     seconds = time.monotonic() - begun - sum(connecting)
-    assert (result.units, result.confirmed) == (("qtrade-firewall.service",), True)
+    assert (result.units, result.confirmed) == ((unit,), True)
+    split = ", ".join(commands)
     after = long_lived(starts(bios))
     assert {name: at for name, at in after.items() if name in before} == before
     status = bios.link.status()
     assert (status["upper"], status["generation"], status["trial"]) == ([], result.generation, "")
-    split = ", ".join(commands)
-    (logs / "push.json").write_text(
-        json.dumps({"seconds": round(seconds, 2), "connecting": connecting, "commands": commands})
-    )
-    print(f"one value: {seconds:.1f} s, and {sum(connecting):.1f} s for {len(connecting)} connections ({split})")
+    noted = {"unit": unit, "seconds": round(seconds, 2), "connecting": connecting, "commands": split}
+    with (logs / "push.jsonl").open("a") as log:
+        log.write(f"{json.dumps(noted)}\n")
+    print(f"{unit}: {seconds:.1f} s, and {sum(connecting):.1f} s for {len(connecting)} connections ({split})")
 
 
 def test_a_network_that_nobody_reaches_is_undone_by_the_host(bios: LabRig, manifest) -> None:
