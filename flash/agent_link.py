@@ -120,7 +120,7 @@ class AgentLink:
         return self._parse(self.target.run(_STATUS, timeout_s=timeout_s).stdout)
 
     def config(self, *, timeout_s: float = 60) -> dict[str, Any]:
-        """Return the same with `bundles`, the signed bundles that the host keeps, by generation; older agents leave these out.
+        """Return what a push asks for, with `bundles`, the signed bundles that the host keeps, by generation; older agents leave these out.
 
         Raises `HostError`.
         """

@@ -16,7 +16,7 @@ from .job import PAYLOAD_TYPE, Job, open_job
 from .journal import Journal
 from .names import parse_names
 from .report import Reporter, sign_report
-from .status import read_status
+from .status import read_running, read_status
 from .task import Task
 
 _MAX_JOB_BYTES = 64 * 1024 * 1024
@@ -104,13 +104,13 @@ def show_status() -> int:
 
 
 def show_config() -> int:
-    """Print the host's state as JSON with `bundles` and `altered`.
+    """Print what the host runs as JSON with `bundles` and `altered`.
 
     Bundles are those of the current generation and of the running image's settled ones. Altered are the files of the current one that
     are not as its bundle says, null where it cannot be read.
     """
     host = Host()
-    found = {**read_status(host), "bundles": config.read_envelopes(host.config, host.image_id), "altered": None}
+    found = {**read_running(host), "bundles": config.read_envelopes(host.config, host.image_id), "altered": None}
     names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
     with contextlib.suppress(AgentError):
         found["altered"] = config.altered_files(host.config, config.current_generation(host.config), names)

@@ -19,8 +19,23 @@ _NOTE_CHARACTERS = 1000
 
 def read_status(host: Host) -> Dict[str, Any]:
     """Return what the host runs, what it would boot, and what stands in its upper directory."""
-    facts = host.boot_facts()
     changed = list_changes(host.run / "rw/upper")
+    return {
+        **read_running(host),
+        "installed": images.installed(host.system),
+        "ssh_host_key": host.ssh_host_key(),
+        "upper_entries": len(changed),
+        "upper": changed[:_SHOWN],
+        "kexec_refusal": kexec.refusal(),
+        "data": read_data(host.mnt),
+        **_read_trust(host),
+        **_read_boot(host),
+    }
+
+
+def read_running(host: Host) -> Dict[str, Any]:
+    """Return what the host runs, with which config: what a push asks for, without a look at the disk or at signatures."""
+    facts = host.boot_facts()
     return {
         "host": host.name,
         # What agents of the first images do not say is all that they know.
@@ -32,17 +47,9 @@ def read_status(host: Host) -> Dict[str, Any]:
         "config": facts.get("config", ""),
         "boot_id": host.boot_id,
         "nonce": _read(host.state / "host/nonce"),
-        "installed": images.installed(host.system),
         "generation": current_generation(host.config),
         "generations": assigned_generations(host.config),
-        "ssh_host_key": host.ssh_host_key(),
         **_read_pushes(host),
-        "upper_entries": len(changed),
-        "upper": changed[:_SHOWN],
-        "kexec_refusal": kexec.refusal(),
-        "data": read_data(host.mnt),
-        **_read_trust(host),
-        **_read_boot(host),
     }
 
 
@@ -89,7 +96,7 @@ def _read_pushes(host: Host) -> Dict[str, Any]:
 
 def _read_boot(host: Host) -> Dict[str, Any]:
     try:
-        with host.esp() as esp:
+        with host.esp_shown() as esp:
             state = boot.read_state(esp)
     except AgentError as error:
         return {"default": "", "previous": "", "once": "", "failed_boots": 0, "boot_error": str(error)}

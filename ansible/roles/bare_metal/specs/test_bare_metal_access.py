@@ -116,7 +116,8 @@ def test_sudoers_is_valid_and_never_all(host: Host) -> None:
 
 @pytest.mark.layer
 @pytest.mark.parametrize(
-    ("account", "verbs"), [("deploy", ["run", "confirm", "status", "config", "observe"]), ("readonly", ["status", "observe"])]
+    ("account", "verbs"),
+    [("deploy", ["run", "confirm", "status", "config", "observe"]), ("readonly", ["status", "observe"])],
 )
 def test_accounts_have_the_agent_only(host: Host, account: str, verbs: list[str]) -> None:
     allowed = host.check_output(f"sudo -l -U {account} 2>/dev/null").splitlines()[-1].strip()
