@@ -57,10 +57,10 @@ lint: setup ## style, types, imports, workflows, roles, templates
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
-	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest -n 4 tests/unit
 
 integration: standins tools ## real tools; root
-	$(RUN) $(BIN)/pytest -n 3 --dist loadfile --durations=15 tests/integration
+	$(RUN) $(BIN)/pytest -n 4 --dist loadfile --durations=15 tests/integration
 
 e2e: standins tools ## boots machines; root
 	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=25 tests/e2e

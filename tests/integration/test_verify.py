@@ -26,7 +26,7 @@ VERIFY = ("bake", "--recipe", "tiny", "--verify")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> TinyProject:
-    """A project whose second store has the borrowed base too: tests/e2e/test_reproducible.py makes all of an image twice."""
+    """A project whose second store has the borrowed base too: tests/torture/test_reproducible.py makes all of an image twice."""
     real = load_settings()
     tiny = make_tiny_project(real, tmp_path_factory.mktemp("verify"))
     shutil.copytree(real.project / "manifests/environments", tiny.settings.project / "manifests/environments")

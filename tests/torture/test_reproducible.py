@@ -7,7 +7,7 @@ import pytest
 from qtrade.settings import Settings
 from tests.rigs import bake
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.torture
 
 
 def test_a_second_bake_of_everything_gives_the_same_bytes(settings: Settings, image_010: str) -> None:

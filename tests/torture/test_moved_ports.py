@@ -12,7 +12,7 @@ from qtrade.errors import Refused
 from qtrade.settings import load_settings
 from tests.fakes.lab_layers import BakedRecipe, bake_all, change_vars, check_together
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.torture
 
 MOVED: dict[str, dict[str, Any]] = {
     "bare_metal": {},
