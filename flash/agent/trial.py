@@ -98,7 +98,8 @@ def take(
     trial = Trial(generation, settled, nonce, ground.boot_id, ground.now() + _GUARD_S)
     if actions or waits_s or put:
         _note(ground, trial)
-        ground.timer.arm(_GUARD_S)
+        # One that comes before its time, since the units took theirs, starts another (`revert`).
+        ground.timer.arm(min(_GUARD_S, waits_s or _GUARD_S))
     reboots.remember(ground.booted, ground.config, current, ground.inputs)
     try:
         if put or credentials.is_kept(ground.store):
@@ -119,7 +120,6 @@ def take(
     if waits_s:
         now = ground.now()
         _note(ground, trial._replace(due=now + waits_s, acted_at=now))
-        ground.timer.arm(waits_s)
     else:
         _settle(ground, generation)
     return Taken([action.name for action in actions], waits_s)
