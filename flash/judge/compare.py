@@ -165,12 +165,8 @@ def _strata(canary: Host, controls: Sequence[Host]) -> list[tuple[Host, list[Hos
 
 
 def _inflation(canary: Host, controls: Sequence[Host]) -> float:
-    """Return how much the variance of U grows by what values of a host share with those just before. Each side counts as it adds to U."""
-    strata = _strata(canary, controls)
-    n, m = len(canary.values), sum(len(control.values) for control in controls)
-    own = variance_inflation(part.values for part, _ in strata)
-    theirs = variance_inflation(one.values for _, others in strata for one in others)
-    return (m * own + n * theirs) / (n + m)
+    """Return how much the variance of U grows by what values share with those just before; told of all hosts together, as one is short."""
+    return variance_inflation(one.values for part, others in _strata(canary, controls) for one in (part, *others))
 
 
 def _beyond(bench: Bench, host: Host, bar: float) -> int:

@@ -54,7 +54,12 @@ class Soak:
 
     def samples(self) -> list[Sample]:
         """Return the samples in order of time."""
-        found = [one for host in (*self.canaries, *self.controls) for metric in self.metrics for one in self._series(host, metric)]
+        found = [
+            one
+            for host in (*self.canaries, *self.controls)
+            for metric in self.metrics
+            for one in self._series(host, metric)
+        ]
         return sorted(found, key=lambda one: one.at)
 
     def judge(self, samples: Iterable[Sample] | None = None) -> Judgement:
