@@ -1,7 +1,7 @@
 """Gates: what has to hold on hosts with a new version while it soaks, by bounds and against control hosts, as data."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -127,21 +127,18 @@ class Gates(Model):
 
     def for_roles(self, roles: tuple[str, ...]) -> "Gates":
         """Return the gates that count for an image with these roles."""
-        return self._only(lambda metric: set(METRICS[metric].roles) <= set(roles))
+        hard = {metric: gate for metric, gate in self.hard.items() if set(METRICS[metric].roles) <= set(roles)}
+        soft = {metric: gate for metric, gate in self.soft.items() if set(METRICS[metric].roles) <= set(roles)}
+        return self.model_copy(update={"hard": hard, "soft": soft})
 
     def hard_only(self) -> "Gates":
         """Return the hard gates, for the last hosts of a fleet, which no control host is left for."""
         return self.model_copy(update={"soft": {}})
 
-    def active(self, kind: Literal["hard", "soft"]) -> tuple[Metric, ...]:
+    def active(self, kind: GateKind) -> tuple[Metric, ...]:
         """Return the metrics of the gates that count, by name."""
-        gates: dict[Metric, Any] = {"hard": self.hard, "soft": self.soft}[kind]
-        return tuple(sorted(metric for metric in gates if metric not in self.without))
-
-    def _only(self, counts: Any) -> "Gates":
-        hard = {metric: gate for metric, gate in self.hard.items() if counts(metric)}
-        soft = {metric: gate for metric, gate in self.soft.items() if counts(metric)}
-        return self.model_copy(update={"hard": hard, "soft": soft})
+        named = self.hard if kind is GateKind.HARD else self.soft
+        return tuple(sorted(metric for metric in named if metric not in self.without))
 
 
 def _laid_over(defaults: dict[Metric, Any], name: Any, own: Any) -> Any:
