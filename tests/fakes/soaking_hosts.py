@@ -34,9 +34,11 @@ class SoakingHost:
     over: dict[str, Any] = field(default_factory=dict)
     is_silent: bool = False
     looks: int = 0
+    asked: int = 0
 
     def answer(self) -> str:
         """Return what the probe would print. Raises `HostError` where the host is silent."""
+        self.asked += 1
         if self.is_silent:
             raise HostError(
                 f"{self.name} cannot be reached over SSH at 192.0.2.1:22", details="ssh: connect: timed out"

@@ -43,10 +43,8 @@ def hosts(*names: str, **over: object) -> Fleet:
     return Fleet(*(SoakingHost(name, IMAGE.id, LAYERS, dict(over)) for name in names))
 
 
-def collect(
-    settings, fleet: Fleet, *, rounds: int = 1, at_once: int = 4, step_s: float = 1.0, ask=None
-) -> list[Sample]:
-    collector = Collector(settings, ask=ask or fleet.ask, at_once=at_once, clock=Clock(1000.0, step_s))
+def collect(settings, fleet: Fleet, *, rounds: int = 1, at_once: int = 4, ask=None, clock=None) -> list[Sample]:
+    collector = Collector(settings, ask=ask or fleet.ask, at_once=at_once, clock=clock or Clock(1000.0, 15))
     watched = [Watched(make_host(name), IMAGE) for name in fleet.hosts]
 
     async def gather() -> list[Sample]:
@@ -82,22 +80,62 @@ def test_a_healthy_host_gives_a_good_sample_of_each_metric(settings) -> None:
 @pytest.mark.parametrize(
     ("over", "metric", "value", "detail"),
     [
-        ({"status": {"host": "rpc-1", "image": "0" * 64, "state": "persistent"}}, "version", 0, "runs 0000000000000000… with state persistent"),
-        ({"status": {"host": "rpc-1", "image": IMAGE.id, "state": "volatile"}}, "version", 0, f"runs {IMAGE.id[:16]}… with state volatile"),
+        (
+            {"status": {"host": "rpc-1", "image": "0" * 64, "state": "persistent"}},
+            "version",
+            0,
+            "runs 0000000000000000… with state persistent",
+        ),
+        (
+            {"status": {"host": "rpc-1", "image": IMAGE.id, "state": "volatile"}},
+            "version",
+            0,
+            f"runs {IMAGE.id[:16]}… with state volatile",
+        ),
         ({"layers": list(LAYERS[:-1])}, "wrong_layers", 1, f"{len(LAYERS) - 1} layers, {len(LAYERS)} are the image's"),
-        ({"layers": [*LAYERS[:-1], "other"]}, "wrong_layers", 1, f"{len(LAYERS)} layers, {len(LAYERS)} are the image's"),
-        ({"units": ["a.service", "b.service", "c.mount", "d.timer"]}, "failed_units", 4, "a.service, b.service, c.mount and 1 more"),
-        ({"link_mbit": 1000}, "link_shortfall_mbit", 9000, "1000 Mbit/s"), ({"link_mbit": -1}, "link_shortfall_mbit", 10000, "no link tells its speed"),
-        ({"mounts": ["/"]}, "missing_mounts", 1, "/mnt/data"), ({"kernel": {"faults": 2, "last": "nvme nvme0: Abort"}}, "kernel_faults", 2, "nvme nvme0: Abort"),
-        ({"clock": {"offset_s": 3.5, "synchronised": False}}, "clock_synchronised", 0, ""), ({"clock": {"offset_s": 3.5, "synchronised": False}}, "clock_offset_s", 3.5, ""),
-        ({"ready": {"health": None, "slot": None, "lag": None, "reasons": ["JSON-RPC does not answer"]}}, "rpc_healthy", 0, "JSON-RPC does not answer"),
-        ({"ready": {"health": "behind by 42 slots", "slot": 5, "lag": None, "reasons": ["no reference answers"]}}, "slot_lag", None, "no reference answers"),
-        ({"ready": {"health": "behind by 42 slots", "slot": 5, "lag": None, "reasons": []}}, "rpc_healthy", 0, "behind by 42 slots"),
-        ({"telemetry": ""}, "metrics_sent", 0, ""), ({"telemetry": "otelcol_exporter_send_failed_metric_points 7\n"}, "metrics_sent", 0, "7 could not be sent"),
+        (
+            {"layers": [*LAYERS[:-1], "other"]},
+            "wrong_layers",
+            1,
+            f"{len(LAYERS)} layers, {len(LAYERS)} are the image's",
+        ),
+        (
+            {"units": ["a.service", "b.service", "c.mount", "d.timer"]},
+            "failed_units",
+            4,
+            "a.service, b.service, c.mount and 1 more",
+        ),
+        ({"link_mbit": 1000}, "link_shortfall_mbit", 9000, "1000 Mbit/s"),
+        ({"link_mbit": -1}, "link_shortfall_mbit", 10000, "no link tells its speed"),
+        ({"mounts": ["/"]}, "missing_mounts", 1, "/mnt/data"),
+        ({"kernel": {"faults": 2, "last": "nvme nvme0: Abort"}}, "kernel_faults", 2, "nvme nvme0: Abort"),
+        ({"clock": {"offset_s": 3.5, "synchronised": False}}, "clock_synchronised", 0, ""),
+        ({"clock": {"offset_s": 3.5, "synchronised": False}}, "clock_offset_s", 3.5, ""),
+        (
+            {"ready": {"health": None, "slot": None, "lag": None, "reasons": ["JSON-RPC does not answer"]}},
+            "rpc_healthy",
+            0,
+            "JSON-RPC does not answer",
+        ),
+        (
+            {"ready": {"health": "behind by 42 slots", "slot": 5, "lag": None, "reasons": ["no reference answers"]}},
+            "slot_lag",
+            None,
+            "no reference answers",
+        ),
+        (
+            {"ready": {"health": "behind by 42 slots", "slot": 5, "lag": None, "reasons": []}},
+            "rpc_healthy",
+            0,
+            "behind by 42 slots",
+        ),
+        ({"telemetry": ""}, "metrics_sent", 0, ""),
+        ({"telemetry": "otelcol_exporter_send_failed_metric_points 7\n"}, "metrics_sent", 0, "7 could not be sent"),
         ({"geyser": {"slot": 0, "said": "Connection refused"}}, "geyser_slot", 0, "Connection refused"),
-        ({"postgres_rows": None}, "postgres_writes", None, "postgres_rows cannot be read"), ({"rpc_ms": None}, "rpc_p99_ms", None, "rpc_ms cannot be read"),
+        ({"postgres_rows": None}, "postgres_writes", None, "postgres_rows cannot be read"),
+        ({"rpc_ms": None}, "rpc_p99_ms", None, "rpc_ms cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_what_a_host_tells_is_a_value_with_what_stands_behind_it(settings, over, metric, value, detail) -> None:
     assert look(settings, **over)[metric] == (value, detail)
 
@@ -163,7 +201,7 @@ def test_each_look_is_one_question_to_the_host(settings) -> None:
 
 
 def test_samples_bear_the_controllers_clock(settings) -> None:
-    found = collect(settings, hosts("rpc-1", clock={"offset_s": 86400.0, "synchronised": False}), rounds=2, step_s=15)
+    found = collect(settings, hosts("rpc-1", clock={"offset_s": 86400.0, "synchronised": False}), rounds=2)
     assert sorted({one.at for one in found}) == [1015, 1030]
 
 
@@ -199,11 +237,16 @@ def soak(settings, tmp_path, fleet: Fleet, *, sick_from: int | None = None) -> V
             fleet.hosts[host.name].over["rpc_ms"] = lambda told: told | {"p99": told["p99"] * 4}
         return fleet.ask(host)
 
-    path = tmp_path / "soak.jsonl"
+    path, moments = tmp_path / "soak.jsonl", threading.local()
+
+    def ask_at(host: Host) -> str:
+        moments.now = 1000.0 + 15 * (fleet.hosts[host.name].asked + 1)
+        return ask(host)
+
     with Recorder(path) as record:
         record.begin(Run("1.2.0", {names[0]: 1000.0}, tuple(names[1:]), ()))
         # One look every 15 seconds at each host, as the clock has it.
-        record.add(collect(settings, fleet, rounds=40, step_s=15 / len(names), ask=ask))
+        record.add(collect(settings, fleet, rounds=40, ask=ask_at, clock=lambda: moments.now))
     last = max(one.at for one in read_samples(path))
     return judge_run(Gates(warm_up_s=30), read_run(path), read_samples(path), last).verdict
 

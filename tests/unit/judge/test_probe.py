@@ -20,12 +20,13 @@ SPOKEN = {
     "systemctl list-units": "x.service loaded failed failed X\n● y.mount loaded failed failed Y\n".replace("● ", ""),
     "systemctl show": "NRestarts=0\n\nNRestarts=3\n\nNRestarts=2\n",
     "chronyc -c": "A29FC801,162.159.200.1,3,1756000000.1,-0.000213,0.0001,0.0002,1.5,0.0,0.1,0.01,0.001,64.2,Normal\n",
-    "journalctl --dmesg": "Linux version 6.12\nmce: [Hardware Error]: Machine check events logged\nnvme nvme0: I/O 12 (I/O Cmd) QID 3 timeout, aborting\n"
+    "journalctl --dmesg": "Linux version 6.12\nmce: [Hardware Error]: Machine check events logged\n"
+    "nvme nvme0: I/O 12 (I/O Cmd) QID 3 timeout, aborting\n"
     "oom-kill:constraint=CONSTRAINT_NONE\nOut of memory: Killed process 77 (agave)\nnvme nvme0: 8/0/0 default/read/poll queues\n",
-    "qtrade-agave-ready --wait": '{"ready": false, "reasons": ["42 slots behind"], "health": "ok", "slot": 90, "lag": 42, "reference_slot": 132}',
+    "qtrade-agave-ready --wait": '{"ready": false, "reasons": ["42 slots behind"], "health": "ok", "slot": 90, "lag": 42}',
     "sudo -n": '{"ok": true, "slots": [7, 8, 9], "status": null, "message": "", "has_token": true}',
     "psql -XAtq": "12345\n",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -74,10 +75,13 @@ def test_parts_are_read_from_the_words_of_programs_and_files(root) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 5", "nvme nvme1: controller is down; will reset: CSTS=0x3", "nvme nvme1: Abort status: 0x0",
-        "nvme1n1: I/O Error", "Memory cgroup out of memory: Killed process 9 (x)",
+        "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 5",
+        "nvme nvme1: controller is down; will reset: CSTS=0x3",
+        "nvme nvme1: Abort status: 0x0",
+        "nvme1n1: I/O Error",
+        "Memory cgroup out of memory: Killed process 9 (x)",
     ],
-)  # fmt: skip
+)
 def test_faults_are_known_by_the_kernels_words(root, monkeypatch, line) -> None:
     monkeypatch.setitem(SPOKEN, "journalctl --dmesg", f"booted\n{line}\n")
     assert probe.read_kernel() == {"faults": 1, "last": line}
