@@ -8,12 +8,13 @@ Each comparison asks whether the canary is worse than a *bar*: the controls' val
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from flash.judge.ranks import Strata, fisher_larger, mann_whitney, quantile, variance_inflation
+from flash.judge.ranks import fisher_larger, mann_whitney, quantile, variance_inflation
 from flash.judge.record import Verdict
 from flash.judge.series import Point
 from qtrade.manifest.gates import SoftGate
@@ -39,8 +40,12 @@ class Host:
 
     def between(self, start: float, end: float) -> "Host":
         """Return the same from `start` on and before `end`."""
-        kept = [place for place, point in enumerate(self.points) if start <= point.at < end]
-        return Host(self.name, tuple(self.values[i] for i in kept), tuple(self.points[i] for i in kept))
+        first, end_of = (bisect_left(self.points, moment, key=_moment) for moment in (start, end))
+        return Host(self.name, self.values[first:end_of], self.points[first:end_of])
+
+
+def _moment(point: Point) -> float:
+    return point.at
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,13 @@ class Bench:
         """Return the bar that asks for most."""
         return max(bars) if self.facts.more_is_better else min(bars)
 
+    def worst_of(self, values: Sequence[float]) -> float:
+        """Return the worst of some values."""
+        return min(values) if self.facts.more_is_better else max(values)
+
     def worst(self, host: Host) -> Point:
         """Return the point with the worst value, the earliest of equals."""
-        pick = min if self.facts.more_is_better else max
-        return host.points[host.values.index(pick(host.values))]
+        return host.points[host.values.index(self.worst_of(host.values))]
 
 
 def compare(bench: Bench, canary: Host, controls: Sequence[Host]) -> list[Comparison]:
@@ -97,11 +105,16 @@ def compare_level(bench: Bench, canary: Host, controls: Sequence[Host], *, latel
 
     `lately` looks for what changed at the end: it passes without proof, for that is what the whole is asked for.
     """
-    strata = _split(bench, canary, controls)
+    parts = _strata(canary, controls)
     point = bench.worst(canary)
-    if any(own and not bars for own, bars in strata):
+    if any(part.values and not any(one.values for one in others) for part, others in parts):
         return Comparison(Verdict.INCONCLUSIVE, "no control answered for a part of the time", point)
-    shift = mann_whitney(strata, inflation=_inflation(canary, controls))
+    controls = [one for one in controls if one.values]
+    strata = [
+        (part.values, [bench.bar(value, bench.gate.worse_by) for one in others for value in one.values])
+        for part, others in parts
+    ]
+    shift = mann_whitney(strata, inflation=_inflation(parts))
     p_worse, p_better, beyond = shift.p_larger, shift.p_smaller, shift.superiority > 0.5
     if bench.facts.more_is_better:
         p_worse, p_better, beyond = p_better, p_worse, shift.superiority < 0.5
@@ -117,10 +130,8 @@ def compare_level(bench: Bench, canary: Host, controls: Sequence[Host], *, latel
                 Verdict.INCONCLUSIVE, f"{told}; but {as_bad[0]}, on the old version, is not much better", point
             )
         return Comparison(Verdict.FAIL, f"{told}, {_tolerated(bench)}, p {p_worse:.1g}", point)
-    never = not any(
-        bench.worse(value, bar) for mine, bars in strata for value in mine for bar in (bench.strictest(bars),)
-    )
-    if never or p_better < bench.slip or (lately and not beyond):
+    ever = any(bench.worse(bench.worst_of(mine), bench.strictest(bars)) for mine, bars in strata if mine)
+    if not ever or p_better < bench.slip or (lately and not beyond):
         return Comparison(Verdict.PASS, told, point)
     return Comparison(Verdict.INCONCLUSIVE, f"{told}: the values do not say whether that is {_tolerated(bench)}", point)
 
@@ -151,12 +162,6 @@ def compare_tail(bench: Bench, canary: Host, controls: Sequence[Host]) -> Compar
     )
 
 
-def _split(bench: Bench, canary: Host, controls: Sequence[Host]) -> Strata:
-    """Return the canary's values and the bars by strata of time."""
-    parts = [(part, [value for one in others for value in one.values]) for part, others in _strata(canary, controls)]
-    return [(part.values, [bench.bar(value, bench.gate.worse_by) for value in theirs]) for part, theirs in parts]
-
-
 def _strata(canary: Host, controls: Sequence[Host]) -> list[tuple[Host, list[Host]]]:
     count = max(1, len(canary.values) // _STRATUM)
     start, end = canary.points[0].at, canary.points[-1].at
@@ -164,9 +169,9 @@ def _strata(canary: Host, controls: Sequence[Host]) -> list[tuple[Host, list[Hos
     return [(canary.between(a, b), [control.between(a, b) for control in controls]) for a, b in pairwise(edges)]
 
 
-def _inflation(canary: Host, controls: Sequence[Host]) -> float:
+def _inflation(parts: Sequence[tuple[Host, list[Host]]]) -> float:
     """Return how much the variance of U grows by what values share with those just before; told of all hosts together, as one is short."""
-    return variance_inflation(one.values for part, others in _strata(canary, controls) for one in (part, *others))
+    return variance_inflation(one.values for part, others in parts for one in (part, *others))
 
 
 def _beyond(bench: Bench, host: Host, bar: float) -> int:
@@ -183,5 +188,5 @@ def _share(own: float, theirs: float) -> str:
 
 
 def _tolerated(bench: Bench) -> str:
-    slack = f" and {bench.gate.slack:g}" if bench.gate.slack else ""
+    slack = f" and {_say(bench.gate.slack, bench.facts)}" if bench.gate.slack else ""
     return f"more than {bench.gate.worse_by:.0%}{slack} worse"

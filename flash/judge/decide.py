@@ -31,16 +31,17 @@ def judge(
 
     Narrow the gates to those of the image's roles first (`Gates.for_roles`).
     """
-    series = Series(samples)
     hosts = tuple(sorted(set(canaries)))
     if not hosts:
         nobody = Finding("canaries", "", Verdict.INCONCLUSIVE, "no host has the new version: there is nothing to judge")
         return Judgement(Verdict.INCONCLUSIVE, (nobody,))
     others = tuple(sorted(set(controls) - set(hosts)))
     soft = gates.active(GateKind.SOFT) if others or gates.minimum_controls else ()
-    if not soft and not gates.active(GateKind.HARD):
+    hard = gates.active(GateKind.HARD)
+    if not soft and not hard:
         none = Finding("gates", "", Verdict.INCONCLUSIVE, "no gate counts: nothing would be judged")
         return Judgement(Verdict.INCONCLUSIVE, (none,))
+    series = Series(samples, dict.fromkeys(others, frozenset(soft)) | dict.fromkeys(hosts, frozenset((*hard, *soft))))
     findings: list[Finding] = []
     for host in hosts:
         moment = _moment(deployed_at, host)
@@ -49,7 +50,7 @@ def judge(
             findings.append(Finding("deployed", host, Verdict.INCONCLUSIVE, why))
             continue
         start = moment + gates.warm_up_s
-        findings += [judge_hard(gates, metric, series, host, start, until) for metric in gates.active(GateKind.HARD)]
+        findings += [judge_hard(gates, metric, series, host, start, until) for metric in hard]
         asked = (Question(gates, metric, series, host, moment, until, len(soft) * len(hosts)) for metric in soft)
         findings += [judge_soft(question, others) for question in asked]
     findings.sort(key=lambda one: (_ORDER[one.verdict], one.kind, one.gate, one.host))

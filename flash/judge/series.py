@@ -1,7 +1,7 @@
 """Samples in order: what counts of a host's metric between two moments, whatever the order in which it was recorded."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flash.judge.record import Sample
@@ -19,11 +19,13 @@ class Point:
 
 
 class Series:
-    """All samples, by host and metric."""
+    """Samples by host and metric. With `wanted`, the metrics of each host that count, it keeps no others: a fleet's record is long."""
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
+    def __init__(self, samples: Iterable[Sample], wanted: Mapping[str, Collection[str]] | None = None) -> None:
         self._found: dict[tuple[str, str], dict[float, Sample]] = {}
         for sample in samples:
+            if wanted is not None and sample.metric not in wanted.get(sample.host, ()):
+                continue
             looks = self._found.setdefault((sample.host, sample.metric), {})
             there = looks.get(sample.at)
             looks[sample.at] = sample if there is None else _worse(there, sample)

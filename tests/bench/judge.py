@@ -16,9 +16,14 @@ def main() -> None:
     soaks = parser.parse_args().soaks
     start, rows = time.monotonic(), []
     for done, case in enumerate(CASES, start=1):
-        counts = measure(case, soaks)
+        counts = measure(case, soaks * case.times)
         rows.append(
-            {"what": case.what, "is_good": case.is_good, "soaks": soaks, "verdicts": dict(sorted(counts.items()))}
+            {
+                "what": case.what,
+                "is_good": case.is_good,
+                "soaks": counts.total(),
+                "verdicts": dict(sorted(counts.items())),
+            }
         )
         left_s = (time.monotonic() - start) / done * (len(CASES) - done)
         sys.stderr.write(f"{case.what}: {dict(counts)}; about {left_s:.0f} s left\n")

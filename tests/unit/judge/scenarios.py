@@ -167,6 +167,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         _DATA, "the controls fall silent in the middle",
         GOOD.changed(_silent(CONTROLS, 600)), INCONCLUSIVE, Metric.CPU_MHZ,
     ),
+    Scenario(_DATA, "one of three controls falls silent in the middle", GOOD.changed(_silent("control-1", 600)), PASS),
     Scenario(_DATA, "one of three controls is silent", GOOD.changed(_silent("control-1")), PASS),
     Scenario(
         _DATA, "the slot lag is never known: no reference RPC answers",
