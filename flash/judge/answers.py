@@ -10,6 +10,7 @@ from qtrade.errors import HostError
 from qtrade.manifest.metrics import Metric
 
 _SHOWN = 3
+_APART_S = 1.0
 BENCHES = tuple(metric for metric in Metric if metric.startswith("bench_"))
 WATCHED = tuple(metric for metric in Metric if metric not in BENCHES)
 
@@ -27,10 +28,10 @@ class StatusPart(_Part):
 
 
 class ClockPart(_Part):
-    """How far the clock is off, and whether a time source vouches for it."""
+    """Whether a time source vouches for the clock, and its error by that source, in seconds."""
 
-    offset_s: float
     synchronised: bool
+    error_s: float
 
 
 class KernelPart(_Part):
@@ -85,9 +86,11 @@ class Parts(_Part):
 
 
 class Answer(_Part):
-    """All that a host told; `errors` says by part why one is missing."""
+    """All that a host told, and when by its own clock; `errors` says by part why one is missing."""
 
     schema_version: int
+    began: float
+    ended: float
     parts: Parts
     errors: dict[str, str]
 
@@ -127,20 +130,23 @@ def silent(host: str, at: float, why: str) -> list[Sample]:
     return [Sample(host, metric, at, None, why) for metric in WATCHED]
 
 
-def samples_of(wanted: Wanted, answer: Answer, at: float) -> list[Sample]:
-    """Return a sample of each metric. What another host says is no answer."""
+def samples_of(wanted: Wanted, answer: Answer, asked_at: float, at: float) -> list[Sample]:
+    """Return a sample of each metric, by when the host was asked and when it had answered. What another host says is no answer."""
     parts = answer.parts
     if parts.status is not None and parts.status.host != wanted.host:
         return silent(wanted.host, at, f"the host that answers calls itself {parts.status.host}")
-    read = _Reader(wanted, parts, answer.errors)
+    # So far apart the clocks are at least: the host cannot have begun before it was asked, nor ended after it answered.
+    apart_s = max(0.0, asked_at - answer.began, answer.ended - at)
+    read = _Reader(wanted, answer, apart_s)
     return [Sample(wanted.host, metric, at, *read.value(metric)) for metric in WATCHED]
 
 
 class _Reader:
     """Finds each metric's value in an answer."""
 
-    def __init__(self, wanted: Wanted, parts: Parts, errors: dict[str, str]) -> None:
-        self._wanted, self._parts, self._errors = wanted, parts, errors
+    def __init__(self, wanted: Wanted, answer: Answer, apart_s: float) -> None:
+        self._wanted, self._parts, self._errors, self._apart_s = wanted, answer.parts, answer.errors, apart_s
+        parts = answer.parts
         self._readers = {
             Metric.VERSION: ("status", self._version),
             Metric.WRONG_LAYERS: ("layers", self._layers),
@@ -150,7 +156,7 @@ class _Reader:
                 "clock",
                 lambda: (float(parts.clock.synchronised), "") if parts.clock else _NONE,
             ),
-            Metric.CLOCK_OFFSET_S: ("clock", lambda: (parts.clock.offset_s, "") if parts.clock else _NONE),
+            Metric.CLOCK_OFFSET_S: ("clock", self._clock),
             Metric.LINK_SHORTFALL_MBIT: ("link_mbit", self._link),
             Metric.MISSING_MOUNTS: ("mounts", lambda: _count(sorted(set(wanted.mounts) - set(parts.mounts or ())))),
             Metric.KERNEL_FAULTS: (
@@ -177,6 +183,18 @@ class _Reader:
         if getattr(self._parts, part) is None:
             return None, self._errors.get(part, f"the host told nothing of {part}")[:200]
         return read()
+
+    def _clock(self) -> Value:
+        clock = self._parts.clock
+        if clock is None:
+            return _NONE
+        if self._apart_s > _APART_S and clock.synchronised:
+            # Which of the two is wrong cannot be told from here, and a wrong clock of ours must not fail hosts.
+            return (
+                None,
+                f"its clock and this machine's are {self._apart_s:.1f} s apart, and a time source vouches for its own",
+            )
+        return max(clock.error_s, self._apart_s), ""
 
     def _version(self) -> Value:
         status = self._parts.status

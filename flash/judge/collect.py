@@ -111,8 +111,9 @@ class Collector:
         """Look at a host once, and return a sample of each metric. What keeps it from answering is the reason in all of them."""
         try:
             wanted = wanted_of(self._settings, one)
+            asked_at = self._clock()
             answer = parse_answer(self._ask(one.host), one.host.name)
-            return samples_of(wanted, answer, self._clock())
+            return samples_of(wanted, answer, asked_at, self._clock())
         except QtradeError as error:
             said = f"{error.brief} {error.details}".split("\n")[0].strip()
             return silent(one.host.name, self._clock(), redact(said)[:200])

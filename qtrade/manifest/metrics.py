@@ -53,7 +53,7 @@ METRICS: dict[Metric, MetricFacts] = {
     Metric.FAILED_UNITS: MetricFacts("units that have failed"),
     Metric.UNIT_RESTARTS: MetricFacts("restarts of services by systemd", is_counter=True),
     Metric.CLOCK_SYNCHRONISED: MetricFacts("1 where a time source vouches for the clock", more_is_better=True),
-    Metric.CLOCK_OFFSET_S: MetricFacts("how far the clock is off, either way", "s"),
+    Metric.CLOCK_OFFSET_S: MetricFacts("error of the clock, by its time source and by the clock of whoever looks", "s"),
     Metric.LINK_SHORTFALL_MBIT: MetricFacts("what the fastest link lacks of what the environment asks for", "Mbit/s"),
     Metric.MISSING_MOUNTS: MetricFacts("filesystems of the manifest that are not mounted in their place"),
     Metric.KERNEL_FAULTS: MetricFacts(
