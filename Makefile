@@ -15,7 +15,7 @@ VERSION ?= 0.1.0
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
 PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
-.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-startup schemas wheel docs docs-tables docs-links
+.PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-judge bench-startup schemas wheel docs docs-tables docs-links
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -87,9 +87,10 @@ schemas: setup ## write what is made of code: JSON Schemas of manifests and of -
 docs: setup ## build the site of the documentation; a warning is an error; needs no network
 	$(BIN)/python -m docs.site
 
-docs-tables: setup ## write the pages that are made of code and tests: bad inputs, exit codes
+docs-tables: setup ## write the pages that are made of code and tests: bad inputs, exit codes, what the judge says
 	$(BIN)/python -m qtrade.exit_codes
 	$(BIN)/python -m tests.unit.bad_inputs.page
+	$(BIN)/python -m tests.unit.judge.page
 
 docs-links: setup ## ask every address that the documentation leads to; needs the network
 	$(BIN)/python -m docs.site --links
@@ -111,6 +112,10 @@ bench-flash: standins tools ## the data path of a flash beside zstd | dd and a p
 
 bench-drift: setup ## qtrade drift of a hundred simulated hosts, over real SSH; half a minute
 	$(RUN) $(BIN)/python -m tests.bench.drift $(ARGS)
+
+bench-judge: setup ## how often the judge is wrong on generated soaks, into tests/bench/judge_rates.json and docs/judge.md; minutes
+	$(BIN)/python -m tests.bench.judge $(ARGS)
+	$(BIN)/python -m tests.unit.judge.page
 
 bench-startup: setup ## qtrade --help beside python -c pass, and what it imports; seconds
 	$(BIN)/python -m tests.bench.startup $(ARGS)

@@ -20,9 +20,10 @@ many things: they print what they found first). With `--log-format json` the err
 _TAIL = """\
 | 130 | | Ctrl-C; the same command goes on where this one stopped | |
 
-Three things more:
+Four things more:
 
 * `qtrade drift` ends with 2 when a host has drifted, as a wrong command line does; with `--json`, `drifted` tells the two apart.
+* `qtrade judge` ends with 10 when a gate fails, and with 11 when none fails but one is inconclusive.
 * A command on many hosts or secrets ends with the code that all failures share, else with 1.
 * `qtrade ssh`, `logs` and `console` end with the code of what ran there, `qtrade bake shell` with that of its shell.
 """

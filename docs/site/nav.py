@@ -15,8 +15,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "reference/manifests/index",
         "reference/roles/index",
     ),
-    "How it works": ("architecture", "adr/index", "client", "geyser", "host-tuning"),
-    "Measured and tested": ("bench", "bench-flash", "torture"),
+    "How it works": ("architecture", "judging", "adr/index", "client", "geyser", "host-tuning"),
+    "Measured and tested": ("bench", "bench-flash", "judge", "torture"),
 }
 MARK = "<!-- menu -->"
 PAGES_MARK = "<!-- pages of this folder -->"

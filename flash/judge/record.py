@@ -6,6 +6,8 @@ A rollout writes samples, a judge reads them: he asks no host and no clock, so t
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qtrade.manifest.gates import GateKind
+
 
 class Verdict(StrEnum):
     """What a gate, or all of them, say. `INCONCLUSIVE` pauses a rollout: data are missing or contradict each other."""
@@ -38,6 +40,7 @@ class Finding:
     verdict: Verdict
     why: str
     sample: Sample | None = None
+    kind: GateKind = GateKind.HARD
 
 
 @dataclass(frozen=True)

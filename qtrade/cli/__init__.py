@@ -19,6 +19,7 @@ from qtrade.cli import identity as identity_commands
 from qtrade.cli import images as images_commands
 from qtrade.cli import init as init_commands
 from qtrade.cli import inspect as inspect_commands
+from qtrade.cli import judge as judge_commands
 from qtrade.cli import keys as key_commands
 from qtrade.cli import lab as lab_commands
 from qtrade.cli import lock as lock_commands
@@ -52,6 +53,7 @@ history_commands.register(app)
 init_commands.register(app)
 config_commands.register(app)
 drift_commands.register(app)
+judge_commands.register(app)
 identity_commands.register(app)
 lab_commands.register(app)
 lock_commands.register(app)

@@ -185,6 +185,7 @@ def _of_hosts() -> dict[str, dict[str, Any]]:
 
 def _of_fleets() -> dict[str, dict[str, Any]]:
     from flash.drift.look import HostReport  # noqa: PLC0415
+    from flash.judge.report import JudgementDocument  # noqa: PLC0415
     from flash.monitors.apply import Applied  # noqa: PLC0415
     from flash.monitors.plan import MonitorsPlan  # noqa: PLC0415
     from flash.secrets.check import SecretRow  # noqa: PLC0415
@@ -194,6 +195,7 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
     return {
         "pushes": {"hosts": tuple[Json, ...]},
         "drift": {"drifted": bool, "hosts": tuple[report, ...]},  # type: ignore[valid-type]
+        "judgement": _fields_of(JudgementDocument),
         "secrets": {"secrets": tuple[SecretRow, ...]},
         "secret-rotation": {"secret": str, "hosts": tuple[Json, ...]},
         "monitors-plan": _fields_of(MonitorsPlan),

@@ -30,6 +30,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "config show": ("qtrade config show --host rpc-1 --why agave_rpc_bind",),
     "drift": ("qtrade drift --host rpc-1", "qtrade drift --env production --json"),
     "verify": ("qtrade verify --host rpc-1",),
+    "judge": (
+        "qtrade judge soak.jsonl --env production",
+        "qtrade judge soak.jsonl --env staging --until 1798000000 --json",
+    ),
     "identity show": ("qtrade identity show --host val-1",),
     "identity take": ("qtrade identity take --host val-2 --dry-run",),
     "identity release": ("qtrade identity release --host val-1",),

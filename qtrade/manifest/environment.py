@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.drift import DriftPolicy
+from qtrade.manifest.gates import Gates
 from qtrade.manifest.hardware import HardwareProfile
 from qtrade.manifest.monitoring import MonitorSet
 from qtrade.manifest.secrets import SecretPlaces, SecretRef
@@ -46,6 +47,7 @@ class Environment(Model):
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()
+    gates: Gates = Gates()
     secrets: SecretPlaces = SecretPlaces()
     config: dict[str, Any] = Field(default_factory=dict)
     roles: dict[HostRole, dict[str, Any]] = Field(

@@ -159,6 +159,20 @@ MANIFESTS = (
         add(ENVIRONMENT, "soak: 3\n"),
     ),
     Case(
+        "a gate on a metric that there is not",
+        FLASH,
+        BAD,
+        (f"{ENVIRONMENT}:4: gates.hard.slotlag", "did you mean slot_lag?"),
+        add(ENVIRONMENT, "gates: {hard: {slotlag: {at_most: 50}}}\n"),
+    ),
+    Case(
+        "a gate left out without a reason",
+        FLASH,
+        BAD,
+        (f"{ENVIRONMENT}:4: gates.without.slot_lag",),
+        add(ENVIRONMENT, "gates: {without: {slot_lag: ''}}\n"),
+    ),
+    Case(
         "a recipe with a wrong value",
         BAKE,
         BAD,
