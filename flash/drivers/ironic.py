@@ -153,7 +153,9 @@ class IronicDriver:
         if self._connection is None:
             reference = self._access.password
             self._connection = connect(self._access, None if reference is None else self._read_secret(reference))
-        return self._connection.baremetal
+        # openstacksdk asks the service for its versions here.
+        with self._asking("find the service"):
+            return self._connection.baremetal
 
     def _node(self) -> Any:
         baremetal = self._baremetal

@@ -39,7 +39,6 @@ class Standing(StrEnum):
 
     READY = "can be deployed"
     UNDER_WAY = "is being worked on"
-    FAILED = "was not deployed"
     OTHERS = "belongs to something else"
 
 
@@ -67,8 +66,6 @@ ENDS: dict[Verb, str] = {
 
 def standing(state: str) -> Standing:
     """Return what a provision state means. What nobody has listed belongs to something else: cleaning, rescue, deletion."""
-    if state == "deploy failed":
-        return Standing.FAILED
     if state in _NEXT:
         return Standing.READY
     return Standing.UNDER_WAY if state in _UNDER_WAY else Standing.OTHERS
@@ -99,7 +96,7 @@ def root_device(host: Host) -> Json:
     if not hints:
         raise BadInput(
             f"host {host.name}: os_disk has neither serial nor wwid, and Ironic knows disks by nothing else of a host manifest",
-            resolution="add os_disk.serial or os_disk.wwid; `qtrade hosts disks` shows them",
+            resolution="add os_disk.serial or os_disk.wwid; `head /sys/block/*/device/serial /sys/block/*/wwid` shows them on the host",
         )
     if disk.size_bytes is not None and disk.size_bytes >= _GIB:
         whole, rest = divmod(disk.size_bytes, _GIB)
