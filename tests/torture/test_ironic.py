@@ -49,7 +49,7 @@ class _Discs(http.server.BaseHTTPRequestHandler):
         if found and self.command == "GET":
             self.wfile.write(DISC)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the base class calls it so
 
     def log_message(self, *_: object) -> None:
         pass
@@ -146,7 +146,9 @@ def test_a_host_is_enrolled_deployed_and_left_so_that_ironic_writes_nothing(
         assert again["ironic_node"] == first["ironic_node"]
         driver.boot_from_disk()
     # The service cleans what says nothing else: it came to each cleaning, and left it out because of this node.
-    skipped = [line for line in service.log.splitlines() if "Automated cleaning is disabled" in line and rest.id in line]
+    skipped = [
+        line for line in service.log.splitlines() if "Automated cleaning is disabled" in line and rest.id in line
+    ]
     assert len(skipped) == 2
     assert "cleaning on node" not in service.log
 

@@ -30,7 +30,7 @@ class Service:
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
-        if self.fails == what.split()[0]:
+        if self.fails == what.split(maxsplit=1)[0]:
             raise HostError(f"{what} failed")
 
     def check_deploy(self, host: Host) -> dict[str, Any]:
@@ -125,4 +125,3 @@ def test_a_network_that_nobody_trusts_is_refused_before_the_service_is_asked() -
 def test_only_this_door_leads_back_to_the_installer_by_itself() -> None:
     """Others boot once; whoever adds one that does not must say so."""
     assert [door for door, make in ENTRIES.items() if isinstance(make(), LeavesOnArrival)] == [Door.IRONIC]
-

@@ -144,7 +144,8 @@ def test_every_way_to_a_deployment_ends(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["cleaning", "clean wait", "clean failed", "deleting", "error", "rescue", "servicing", "adopting", "new one"]
+    "state",
+    ["cleaning", "clean wait", "clean failed", "deleting", "error", "rescue", "servicing", "adopting", "new one"],
 )
 def test_what_others_do_to_a_node_is_theirs_to_end(state: str) -> None:
     assert standing(state) is Standing.OTHERS
@@ -192,7 +193,7 @@ def test_without_openstacksdk_the_error_says_what_to_install(monkeypatch: pytest
     real = builtins.__import__
 
     def importing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] == "openstack":
+        if name.split(".", maxsplit=1)[0] == "openstack":
             raise ModuleNotFoundError(f"No module named {name!r}", name="openstack")
         return real(name, *args, **kwargs)
 
