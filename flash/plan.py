@@ -20,6 +20,7 @@ _ENTERING = {
     Door.VIRTUAL_MEDIA: "boot the installer from a disc that the BMC shows, once",
     Door.UEFI_HTTP: "boot the installer by the firmware's own HTTP, once",
     Door.PXE: "boot the installer from the network, once",
+    Door.IRONIC: "have Ironic boot the installer from a disc, as a deployment that writes nothing itself",
     Door.PROVIDER_IPXE: "have the provider boot our script, once",
     Door.PROVIDER_REINSTALL: "have the provider ERASE ALL DISKS and install its system; start the installer from that",
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("quickstart", "concepts", "comparison"),
-    "Run it": ("runbooks/index", "workflows"),
+    "Run it": ("runbooks/index", "workflows", "ironic"),
     "Security": ("threat-model", "reference/seal", "units"),
     "Reference": (
         "reference/commands",
@@ -16,7 +16,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "reference/roles/index",
     ),
     "How it works": ("architecture", "judging", "adr/index", "client", "geyser", "host-tuning"),
-    "Measured and tested": ("bench", "bench-flash", "judge", "torture"),
+    "Measured and tested": ("bench", "bench-flash", "judge", "scale", "torture"),
 }
 MARK = "<!-- menu -->"
 PAGES_MARK = "<!-- pages of this folder -->"

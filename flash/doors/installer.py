@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flash.context import Evidence, FlashContext
 from flash.doors import Steps, boot_watch, shared
@@ -98,6 +98,15 @@ class Entry(Protocol):
 
     def leave(self, context: FlashContext) -> None:
         """See that the host boots from its disk next (REBOOTING). Called once the disk is written; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class LeavesOnArrival(Protocol):
+    """An entry whose way in stays open, and would lead the installer's own reboot back to the installer."""
+
+    def arrived(self, context: FlashContext) -> None:
+        """Close it, as the installer runs; where that fails, `leave` is the next try."""
         ...
 
 
@@ -227,6 +236,8 @@ class InstallerRun:
         with context.reporter.step("boot of the installer"):
             first, how = climb(context, rungs[:tries], first_word, what="the installer")
         self._take(first)
+        if isinstance(self._entry, LeavesOnArrival):
+            self._entry.arrived(context)
         return {
             **entered,
             **how,

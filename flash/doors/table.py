@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flash.doors import Steps, in_place, installer
 from flash.doors.installer import Entry
+from flash.doors.ironic import IronicEntry
 from flash.doors.kexec import KexecEntry
 from flash.doors.provider import ProviderIpxeEntry, ProviderReinstallEntry
 from flash.doors.pxe import PxeEntry
@@ -19,6 +20,7 @@ ENTRIES: dict[Door, Callable[[], Entry]] = {
     Door.VIRTUAL_MEDIA: VirtualMediaEntry,
     Door.UEFI_HTTP: UefiHttpEntry,
     Door.PXE: PxeEntry,
+    Door.IRONIC: IronicEntry,
     Door.PROVIDER_IPXE: ProviderIpxeEntry,
     Door.PROVIDER_REINSTALL: ProviderReinstallEntry,
 }

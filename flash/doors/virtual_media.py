@@ -34,14 +34,7 @@ class VirtualMediaEntry:
 
     def enter(self, context: FlashContext, installer: Installer) -> Evidence:
         """Make the disc of this flash, show it, and boot from it once."""
-        folder = Path(tempfile.mkdtemp(prefix="qtrade-disc-"))
-        disc = folder / _DISC
-        context.clean_up.append(lambda: _remove(disc))
-        with context.reporter.step("make the disc"):
-            digest = make_disc(open_tools(context.settings), installer.boot, f"{installer.served.url}/job", disc)
-        installer.served.files[_DISC] = disc
-        netboot = trusted_netboot(context)
-        url = f"{netboot.bmc_url or netboot.url}/{installer.served.token}/{_DISC}"
+        url, digest = serve_disc(context, installer)
         context.clean_up.append(lambda: _take_back(context))
         with context.driver(VirtualMedia) as driver:
             driver.insert(url)
@@ -54,6 +47,18 @@ class VirtualMediaEntry:
     def leave(self, context: FlashContext) -> None:
         """Take the disc and the override away: some BMCs store ONCE as CONTINUOUS."""
         _take_back(context)
+
+
+def serve_disc(context: FlashContext, installer: Installer) -> tuple[str, str]:
+    """Make the disc of this flash, and serve it until the flash ends. Returns where its BMC finds it, and its SHA-256."""
+    folder = Path(tempfile.mkdtemp(prefix="qtrade-disc-"))
+    disc = folder / _DISC
+    context.clean_up.append(lambda: _remove(disc))
+    with context.reporter.step("make the disc"):
+        digest = make_disc(open_tools(context.settings), installer.boot, f"{installer.served.url}/job", disc)
+    installer.served.files[_DISC] = disc
+    netboot = trusted_netboot(context)
+    return f"{netboot.bmc_url or netboot.url}/{installer.served.token}/{_DISC}", digest
 
 
 def _take_back(context: FlashContext) -> None:

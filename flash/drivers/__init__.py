@@ -19,6 +19,7 @@ from flash.drivers.abilities import (
     RescueLogin,
     RescueMode,
     RescueState,
+    ServiceDeploy,
     VirtualMedia,
 )
 from qtrade.manifest import driver as manifest
@@ -39,6 +40,7 @@ __all__ = [
     "RescueLogin",
     "RescueMode",
     "RescueState",
+    "ServiceDeploy",
     "VirtualMedia",
     "driver_for",
 ]
@@ -76,6 +78,11 @@ def driver_for(
             from flash.drivers.ssh import SshDriver  # noqa: PLC0415
 
             return SshDriver()
+        case manifest.IronicDriver():
+            from flash.drivers.ironic import IronicDriver  # noqa: PLC0415
+            from flash.drivers.waiting import Waiting  # noqa: PLC0415
+
+            return IronicDriver(access, read_secret, Waiting(say=say))
         case _:
             from flash.drivers.connect import Surroundings, connect_provider  # noqa: PLC0415
             from flash.drivers.waiting import Waiting  # noqa: PLC0415

@@ -5,7 +5,9 @@ An ability that a driver lacks is a Protocol that it does not satisfy; nothing h
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from qtrade.manifest import Host
 
 
 class PowerState(StrEnum):
@@ -156,6 +158,23 @@ class Reinstall(Protocol):
 
     def reinstall(self, *, hostname: str, public_key: str) -> str:
         """Install a stock system that lets the key log in, and wait until the API has shown the end. Returns the user to log in as."""
+        ...
+
+
+@runtime_checkable
+class ServiceDeploy(Protocol):
+    """A service of the operator's own that keeps hosts and boots them as a deployment, such as Ironic."""
+
+    def check_deploy(self, host: Host) -> dict[str, Any]:
+        """Say how the service knows the host, and change nothing. Raises `Refused` where it is not ours to deploy now."""
+        ...
+
+    def deploy(self, host: Host, disc_url: str) -> dict[str, Any]:
+        """Enrol the host if need be, tell the service which disks are whose, and have it boot the disc. Returns once it did."""
+        ...
+
+    def boot_from_disk(self) -> None:
+        """Let the host boot from its disk from now on, and leave the service nothing to boot or write by itself."""
         ...
 
 

@@ -53,13 +53,24 @@ def boot_mode(facts: LabFacts) -> str:
 def render_documents(view: View) -> dict[str, Json]:
     """Return every document by its path, without trailing slashes."""
     system = system_path(view.facts)
-    nic = f"{system}/EthernetInterfaces/net0"
+    nic, cpu = f"{system}/EthernetInterfaces/net0", f"{system}/Processors/cpu0"
     documents: dict[str, Json] = {
         ROOT: _root(view.facts),
         f"{ROOT}/Systems": _collection("ComputerSystem", "Systems", system),
         system: _system(view),
         f"{system}/EthernetInterfaces": _collection("EthernetInterface", "Interfaces", nic),
         nic: {"Id": "net0", "Name": "NIC", "MACAddress": view.facts.mac, "PermanentMACAddress": view.facts.mac},
+        f"{system}/Processors": _collection("Processor", "Processors", cpu),
+        cpu: {
+            "Id": "cpu0",
+            "Name": "Processor",
+            "ProcessorType": "CPU",
+            "ProcessorArchitecture": "x86",
+            "InstructionSet": "x86-64",
+            "TotalCores": view.facts.cpus,
+            "TotalThreads": view.facts.cpus,
+            "Status": {"State": "Enabled", "Health": "OK"},
+        },
         f"{ROOT}/Managers": _collection("Manager", "Managers", MANAGER),
         MANAGER: _manager(system),
         f"{MANAGER}/VirtualMedia": _collection("VirtualMedia", "Virtual media", MEDIUM),
@@ -133,6 +144,7 @@ def _system(view: View) -> Json:
             **_http_boot(facts, override.http_boot_uri),
         },
         "EthernetInterfaces": _link(f"{system_path(facts)}/EthernetInterfaces"),
+        "Processors": _link(f"{system_path(facts)}/Processors"),
         "Links": {"ManagedBy": [_link(MANAGER)], "Chassis": [_link(CHASSIS)]},
         "Actions": {
             "#ComputerSystem.Reset": {

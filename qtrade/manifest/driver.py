@@ -4,9 +4,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from qtrade.manifest.base import Model
+from qtrade.manifest.base import Model, Name
 from qtrade.manifest.secrets import SecretRef
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
@@ -21,6 +21,7 @@ class Door(StrEnum):
     VIRTUAL_MEDIA = "virtual_media"
     UEFI_HTTP = "uefi_http"
     PXE = "pxe"
+    IRONIC = "ironic"
     PROVIDER_IPXE = "provider_ipxe"
     PROVIDER_REINSTALL = "provider_reinstall"
 
@@ -76,6 +77,52 @@ class PhoenixnapDriver(Model):
     auth_url: HttpUrl = "https://auth.phoenixnap.com/auth/realms/BMC/protocol/openid-connect/token"
 
 
+class IronicEnrol(Model):
+    """How Ironic reaches the host's BMC, for a host that it does not know yet; one that it knows keeps what it has.
+
+    `hardware` is Ironic's hardware type; all but the last two are for those that speak Redfish.
+    """
+
+    address: HttpUrl | None = None
+    system: str | None = None
+    username: str | None = None
+    password: SecretRef | None = None
+    verify_tls: bool = True
+    hardware: Name = "redfish"
+    boot_interface: Name = "redfish-virtual-media"
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "IronicEnrol":
+        given = (self.address, self.system, self.username, self.password)
+        if self.hardware in ("redfish", "idrac") and None in given:
+            raise ValueError(f"hardware {self.hardware} needs address, system, username and password")
+        return self
+
+
+class IronicDriver(Model):
+    """A node of OpenStack Ironic, by its name or UUID.
+
+    `url` is of a standalone service (without a user, it asks for none; else HTTP basic); `cloud` names one of clouds.yaml, with
+    Keystone, and `envvars` what the OS_ variables say.
+    """
+
+    kind: Literal["ironic"]
+    node: str = Field(pattern=r"^[A-Za-z0-9._~-]+$")
+    url: HttpUrl | None = None
+    username: str | None = None
+    password: SecretRef | None = None
+    cloud: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")
+    enrol: IronicEnrol | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> "IronicDriver":
+        if (self.url is None) == (self.cloud is None):
+            raise ValueError("exactly one of url (standalone) and cloud (Keystone) is required")
+        if (self.username is None) != (self.password is None) or (self.cloud is not None and self.username is not None):
+            raise ValueError("username and password belong together, and to a url; with cloud, clouds.yaml has them")
+        return self
+
+
 class SshDriver(Model):
     """No API: what SSH can do is all there is."""
 
@@ -83,7 +130,7 @@ class SshDriver(Model):
 
 
 Driver = Annotated[
-    RedfishDriver | LatitudeDriver | TeraswitchDriver | CherryDriver | PhoenixnapDriver | SshDriver,
+    RedfishDriver | LatitudeDriver | TeraswitchDriver | CherryDriver | PhoenixnapDriver | IronicDriver | SshDriver,
     Field(discriminator="kind"),
 ]
 
@@ -95,6 +142,7 @@ OPENS: dict[str, frozenset[Door]] = {
     "teraswitch": _BY_SSH | {Door.PROVIDER_IPXE, Door.PROVIDER_REINSTALL},
     "cherry": _BY_SSH | {Door.RESCUE, Door.PROVIDER_IPXE, Door.PROVIDER_REINSTALL},
     "phoenixnap": _BY_SSH | {Door.PROVIDER_IPXE},
+    "ironic": _BY_SSH | {Door.IRONIC},
     "ssh": _BY_SSH | {Door.RESCUE},
 }
 _REINSTALLERS = ("latitude", "teraswitch", "cherry")
