@@ -112,6 +112,11 @@ def _sequence(image: Image, trust: TrustSet) -> int:
 
 def _require_promoted(image: Image, trust: TrustSet, now: Optional[float]) -> int:
     promotion = _open_promotion(image, trust)
+    signers = dsse.count_signers(image.promotion, STATEMENT_TYPE, trust.promoters)
+    if signers < trust.promotion_keys:
+        raise _refused(
+            f"{trust.promotion_keys} promote keys sign what this host takes, {signers} signed image {image.image_id}"
+        )
     try:
         channel, sequence, expires = promotion["channel"], int(promotion["sequence"]), int(promotion["expires"])
         described = promotion["image_json"]

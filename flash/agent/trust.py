@@ -17,7 +17,10 @@ Keys = Dict[str, bytes]
 
 @dataclass(frozen=True)
 class TrustSet:
-    """Key id -> raw key, by role; `expires` and `issued_at` in Unix seconds. `builders` and `promoters` hold the retired keys too."""
+    """Key id -> raw key, by role; `expires` and `issued_at` in Unix seconds. `builders` and `promoters` hold the retired keys too.
+
+    `promotion_keys` is how many promoters sign what a production host takes.
+    """
 
     sequence: int
     issued_at: int
@@ -29,6 +32,7 @@ class TrustSet:
     job: Keys
     revoked: Keys
     envelope: Mapping[str, Any]
+    promotion_keys: int = 1
 
     def require_fresh(self, now: float) -> None:
         """Raise `AgentError` when the set has expired."""
@@ -130,6 +134,8 @@ def _parse(envelope: Any) -> TrustSet:
         job=_keys(fields, "job"),
         revoked=_keys(fields, "revoked"),
         envelope=envelope,
+        # Sets of before two keys were asked for do not say.
+        promotion_keys=_number(fields, "promotion_keys") if "promotion_keys" in fields else 1,
     )
     both = set(trust.revoked) & {*trust.roots, *trust.builders, *trust.promoters, *trust.job}
     if both:

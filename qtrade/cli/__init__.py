@@ -10,6 +10,7 @@ import typer
 
 from qtrade import __version__
 from qtrade.cli import bake as bake_commands
+from qtrade.cli import bench as bench_commands
 from qtrade.cli import config as config_commands
 from qtrade.cli import drift as drift_commands
 from qtrade.cli import flash as flash_commands
@@ -46,6 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bake_commands.register(app)
+bench_commands.register(app)
 flash_commands.register(app)
 host_commands.register(app)
 history_commands.register(app)
