@@ -27,14 +27,14 @@ class Figures:
 
 
 def read_figures(prefix: str, told: Mapping[str, Any], names: tuple[str, ...]) -> Figures:
-    """Return the figures called `names`, as `<prefix>_<name>`; one that is no finite number, or not there, is missing."""
+    """Return the figures called `names`, as `<prefix><name>`; one that is no finite number, or not there, is missing."""
     metrics, missing = {}, {}
     for name in names:
         value = told.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            metrics[f"{prefix}_{name}"] = float(value)
+            metrics[f"{prefix}{name}"] = float(value)
         else:
-            missing[f"{prefix}_{name}"] = "not told"
+            missing[f"{prefix}{name}"] = "not told"
     return Figures(metrics, missing)
 
 
@@ -42,7 +42,7 @@ def rpc_figures(result: Mapping[str, Any]) -> Figures:
     """Return the figures of an RPC load: quantiles from the moments when requests were due, share of failures, rate of answers."""
     latency = result.get("latency")
     found = read_figures(
-        "bench.rpc",
+        "bench.rpc_",
         {**(latency if isinstance(latency, dict) else {}), **result},
         ("p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms", "error_share", "achieved_rps"),
     )

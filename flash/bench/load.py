@@ -11,6 +11,7 @@ from flash.bench.guard import Load, LoadOrder, Origin, check_order, refuse_stake
 from flash.bench.machine import Seen, look_at
 from flash.bench.on_host.open_loop import Bounds
 from flash.bench.on_host.rpc import METHODS
+from flash.bench.programs import POSTGRES, STREAM, Program, missing, run_program
 from flash.bench.rpc_from_here import load_from_here
 from flash.bench.sent import run_on_host
 from flash.inventory import environment_named, load_environment, load_host
@@ -162,4 +163,23 @@ def _warm_up_s(order: LoadOrder) -> float:
     return min(_WARM_UP_S, order.seconds / 10)
 
 
-LOADS: dict[Load, Callable[[Bed, LoadOrder], Figures]] = {Load.RPC: _load_rpc}
+def _load_stream(bed: Bed, order: LoadOrder) -> Figures:
+    options = {"streams": order.streams, "seconds": order.seconds}
+    return _run(bed, STREAM, options, order.seconds)
+
+
+def _load_postgres(bed: Bed, order: LoadOrder) -> Figures:
+    return _run(bed, POSTGRES, {"rate": order.writes, "seconds": order.seconds}, order.seconds)
+
+
+def _run(bed: Bed, program: Program, options: dict[str, int], seconds: int) -> Figures:
+    if not bed.has_role(program.role):
+        return missing(program, f"the image has no {program.role}")
+    return run_program(bed.operator, program, options, seconds=seconds)
+
+
+LOADS: dict[Load, Callable[[Bed, LoadOrder], Figures]] = {
+    Load.RPC: _load_rpc,
+    Load.STREAM: _load_stream,
+    Load.POSTGRES: _load_postgres,
+}

@@ -28,6 +28,7 @@ from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
 from qtrade.cli import schema as schema_commands
 from qtrade.cli import secrets as secret_commands
+from qtrade.cli import staging as staging_commands
 from qtrade.cli import upkeep as upkeep_commands
 from qtrade.cli import workflow as workflow_commands
 from qtrade.cli.examples import add_examples
@@ -58,7 +59,7 @@ identity_commands.register(app)
 lab_commands.register(app)
 lock_commands.register(app)
 images = typer.Typer(help="Images in the store.", no_args_is_help=True)
-for commands in (images_commands, release_commands, inspect_commands, output_commands):
+for commands in (images_commands, release_commands, staging_commands, inspect_commands, output_commands):
     commands.register(app, images)
 app.add_typer(images, name="images")
 key_commands.register(app)

@@ -118,9 +118,7 @@ def compare(
         )
 
 
-def _order(
-    duration: str, rps: int, streams: int, writes: int, kinds: list[str] | None, origin: str
-) -> "LoadOrder":
+def _order(duration: str, rps: int, streams: int, writes: int, kinds: list[str] | None, origin: str) -> "LoadOrder":
     from flash.bench.guard import Load, LoadOrder, Origin  # noqa: PLC0415
 
     match = _DURATION.fullmatch(duration)
@@ -169,8 +167,8 @@ def _finish(names: "Sequence[str]", do: "Callable[[str], Bench]", *, as_json: bo
         print_document("bench", {"records": [one.model_dump(mode="json") for one in records], "errors": refused})
     else:
         typer.echo("\n".join(render_record(one) for one in records))
-    for name, error in errors.items():
-        write_error(error, host=name)
+    for name, one in errors.items():
+        write_error(one, host=name)
     codes = {error.exit_code for error in errors.values()}
     if codes:
         raise typer.Exit(_MIXED if len(codes) > 1 else codes.pop())

@@ -205,10 +205,11 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
 
 def _of_benches() -> dict[str, dict[str, Any]]:
     from flash.bench.compare import Comparison  # noqa: PLC0415
-    from qtrade.trust.fleet_facts import Bench  # noqa: PLC0415
+    from qtrade.trust.fleet_facts import Bench, Integration  # noqa: PLC0415
 
     return {
         "bench": {"records": tuple[Bench, ...], "errors": tuple[Json, ...]},
+        "integration": _fields_of(Integration),
         "bench-plan": {"hosts": tuple[str, ...], "environments": tuple[str, ...], "asked": Json},
         "bench-comparison": {**_fields_of(Comparison), "worse": int},
     }

@@ -47,6 +47,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "images show": ("qtrade images show 0.1.0 --recipe lab",),
     "images gc": ("qtrade images gc --dry-run", "qtrade images gc --keep 5 --within-days 7 --yes"),
     "images promote": ("qtrade images promote 0.1.0 --recipe production --to staging",),
+    "images integrate": ("qtrade images integrate 0.1.0 --recipe production",),
     "images approve": ("qtrade images approve 0.1.0 --recipe production --to production --within 3",),
     "images revoke": ("qtrade images revoke 0.1.0 --recipe production --reason 'CVE-2026-1' --dry-run",),
     "images verify": ("qtrade images verify 0.1.0 --export proof",),

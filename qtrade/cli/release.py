@@ -11,6 +11,7 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_versions
+from qtrade.cli.staging import run_suite_after_promotion
 from qtrade.errors import Refused, TrustError, UsageError
 from qtrade.reporter import print_document, tell
 from qtrade.settings import Settings, load_settings
@@ -39,6 +40,9 @@ def promote(  # noqa: PLR0913 - one parameter per option
     to: Annotated[str, typer.Option("--to", help="Channel: dev, staging or production.")],
     recipe: RecipeName = "lab",
     expires: Annotated[int, typer.Option("--expires", min=1, help="Days until hosts take it no more.")] = 90,
+    suite: Annotated[
+        bool, typer.Option("--suite/--no-suite", help="To staging: run the integration suite on its hosts that run it.")
+    ] = True,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -65,6 +69,8 @@ def promote(  # noqa: PLR0913 - one parameter per option
             f"{'would lead' if dry_run else 'leads'}: {channel} -> {recipe} {version} (number {plan.sequence}{was}); "
             f"tests passed: {', '.join(plan.tests_passed) or 'none'}{_approved(plan.approved_by)}"
         )
+    if suite and channel == "staging" and not dry_run:
+        run_suite_after_promotion(settings, recipe, version)
 
 
 def approve(  # noqa: PLR0913 - one parameter per option
@@ -188,8 +194,8 @@ def _approved(keys: tuple[str, ...]) -> str:
 
 
 def _count(proof: "Proof") -> dict[str, int]:
-    kinds = ("provenance", "sboms", "tests", "cves", "waivers", "integrations", "rollouts", "benches")
-    kinds = (*kinds, "approvals", "promotions", "revocations")
+    made = ("provenance", "sboms", "tests", "cves", "waivers")
+    kinds = (*made, "integrations", "rollouts", "benches", "approvals", "promotions", "revocations")
     return {kind: len(getattr(proof.statements, kind)) for kind in kinds}
 
 
