@@ -71,7 +71,7 @@ def measure_disk(folder: str, size_mib: int, forbidden: list[str]) -> dict[str, 
     """Let fio write and read one file of that size, past the page cache, and remove it. Raises `NotMeasuredError`."""
     program = shutil.which("fio")
     if program is None:
-        raise NotMeasuredError("the host has no fio (toggle bare_metal_bench_tools of the recipe)")
+        raise NotMeasuredError("the host has no fio (in a recipe: packages of the layer bare_metal)")
     check_folder(folder, forbidden, Path("/proc/self/mounts").read_text())
     if shutil.disk_usage(folder).free < 4 * size_mib << 20:
         raise NotMeasuredError(f"{folder} has less than four times {size_mib} MiB left")
@@ -120,7 +120,7 @@ def measure_network(peer: str | None, url: str | None) -> dict[str, float]:
     if peer is not None:
         program = shutil.which("iperf3")
         if program is None:
-            raise NotMeasuredError("the host has no iperf3 (toggle bare_metal_bench_tools of the recipe)")
+            raise NotMeasuredError("the host has no iperf3 (in a recipe: packages of the layer bare_metal)")
         argv = [program, "--client", peer, "--time", "10", "--json", "--connect-timeout", "5000"]
         try:
             done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
