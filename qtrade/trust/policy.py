@@ -218,10 +218,10 @@ _CURES = {
 
 
 def raise_refused(brief: str, refusals: tuple[Refusal, ...]) -> None:
-    """Raise `Refused` with all reasons and the cure of the first, if there are any."""
+    """Raise `Refused` with all reasons, and what cures each, if there are any."""
     if refusals:
         raise Refused(
             f"{brief}: {refusals[0].reason}",
             details="\n".join(f"  {one.code}: {one.reason}" for one in refusals),
-            resolution=_CURES[refusals[0].code],
+            resolution="; ".join(dict.fromkeys(_CURES[one.code] for one in refusals)),
         )
