@@ -159,7 +159,8 @@ def _show(keyring: "Keyring", *, as_json: bool) -> None:
     if trust.promotion_keys > 1:
         typer.echo(f"production's hosts take what {trust.promotion_keys} promote keys signed")
     retired = {f"{role}, retired": keys for role, keys in trust.retired.model_dump().items()}
-    places: dict[str, dict[str, str]] = {"root": trust.root, **trust.by_role(), **retired, "revoked": trust.revoked}
+    signing = {str(role): keys for role, keys in trust.by_role().items()}
+    places = {"root": trust.root, **signing, **retired, "revoked": trust.revoked}
     for role, keys in places.items():
         for keyid in keys:
             note = "  (private key here)" if keyid in keyring.private_ids() else ""
