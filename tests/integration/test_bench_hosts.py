@@ -17,11 +17,15 @@ from typing import Any
 
 import pytest
 
+from flash.bench.machine import look_at
 from flash.bench.on_host.open_loop import Bounds
 from flash.bench.on_host.rpc import METHODS
 from flash.bench.rpc_from_here import load_from_here
 from flash.bench.sent import run_on_host
+from qtrade.settings import load_settings
 from tests.fakes.bench_target import HereTarget
+from tests.fakes.examples import make_settings
+from tests.fakes.ssh_server import serve_ssh
 from tests.integration.test_agave_standin import LAUNCHER
 from tests.integration.test_geyser_standin import free_port, loaded, write_config
 
@@ -111,6 +115,22 @@ def test_rpc_is_loaded_from_the_host_and_from_here(rpc) -> None:
     for told in (there, here):
         assert (told["sent"], told["answered"], told["failures"]) == (40, 40, {})
         assert told["latency"]["p50_ms"] <= told["latency"]["max_ms"]
+
+
+def test_over_a_real_ssh_the_load_runs_on_the_host_and_tells_how_far_it_is(rpc, tmp_path) -> None:
+    told: list[dict[str, Any]] = []
+    bounds = {"rps": 20.0, "seconds": 3.0, "warm_up_s": 0.2, "error_share": 0.01}
+    asked = {"host": "127.0.0.1", "port": rpc, "methods": METHODS, "bounds": bounds}
+    # A folder of its own: the path of a shared connection's socket has to be short.
+    with tempfile.TemporaryDirectory(prefix="q") as folder, serve_ssh(load_settings(), tmp_path / "sshd") as server:
+        target = server.target(make_settings(Path(folder)))
+        seen = look_at(target)
+        done = run_on_host(target, ("open_loop", "rpc"), asked, within_s=60, on_progress=told.append)
+        target.disconnect()
+    assert seen.threads >= 1
+    assert (done["sent"], done["answered"]) == (60, 60)
+    assert told
+    assert told[0]["total"] == 60
 
 
 def test_a_validator_that_dies_under_load_ends_it(rpc) -> None:
