@@ -30,6 +30,8 @@ from qtrade.trust.keyring import Keyring, ensure_keyring
 _WARM_UP_S = 2.0
 _TELL_EVERY_S = 10.0
 _MARGIN_S = 30.0
+# Each is a connection, of which a process of the operator's has at most 1024.
+_IN_FLIGHT = (64, 512)
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ def prepare_bed(settings: Settings, store: Store, keyring: Keyring, host: Host, 
 
 
 def make_record(bed: Bed, kind: Any, figures: Figures, asked: dict[str, Any], seconds: float) -> Bench:
-    """Return the record of a measurement; a load is judged by the environment's limits too."""
-    reasons = judge_figures(figures, bed.environment.bench.limits) if kind == "load" else ()
+    """Return the record of a measurement. A load is judged, by the environment's limits too; a mere measurement has remarks."""
+    reasons = judge_figures(figures, bed.environment.bench.limits) if kind == "load" else figures.reasons
     return Bench(
         kind=kind,
         host=bed.host.name,
@@ -128,7 +130,7 @@ def make_record(bed: Bed, kind: Any, figures: Figures, asked: dict[str, Any], se
         metrics=dict(figures.metrics),
         missing=dict(figures.missing),
         asked=asked,
-        passed=not reasons,
+        passed=not reasons or kind != "load",
         reasons=reasons,
     )
 
@@ -137,7 +139,7 @@ def _load_rpc(bed: Bed, order: LoadOrder) -> Figures:
     rpc = bed.seen.rpc
     if rpc is None:
         return Figures(missing={"bench.rpc": "the image has no validator"})
-    bounds = Bounds(order.rps, order.seconds, _warm_up_s(order), error_share=bed.environment.bench.error_share)
+    bounds = rpc_bounds(order, bed.environment.bench.error_share)
     progress = Progress(f"{bed.host.name}: rpc", bed.reporter)
     if order.origin is Origin.HERE:
         url = f"http://{bed.host.address}:{rpc.port}"
@@ -150,6 +152,7 @@ def _load_rpc(bed: Bed, order: LoadOrder) -> Figures:
             "rps": bounds.rps,
             "seconds": bounds.seconds,
             "warm_up_s": bounds.warm_up_s,
+            "in_flight": bounds.in_flight,
             "error_share": bounds.error_share,
         },
     }
@@ -158,9 +161,11 @@ def _load_rpc(bed: Bed, order: LoadOrder) -> Figures:
     return rpc_figures(done)
 
 
-def _warm_up_s(order: LoadOrder) -> float:
-    """Return how long requests are not timed: never more than a tenth of the load."""
-    return min(_WARM_UP_S, order.seconds / 10)
+def rpc_bounds(order: LoadOrder, error_share: float) -> Bounds:
+    """Return the bounds of an RPC load: at most a tenth of it is not timed; answers of half a second are not too many at once."""
+    warm_up_s = min(_WARM_UP_S, order.seconds / 10)
+    in_flight = min(max(order.rps // 2, _IN_FLIGHT[0]), _IN_FLIGHT[1])
+    return Bounds(order.rps, order.seconds, warm_up_s, in_flight, error_share)
 
 
 def _load_stream(bed: Bed, order: LoadOrder) -> Figures:

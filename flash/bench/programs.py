@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flash.bench.figures import Figures, read_figures, read_reasons
-from qtrade.errors import HostError, ToolError
+from qtrade.errors import ToolError
 from qtrade.ssh import SshTarget
 
 _ABSENT = 77
@@ -54,8 +54,6 @@ def run_program(operator: SshTarget, program: Program, options: Mapping[str, int
     )
     try:
         done = operator.run(command, timeout_s=within_s + 30, check=False)
-    except HostError:
-        raise
     except ToolError as error:
         return _failed(program, error.brief)
     if done.returncode == _ABSENT:

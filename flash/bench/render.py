@@ -12,7 +12,7 @@ def render_record(record: Bench) -> str:
     lines = [f"{record.host}: {verdict}, {record.recipe} {record.version} on {record.hardware_class}"]
     lines += [f"  {name:34} {value:g}" for name, value in sorted(record.metrics.items())]
     lines += [f"  {name:34} not measured: {why}" for name, why in sorted(record.missing.items())]
-    lines += [f"  failed: {reason}" for reason in record.reasons]
+    lines += [f"  {'remark' if record.passed else 'failed'}: {reason}" for reason in record.reasons]
     return "\n".join(lines)
 
 
