@@ -78,6 +78,8 @@ def test_production_counts_operators_where_the_root_says_how_many(promote, make_
     two = trust.open_pinned(make_trust(promote=both, promotion_keys=2), root.key_id)
     one, other = promote().promotion, promote(signer=other_key).promotion
     assert refusal(promote(), two) == "image-not-promoted"
+    # What was installed when one was enough can be gone back to.
+    assert admission.require_admitted(promote(), two, "production") == 7
 
     def signed(*signatures):
         return replace(promote(), promotion={**one, "signatures": list(signatures)})
