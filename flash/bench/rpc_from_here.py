@@ -35,7 +35,7 @@ async def _load(
                         body += part
                         if len(body) > ANSWER_BYTES:
                             return "too long an answer"
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 return type(error).__name__
             return judge_answer(number, answer.status_code, body)
 

@@ -176,6 +176,8 @@ def _result(tally: Tally, bounds: Bounds, seconds: float, ended: str) -> dict[st
         reasons.append(
             f"{tally.late} of {tally.sent} requests were sent late: what sends them was too slow for this rate"
         )
+    if not ended and tally.done < tally.sent:
+        reasons.append(f"{tally.sent - tally.done} of {tally.sent} requests came to no end")
     if not tally.latencies and not reasons:
         reasons.append("nothing was timed: the load ended with its warm-up")
     return {

@@ -29,7 +29,7 @@ def judge_answer(number: int, status: int, body: bytes) -> str:
         return f"HTTP {status}"
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "no JSON"
     if not isinstance(answer, dict) or answer.get("id") != number:
         return "an answer to something else"

@@ -117,6 +117,16 @@ def test_the_last_failures_count_too() -> None:
     assert result["reasons"][0] == "100.0% failed, 50.0% may"
 
 
+def test_a_request_that_breaks_the_sender_is_not_passed_over() -> None:
+    async def breaks(number: int) -> str:
+        if number == 3:
+            raise LookupError("of the sender itself")
+        return ""
+
+    result, _ = drive(breaks, Bounds(10, 1))
+    assert result["reasons"] == ["1 of 10 requests came to no end"]
+
+
 def test_an_answer_that_never_comes_is_a_failure() -> None:
     async def hangs(_number: int) -> str:
         await asyncio.sleep(60)

@@ -1,6 +1,7 @@
 """What production asks to have been seen on staging: one table of statements and the reason that each leads to."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -69,6 +70,21 @@ def test_what_is_not_asked_for_is_not_missed(name) -> None:
     wanted = replace(ALL, **{name: False})
     assert len(codes(Statements(), wanted)) == 2
     assert codes(Statements(), StagingDemands()) == []
+
+
+@pytest.mark.parametrize("seen", list(product([True, False], repeat=3)))
+@pytest.mark.parametrize("asked", list(product([True, False], repeat=3)))
+def test_what_is_asked_for_and_was_not_seen_is_missing_and_nothing_else(seen, asked) -> None:
+    rollout, suite, borne = seen
+    said = Statements(
+        rollouts=(ROLLOUT,) if rollout else (),
+        integrations=(SUITE,) if suite else (),
+        benches=(load(),) if borne else (),
+    )
+    wanted = StagingDemands(rollout=asked[0], integration=asked[1], load_test=asked[2], soak_s=1800)
+    kinds = (Code.NO_ROLLOUT, Code.NOT_INTEGRATED, Code.NO_LOAD_TEST)
+    expected = [kind for kind, was_seen, is_asked in zip(kinds, seen, asked, strict=True) if is_asked and not was_seen]
+    assert codes(said, wanted) == expected
 
 
 def test_production_asks_for_all_of_it_and_the_others_for_nothing() -> None:
