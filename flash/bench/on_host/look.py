@@ -52,7 +52,7 @@ def find_stake(rpc: dict[str, Any]) -> dict[str, Any]:
         accounts = _ask(rpc, "getVoteAccounts")
         voting = [*accounts["current"], *accounts["delinquent"]]
         stake = sum(int(one["activatedStake"]) for one in voting if one["nodePubkey"] == identity)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return {"stake": None, "problem": f"{type(error).__name__}: {error}"}
     return {"stake": stake, "identity": identity, "problem": ""}
 
