@@ -87,6 +87,34 @@ def pre_authentication_encoding(payload_type: str, body: bytes) -> bytes:
 
 def open_envelope(envelope: dict[str, Any], payload_type: str, trusted: tuple[PublicKey, ...]) -> Any:
     """Return the payload of `envelope`. Raises `TrustError` unless a trusted key signed it as `payload_type`."""
+    body, signatures = _take_apart(envelope, payload_type)
+    if not _valid_signers(body, signatures, payload_type, trusted):
+        signers = ", ".join(keyid[:12] for keyid, _ in signatures) or "nobody"
+        raise TrustError(
+            "no trusted key signed this",
+            details=f"signed by {signers}; trusted: {', '.join(key.keyid[:12] for key in trusted) or 'none'}",
+            resolution="bake it again with a trusted key; do not use this one",
+        )
+    return json.loads(body)
+
+
+def signers_of_envelope(envelope: dict[str, Any], payload_type: str, trusted: tuple[PublicKey, ...]) -> frozenset[str]:
+    """Return the ids of those of `trusted` that signed the envelope as `payload_type`. Raises `TrustError` for no envelope."""
+    body, signatures = _take_apart(envelope, payload_type)
+    return _valid_signers(body, signatures, payload_type, trusted)
+
+
+def add_signature(envelope: dict[str, Any], payload_type: str, key: SigningKey) -> dict[str, Any]:
+    """Return the envelope with a signature of `key` beside those that it has, over the same bytes. Raises `TrustError`."""
+    body, _ = _take_apart(envelope, payload_type)
+    others = [one for one in envelope["signatures"] if one["keyid"] != key.public.keyid]
+    signature = key.sign(pre_authentication_encoding(payload_type, body))
+    own = {"keyid": key.public.keyid, "sig": base64.b64encode(signature).decode()}
+    return {**envelope, "signatures": [*others, own]}
+
+
+def _take_apart(envelope: dict[str, Any], payload_type: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return payload and signatures by key id, none of them checked. Raises `TrustError`."""
     try:
         found_type = envelope["payloadType"]
         body = base64.b64decode(envelope["payload"], validate=True)
@@ -95,16 +123,15 @@ def open_envelope(envelope: dict[str, Any], payload_type: str, trusted: tuple[Pu
         raise TrustError("this is no DSSE envelope", details=repr(error)) from error
     if found_type != payload_type:
         raise TrustError(f"the envelope is a {found_type}, not a {payload_type}")
+    return body, signatures
+
+
+def _valid_signers(
+    body: bytes, signatures: list[tuple[str, bytes]], payload_type: str, trusted: tuple[PublicKey, ...]
+) -> frozenset[str]:
     encoded = pre_authentication_encoding(payload_type, body)
     keys = {key.keyid: key for key in trusted}
-    if not any(keyid in keys and keys[keyid].verify(sig, encoded) for keyid, sig in signatures):
-        signers = ", ".join(keyid[:12] for keyid, _ in signatures) or "nobody"
-        raise TrustError(
-            "no trusted key signed this",
-            details=f"signed by {signers}; trusted: {', '.join(key[:12] for key in keys) or 'none'}",
-            resolution="bake it again with a trusted key; do not use this one",
-        )
-    return json.loads(body)
+    return frozenset(keyid for keyid, sig in signatures if keyid in keys and keys[keyid].verify(sig, encoded))
 
 
 def parse_public_pem(pem: str) -> PublicKey:

@@ -64,7 +64,7 @@ def is_trusted(system: Path, image_id: str, trust: TrustSet) -> bool:
 def require_admitted(image: Image, trust: TrustSet, environment: str, now: Optional[float] = None) -> int:
     """Return the sequence of the promotion that lets the image in, 0 where none is needed. Raises `AgentError` for a refusal.
 
-    With `now`, expiry counts too: for what is installed anew, not for what a host goes back to.
+    With `now`, expiry and the number of operators count too: for what is installed anew, not for what a host goes back to.
     """
     if not is_signed(image, trust.builders):
         if is_signed(image, trust.revoked):
@@ -112,6 +112,11 @@ def _sequence(image: Image, trust: TrustSet) -> int:
 
 def _require_promoted(image: Image, trust: TrustSet, now: Optional[float]) -> int:
     promotion = _open_promotion(image, trust)
+    signers = dsse.count_signers(image.promotion, STATEMENT_TYPE, trust.promoters)
+    if now is not None and signers < trust.promotion_keys:
+        raise _refused(
+            f"{trust.promotion_keys} promote keys sign what this host takes, {signers} signed image {image.image_id}"
+        )
     try:
         channel, sequence, expires = promotion["channel"], int(promotion["sequence"]), int(promotion["expires"])
         described = promotion["image_json"]

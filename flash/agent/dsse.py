@@ -42,6 +42,17 @@ def read_unverified(envelope: Any, payload_type: str) -> bytes:
     return _decode(envelope["payload"])
 
 
+def count_signers(envelope: Any, payload_type: str, keys: Mapping[str, bytes]) -> int:
+    """Return how many different ones of `keys` signed the envelope. Raises `AgentError` for what is none."""
+    signed = pae(payload_type, read_unverified(envelope, payload_type))
+    found = {
+        one["keyid"]
+        for one in envelope["signatures"]
+        if one["keyid"] in keys and ed25519.verify(keys[one["keyid"]], signed, _decode(one["sig"]))
+    }
+    return len(found)
+
+
 def open_envelope(envelope: Any, payload_type: str, keys: Mapping[str, bytes]) -> Opened:
     """Return the payload if one of `keys` signed it. Raises `AgentError` otherwise."""
     _require_shape(envelope, payload_type)

@@ -15,7 +15,10 @@ Keys = Dict[str, bytes]
 
 
 class TrustSet(NamedTuple):
-    """Key id -> raw key, by role; `expires` and `issued_at` in Unix seconds. `builders` and `promoters` hold the retired keys too."""
+    """Key id -> raw key, by role; `expires` and `issued_at` in Unix seconds. `builders` and `promoters` hold the retired keys too.
+
+    `promotion_keys` is how many promoters sign what a production host takes.
+    """
 
     sequence: int
     issued_at: int
@@ -27,6 +30,7 @@ class TrustSet(NamedTuple):
     job: Keys
     revoked: Keys
     envelope: Mapping[str, Any]
+    promotion_keys: int = 1
 
     def require_fresh(self, now: float) -> None:
         """Raise `AgentError` when the set has expired."""
@@ -128,6 +132,8 @@ def _parse(envelope: Any) -> TrustSet:
         job=_keys(fields, "job"),
         revoked=_keys(fields, "revoked"),
         envelope=envelope,
+        # Sets of before two keys were asked for do not say.
+        promotion_keys=_number(fields, "promotion_keys") if "promotion_keys" in fields else 1,
     )
     both = set(trust.revoked) & {*trust.roots, *trust.builders, *trust.promoters, *trust.job}
     if both:

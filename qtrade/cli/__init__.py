@@ -10,6 +10,7 @@ import typer
 
 from qtrade import __version__
 from qtrade.cli import bake as bake_commands
+from qtrade.cli import bench as bench_commands
 from qtrade.cli import config as config_commands
 from qtrade.cli import drift as drift_commands
 from qtrade.cli import flash as flash_commands
@@ -28,6 +29,7 @@ from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
 from qtrade.cli import schema as schema_commands
 from qtrade.cli import secrets as secret_commands
+from qtrade.cli import staging as staging_commands
 from qtrade.cli import upkeep as upkeep_commands
 from qtrade.cli import workflow as workflow_commands
 from qtrade.cli.examples import add_examples
@@ -47,6 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bake_commands.register(app)
+bench_commands.register(app)
 flash_commands.register(app)
 host_commands.register(app)
 history_commands.register(app)
@@ -58,7 +61,7 @@ identity_commands.register(app)
 lab_commands.register(app)
 lock_commands.register(app)
 images = typer.Typer(help="Images in the store.", no_args_is_help=True)
-for commands in (images_commands, release_commands, inspect_commands, output_commands):
+for commands in (images_commands, release_commands, staging_commands, inspect_commands, output_commands):
     commands.register(app, images)
 app.add_typer(images, name="images")
 key_commands.register(app)

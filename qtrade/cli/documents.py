@@ -44,7 +44,7 @@ class HostStatus(BaseModel):
 
 def document_models() -> dict[str, type[BaseModel]]:
     """Return a model of each document by its name."""
-    made = {**_of_bakes(), **_of_images(), **_of_hosts(), **_of_fleets(), **_of_upkeep()}
+    made = {**_of_bakes(), **_of_images(), **_of_hosts(), **_of_fleets(), **_of_benches(), **_of_upkeep()}
     return {**{name: _model(name, fields) for name, fields in made.items()}, "host-status": HostStatus}
 
 
@@ -119,14 +119,16 @@ def _of_images() -> dict[str, dict[str, Any]]:
     from bake.diff.compare import ImageDiff  # noqa: PLC0415
     from qtrade.store.gc import Garbage  # noqa: PLC0415
     from qtrade.store.listing import ListedImage  # noqa: PLC0415
+    from qtrade.trust.promotion import PromotionPlan  # noqa: PLC0415
     from qtrade.trust.proof import Check  # noqa: PLC0415
-    from qtrade.trust.release import PromotionPlan, RevocationPlan  # noqa: PLC0415
+    from qtrade.trust.release import RevocationPlan  # noqa: PLC0415
     from qtrade.trust.trust_set import TrustSet  # noqa: PLC0415
 
     return {
         "images": {"images": tuple[ListedImage, ...]},
         "garbage": {**_fields_of(Garbage), "deleted": bool},
         "promotion": {**_fields_of(PromotionPlan), "done": bool},
+        "approval": {**_fields_of(PromotionPlan), "within_days": int, "done": bool},
         "revocation": {**_fields_of(RevocationPlan), "done": bool},
         "proof": {
             "recipe": str,
@@ -200,6 +202,18 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
         "secret-rotation": {"secret": str, "hosts": tuple[Json, ...]},
         "monitors-plan": _fields_of(MonitorsPlan),
         "monitors": _fields_of(Applied),
+    }
+
+
+def _of_benches() -> dict[str, dict[str, Any]]:
+    from flash.bench.compare import Comparison  # noqa: PLC0415
+    from qtrade.trust.fleet_facts import Bench, Integration  # noqa: PLC0415
+
+    return {
+        "bench": {"records": tuple[Bench, ...], "errors": tuple[Json, ...]},
+        "integration": _fields_of(Integration),
+        "bench-plan": {"hosts": tuple[str, ...], "environments": tuple[str, ...], "asked": Json},
+        "bench-comparison": {**_fields_of(Comparison), "worse": int},
     }
 
 

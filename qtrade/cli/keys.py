@@ -30,6 +30,8 @@ def register(app: typer.Typer) -> None:
         ("rotate", rotate),
         ("revoke", revoke),
         ("renew", renew),
+        ("request", request),
+        ("admit", admit),
         ("import", import_set),
     ):
         keys.command(name)(command)
@@ -94,11 +96,47 @@ def revoke(
     _show(revoke_key(load_settings(), keyid, root_key=root_key, expires_days=expires), as_json=as_json)
 
 
-def renew(*, root_key: RootKey = None, expires: Expires = _EXPIRES_DAYS, as_json: AsJson = False) -> None:
+def renew(
+    *,
+    root_key: RootKey = None,
+    expires: Expires = _EXPIRES_DAYS,
+    promotion_keys: Annotated[
+        int | None,
+        typer.Option(
+            "--promotion-keys", min=1, max=2, help="How many promote keys production's hosts ask for from now on."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Sign the same keys again, with a later expiry."""
     from qtrade.trust.keyring import renew_trust  # noqa: PLC0415
 
-    _show(renew_trust(load_settings(), root_key=root_key, expires_days=expires), as_json=as_json)
+    changed = renew_trust(load_settings(), root_key=root_key, expires_days=expires, promotion_keys=promotion_keys)
+    _show(changed, as_json=as_json)
+
+
+def request(
+    *, to: Annotated[Path, typer.Option("--to", help="File for the public half, which whoever has the root admits.")]
+) -> None:
+    """Make a promote key of your own, if there is none here, and write its public half: `qtrade keys request --to anna.pem`."""
+    from qtrade.trust.operators import request_key  # noqa: PLC0415
+
+    key = request_key(load_settings())
+    to.write_text(key.pem)
+    typer.echo(key.keyid)
+
+
+def admit(
+    source: Annotated[Path, typer.Argument(help="Public key (PEM) that `keys request` wrote.")],
+    *,
+    root_key: RootKey = None,
+    expires: Expires = _EXPIRES_DAYS,
+    as_json: AsJson = False,
+) -> None:
+    """Let another operator's key promote beside those that do; from the second on, production asks for two."""
+    from qtrade.trust.operators import admit_key  # noqa: PLC0415
+
+    _show(admit_key(load_settings(), source, root_key=root_key, expires_days=expires), as_json=as_json)
 
 
 def import_set(
@@ -118,8 +156,12 @@ def _show(keyring: "Keyring", *, as_json: bool) -> None:
         return
     until = time.strftime("%Y-%m-%d", time.gmtime(trust.expires))
     typer.echo(f"trust set {trust.sequence}{' of a lab' if trust.lab else ''}, good until {until}, in {keyring.folder}")
-    retired = {"build, retired": trust.retired.build, "promote, retired": trust.retired.promote}
-    for role, keys in {"root": trust.root, **trust.by_role(), **retired, "revoked": trust.revoked}.items():
+    if trust.promotion_keys > 1:
+        typer.echo(f"production's hosts take what {trust.promotion_keys} promote keys signed")
+    retired = {f"{role}, retired": keys for role, keys in trust.retired.model_dump().items()}
+    signing = {str(role): keys for role, keys in trust.by_role().items()}
+    places = {"root": trust.root, **signing, **retired, "revoked": trust.revoked}
+    for role, keys in places.items():
         for keyid in keys:
-            note = "  (private key here)" if role in keyring.here() else ""
+            note = "  (private key here)" if keyid in keyring.private_ids() else ""
             typer.echo(f"{role:16} {keyid}{note}")

@@ -11,6 +11,7 @@ import typer
 
 from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_versions
+from qtrade.cli.staging import run_suite_after_promotion
 from qtrade.errors import Refused, TrustError, UsageError
 from qtrade.reporter import print_document, tell
 from qtrade.settings import Settings, load_settings
@@ -28,6 +29,7 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
     """Add the commands of this module to the group `images`."""
     del app
     images.command("promote")(promote)
+    images.command("approve")(approve)
     images.command("revoke")(revoke)
     images.command("verify")(verify)
 
@@ -38,6 +40,9 @@ def promote(  # noqa: PLR0913 - one parameter per option
     to: Annotated[str, typer.Option("--to", help="Channel: dev, staging or production.")],
     recipe: RecipeName = "lab",
     expires: Annotated[int, typer.Option("--expires", min=1, help="Days until hosts take it no more.")] = 90,
+    suite: Annotated[
+        bool, typer.Option("--suite/--no-suite", help="To staging: run the integration suite on its hosts that run it.")
+    ] = True,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -62,7 +67,41 @@ def promote(  # noqa: PLR0913 - one parameter per option
         was = f", was {plan.before.version}" if plan.before else ""
         typer.echo(
             f"{'would lead' if dry_run else 'leads'}: {channel} -> {recipe} {version} (number {plan.sequence}{was}); "
-            f"tests passed: {', '.join(plan.tests_passed) or 'none'}"
+            f"tests passed: {', '.join(plan.tests_passed) or 'none'}{_approved(plan.approved_by)}"
+        )
+    if suite and channel == "staging" and not dry_run:
+        run_suite_after_promotion(settings, recipe, version)
+
+
+def approve(  # noqa: PLR0913 - one parameter per option
+    version: Version,
+    *,
+    to: Annotated[str, typer.Option("--to", help="Channel: dev, staging or production.")],
+    recipe: RecipeName = "lab",
+    expires: Annotated[int, typer.Option("--expires", min=1, help="Days until hosts take it no more.")] = 90,
+    within: Annotated[int, typer.Option("--within", min=1, max=30, help="Days in which it has to be promoted.")] = 7,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a promotion that another operator carries out: `qtrade images approve 1.4.0 --recipe rpc --to production`."""
+    from qtrade.store import open_store  # noqa: PLC0415
+    from qtrade.trust import promotion, release  # noqa: PLC0415
+    from qtrade.trust.keyring import load_keyring  # noqa: PLC0415
+
+    settings, channel, now = load_settings(), release.parse_channel(to), int(time.time())
+    store, keyring = open_store(settings), load_keyring(settings)
+    rules = _rules(settings, channel)
+    plan = release.plan_approval(store, keyring, rules, recipe, version, expires_days=expires, now=now)
+    if not dry_run:
+        _confirm(f"approve {recipe} {version} for {channel}", version, yes=yes)
+        promotion.approve(store, keyring, plan, within_days=within, now=now)
+    if as_json:
+        print_document("approval", {**asdict(plan), "within_days": within, "done": not dry_run})
+    else:
+        typer.echo(
+            f"{'would be approved' if dry_run else 'approved'}: {channel} -> {recipe} {version} (number {plan.sequence}); "
+            f"another operator promotes it within {within} days"
         )
 
 
@@ -150,8 +189,13 @@ def _print_proof(proof: "Proof", commands: tuple[str, ...], export: Path | None,
     typer.echo("\n".join(f"  {command}" for command in commands))
 
 
+def _approved(keys: tuple[str, ...]) -> str:
+    return f"; approved by {', '.join(key[:16] for key in keys)}" if keys else ""
+
+
 def _count(proof: "Proof") -> dict[str, int]:
-    kinds = ("provenance", "sboms", "tests", "cves", "waivers", "promotions", "revocations")
+    made = ("provenance", "sboms", "tests", "cves", "waivers")
+    kinds = (*made, "integrations", "rollouts", "benches", "approvals", "promotions", "revocations")
     return {kind: len(getattr(proof.statements, kind)) for kind in kinds}
 
 

@@ -9,6 +9,7 @@ from qtrade.manifest.drift import DriftPolicy
 from qtrade.manifest.gates import Gates
 from qtrade.manifest.hardware import HardwareProfile
 from qtrade.manifest.monitoring import MonitorSet
+from qtrade.manifest.promotion import BenchRules, PromotionDemands
 from qtrade.manifest.secrets import SecretPlaces, SecretRef
 
 
@@ -44,6 +45,8 @@ class Environment(Model):
     hardware: dict[HostRole, HardwareProfile] = Field(
         default_factory=dict, description="what the machine of a host has to be, by role; flash and verify look"
     )
+    promotion: PromotionDemands = PromotionDemands()
+    bench: BenchRules = BenchRules()
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.driver import OPENS, Door, Driver, wipes
+from qtrade.manifest.promotion import HostBench
 
 
 class DiskIdentity(Model):
@@ -133,6 +134,7 @@ class Host(Model):
         default=None, description="where the serial console is written to, or the command (a list) that prints it"
     )
     cmdline: str = Field(default="", pattern=r"^[^\n]*$")
+    bench: HostBench = HostBench()
     config: dict[str, Any] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from typing import Any
 from qtrade.errors import BadInput, ConflictError, NotFound, Refused, TrustError, UsageError, choose_from
 from qtrade.settings import Settings
 from qtrade.signing import PublicKey, SigningKey, ensure_key, load_key, make_key, parse_public_pem, read_key
-from qtrade.trust.trust_set import ROLES, RetiredKeys, Role, TrustSet, open_trust, sign_trust, signing_root
+from qtrade.trust.trust_set import ROLES, Role, TrustSet, open_trust, sign_trust, signing_root
 
 DAY_S = 86400
 EXPIRES_DAYS = 365
@@ -50,6 +50,10 @@ class Keyring:
     def here(self) -> tuple[str, ...]:
         """Return the names of the private keys that lie in the folder."""
         return tuple(name for name in ("root", *ROLES) if (self.folder / f"{name}.key").is_file())
+
+    def private_ids(self) -> frozenset[str]:
+        """Return the ids of the keys whose private halves lie in the folder; of a role several operators may have one."""
+        return frozenset(read_key(self.folder / f"{name}.key", name).public.keyid for name in self.here())
 
     def settle(self, role: Role) -> None:
         """Finish a rotation that was cut off between the new set and the new key's name."""
@@ -117,10 +121,14 @@ def init_keys(
 def rotate_key(
     settings: Settings, role: Role, *, root_key: Path | None = None, expires_days: int = EXPIRES_DAYS
 ) -> Keyring:
-    """Give `role` a new key. What the old one signed still holds. Raises `NotFound` for a missing root key."""
+    """Give `role` a new key in the place of the one that is here. What the old one signed still holds.
+
+    Raises `NotFound` for a missing root key, `Refused` where several operators have a key of the role, and none of these is here.
+    """
     with _change(settings, root_key) as (keyring, root):
+        old = _key_to_rotate(keyring, role)
         fresh = _fresh_key(keyring, role)
-        _write_set(keyring.folder, _replaced(keyring.trust, role, fresh.public, expires_days), root)
+        _write_set(keyring.folder, _replaced(keyring.trust, role, old, fresh.public, expires_days), root)
     _settled(settings, role)
     return load_keyring(settings)
 
@@ -138,10 +146,17 @@ def rotate_root(
     return load_keyring(settings)
 
 
-def renew_trust(settings: Settings, *, root_key: Path | None = None, expires_days: int = EXPIRES_DAYS) -> Keyring:
-    """Sign the same keys again with a later expiry."""
+def renew_trust(
+    settings: Settings,
+    *,
+    root_key: Path | None = None,
+    expires_days: int = EXPIRES_DAYS,
+    promotion_keys: int | None = None,
+) -> Keyring:
+    """Sign the same keys again with a later expiry; with `promotion_keys`, production's hosts ask for so many promote keys from now on."""
     with _change(settings, root_key) as (keyring, root):
-        _write_set(keyring.folder, _next(keyring.trust, expires_days, {}), root)
+        fields = {} if promotion_keys is None else {"promotion_keys": promotion_keys}
+        _write_set(keyring.folder, _next(keyring.trust, expires_days, fields), root)
     return load_keyring(settings)
 
 
@@ -160,8 +175,8 @@ def revoke_key(
                 "a root cannot revoke itself", resolution="sign with the other root, or run `qtrade keys rotate root`"
             )
         changed = trust
-        if role is not None:
-            changed = _replaced(trust, role, _fresh_key(keyring, role).public, expires_days)
+        if role is not None and not _is_of_another(keyring, role, found):
+            changed = _replaced(trust, role, found, _fresh_key(keyring, role).public, expires_days)
         _write_set(keyring.folder, _without(changed, found, pem, trust.sequence + 1, expires_days), root)
     if role is not None:
         _settled(settings, role)
@@ -217,12 +232,34 @@ def _next(trust: TrustSet, expires_days: int, fields: dict[str, Any]) -> TrustSe
     return TrustSet.model_validate({**trust.model_dump(), **times, **fields})
 
 
-def _replaced(trust: TrustSet, role: Role, key: PublicKey, expires_days: int) -> TrustSet:
-    """Return the next set, in which `key` signs for `role`, and the keys before it are retired."""
-    retired = trust.retired.model_dump()
-    if role in RetiredKeys.model_fields:
-        retired[role] |= trust.by_role()[role]
-    return _next(trust, expires_days, {role: {key.keyid: key.pem}, "retired": retired})
+def _replaced(trust: TrustSet, role: Role, old: str, key: PublicKey, expires_days: int) -> TrustSet:
+    """Return the next set, in which `key` signs for `role`, and `old`, which did, is retired; other operators' keys stay."""
+    keys, retired = dict(trust.by_role()[role]), trust.retired.model_dump()
+    if old in keys:
+        retired[role][old] = keys.pop(old)
+    return _next(trust, expires_days, {role: {**keys, key.keyid: key.pem}, "retired": retired})
+
+
+def _key_to_rotate(keyring: Keyring, role: Role) -> str:
+    """Return the id of the key of `role` that is here, or of the only one. Raises `Refused` where it is not known which one is meant."""
+    keyring.settle(role)
+    keys, path = keyring.trust.by_role()[role], keyring.folder / f"{role}.key"
+    own = read_key(path, role).public.keyid if path.is_file() else ""
+    if own in keys or len(keys) < 2:
+        return own if own in keys else next(iter(keys), "")
+    raise Refused(
+        f"{len(keys)} operators have a {role} key, and none of these is here",
+        details=_names(keys),
+        resolution="rotate where the key is; a key that is lost is revoked: `qtrade keys revoke ID`",
+    )
+
+
+def _is_of_another(keyring: Keyring, role: Role, keyid: str) -> bool:
+    """Whether a key is one of several of its role and not the one that is here: nobody here can make its owner a new one."""
+    keyring.settle(role)
+    path = keyring.folder / f"{role}.key"
+    own = read_key(path, role).public.keyid if path.is_file() else ""
+    return len(keyring.trust.by_role()[role]) > 1 and own != keyid
 
 
 def _without(trust: TrustSet, keyid: str, pem: str, sequence: int, expires_days: int) -> TrustSet:
@@ -237,7 +274,7 @@ def _without(trust: TrustSet, keyid: str, pem: str, sequence: int, expires_days:
 def _find_key(trust: TrustSet, prefix: str) -> tuple[str, str, Role | None]:
     """Return id, PEM and, for a key that signs now, role. Raises `NotFound`, `BadInput`."""
     places: list[tuple[Role | None, dict[str, str]]] = [*trust.by_role().items()]
-    places += [(None, trust.root), (None, trust.retired.build), (None, trust.retired.promote)]
+    places += [(None, trust.root), *((None, keys) for keys in trust.retired.model_dump().values())]
     found = [(keyid, pem, role) for role, keys in places for keyid, pem in keys.items() if keyid.startswith(prefix)]
     if len(prefix) < 8 or len(found) > 1:
         raise BadInput(f"{prefix} names no single key", resolution="give more digits; `qtrade keys show` lists them")
@@ -248,6 +285,23 @@ def _find_key(trust: TrustSet, prefix: str) -> tuple[str, str, Role | None]:
             resolution="see `qtrade keys show`",
         )
     return found[0]
+
+
+@dataclass
+class TrustChange:
+    """The trust set as it is, and the fields that the next one has in place of it."""
+
+    trust: TrustSet
+    fields: dict[str, Any]
+
+
+@contextmanager
+def change_trust(settings: Settings, root_key: Path | None, expires_days: int) -> Iterator[TrustChange]:
+    """Let the block say what changes in the trust set, and sign it at the end. Raises `NotFound`, `TrustError` as for every change."""
+    with _change(settings, root_key) as (keyring, root):
+        change = TrustChange(keyring.trust, {})
+        yield change
+        _write_set(keyring.folder, _next(keyring.trust, expires_days, change.fields), root)
 
 
 @contextmanager

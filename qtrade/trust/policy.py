@@ -1,12 +1,13 @@
 """What may run where. Pure: facts, statements that hold, a trust set, rules and a time in; reasons for a refusal out."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import Literal
 
 from qtrade.errors import Refused
 from qtrade.machine.spec import Firmware
 from qtrade.manifest import Environment, Image
+from qtrade.trust.refusal import Code, Refusal
+from qtrade.trust.staging import StagingDemands, demands_of, refuse_unstaged
 from qtrade.trust.statements import Statements
 from qtrade.trust.trust_set import TrustSet
 
@@ -24,38 +25,12 @@ def channel_of(environment: str) -> Channel:
     return _CHANNEL_OF[environment]
 
 
-class Code(StrEnum):
-    """Why an image is refused."""
-
-    UNSIGNED = "unsigned"
-    KEY_REVOKED = "key-revoked"
-    IMAGE_REVOKED = "image-revoked"
-    TRUST_EXPIRED = "trust-expired"
-    LAB_KEYS = "lab-keys"
-    STANDINS = "standins"
-    NOT_BOOT_TESTED = "not-boot-tested"
-    NO_CVE_GATE = "no-cve-gate"
-    CVE_OPEN = "cve-open"
-    CVE_STALE = "cve-stale"
-    NOT_PROMOTED = "not-promoted"
-    WRONG_CHANNEL = "wrong-channel"
-    EXPIRED = "expired"
-    OLDER = "older"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One reason, for programs and for people."""
-
-    code: Code
-    reason: str
-
-
 @dataclass(frozen=True)
 class Rules:
     """What an environment demands. In development nothing but a signature and that nothing was revoked.
 
-    `cve_snapshot_days` is how old the security tracker's data of an image's last scan may be.
+    `cve_snapshot_days` is how old the security tracker's data of an image's last scan may be, `staging` what must have been seen on
+    staging's hosts before a promotion, and `keys` how many operators sign one.
     """
 
     environment: str
@@ -63,6 +38,8 @@ class Rules:
     allow_standins: bool
     needs_cve_gate: bool
     cve_snapshot_days: int = 7
+    staging: StagingDemands = field(default_factory=StagingDemands)
+    keys: int = 1
 
     @property
     def is_development(self) -> bool:
@@ -88,12 +65,15 @@ def rules_for(environment: Environment) -> Rules:
         allow_standins=environment.allow_standins and channel == "dev",
         needs_cve_gate=environment.require_cve_gate,
         cve_snapshot_days=environment.cve_snapshot_days,
+        staging=demands_of(environment),
+        keys=environment.promotion.keys or (2 if channel == "production" else 1),
     )
 
 
 def refuse_install(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
     """Return why the image must not be put on a host of the environment."""
-    return (*_refuse_use(candidate, trust, rules, now), *_refuse_unpromoted(candidate, rules, now))
+    keys = keys_needed(rules, trust)
+    return (*_refuse_use(candidate, trust, rules, now), *_refuse_unpromoted(candidate, rules, keys, now))
 
 
 def refuse_revoked(statements: Statements) -> tuple[Refusal, ...]:
@@ -109,8 +89,22 @@ def refuse_older(sequence: int, host_sequence: int, *, allow_older: bool) -> tup
 
 
 def refuse_promotion(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
-    """Return why the image must not be promoted to the channel of `rules`."""
-    return tuple(_refuse_use(candidate, trust, rules, now))
+    """Return why the image must not be promoted to the channel of `rules`. Whether enough operators agree, `refuse_alone` says."""
+    return (*_refuse_use(candidate, trust, rules, now), *refuse_unstaged(candidate.statements, rules.staging))
+
+
+def keys_needed(rules: Rules, trust: TrustSet) -> int:
+    """Return how many operators sign a promotion. What the root demands for production, no manifest takes away."""
+    return max(rules.keys, trust.promotion_keys if rules.channel == "production" else 1)
+
+
+def refuse_alone(rules: Rules, trust: TrustSet, agreed: frozenset[str]) -> tuple[Refusal, ...]:
+    """Return why a promotion lacks an operator. `agreed` are the keys that have signed it, and the one that is about to."""
+    needed = keys_needed(rules, trust)
+    if len(agreed) >= needed:
+        return ()
+    have = f"{len(trust.promote)} promote key{'s' if len(trust.promote) > 1 else ''}"
+    return (Refusal(Code.ONE_KEY, f"{needed} operators sign it, {len(agreed)} did; the trust set has {have}"),)
 
 
 def _refuse_use(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> list[Refusal]:
@@ -174,11 +168,19 @@ def _refuse_cves(statements: Statements, rules: Rules, now: int) -> list[Refusal
     ]
 
 
-def _refuse_unpromoted(candidate: Candidate, rules: Rules, now: int) -> list[Refusal]:
+def _refuse_unpromoted(candidate: Candidate, rules: Rules, keys: int, now: int) -> list[Refusal]:
     if rules.is_development:
         return []
     accepted = CHANNELS[CHANNELS.index(rules.channel) :]
-    promotions = [one for one in candidate.statements.promotions if one.channel in accepted]
+    said = candidate.statements
+    signed = zip(said.promotions, said.promotion_signers, strict=True)
+    reaching = [(one, signers) for one, signers in signed if one.channel in accepted]
+    promotions = [one for one, signers in reaching if len(signers) >= keys]
+    if reaching and not promotions:
+        most = max(len(signers) for _, signers in reaching)
+        return [
+            Refusal(Code.ONE_KEY, f"{keys} operators sign what {rules.environment} takes, {most} signed its promotion")
+        ]
     if any(one.expires > now for one in promotions):
         return []
     if promotions:
@@ -190,6 +192,7 @@ def _refuse_unpromoted(candidate: Candidate, rules: Rules, now: int) -> list[Ref
 
 
 _SCAN = "qtrade images cve VERSION --update --attest"
+_LOAD = "qtrade bench load --env staging --for 60s"
 _CURES = {
     Code.UNSIGNED: "bake it with the build key of this trust set",
     Code.KEY_REVOKED: "bake it again under another number, with the key that signs now",
@@ -201,6 +204,12 @@ _CURES = {
     Code.NO_CVE_GATE: f"run `{_SCAN}`, then try again",
     Code.CVE_OPEN: f"bake with newer packages; or waive the findings with a reason, then run `{_SCAN}`",
     Code.CVE_STALE: f"run `{_SCAN}`, then try again",
+    Code.NOT_INTEGRATED: "run `qtrade images integrate VERSION`, mend what fails, then try again",
+    Code.NO_ROLLOUT: "run `qtrade rollout start --env staging --version VERSION`, and let it commit",
+    Code.NOT_SOAKED: "let a rollout through staging soak longer (soak_s of environment staging), then try again",
+    Code.NO_LOAD_TEST: f"run `{_LOAD}`, then try again",
+    Code.LOAD_FAILED: f"find out why (`qtrade bench compare OLD NEW`), mend it, and run `{_LOAD}`",
+    Code.ONE_KEY: "let another operator run `qtrade images approve VERSION --to CHANNEL`, with a key of their own (`qtrade keys admit`)",
     Code.NOT_PROMOTED: "run `qtrade images promote`",
     Code.WRONG_CHANNEL: "run `qtrade images promote` for this channel",
     Code.EXPIRED: "promote it again, or choose a newer version",
@@ -209,10 +218,10 @@ _CURES = {
 
 
 def raise_refused(brief: str, refusals: tuple[Refusal, ...]) -> None:
-    """Raise `Refused` with all reasons and the cure of the first, if there are any."""
+    """Raise `Refused` with all reasons, and what cures each, if there are any."""
     if refusals:
         raise Refused(
             f"{brief}: {refusals[0].reason}",
             details="\n".join(f"  {one.code}: {one.reason}" for one in refusals),
-            resolution=_CURES[refusals[0].code],
+            resolution="; ".join(dict.fromkeys(_CURES[one.code] for one in refusals)),
         )

@@ -15,7 +15,8 @@ from qtrade.manifest.image import image_id
 from qtrade.signing import PublicKey, pre_authentication_encoding
 from qtrade.store import PublishedImage, Store
 from qtrade.trust.images import load_trusted, signers_of, verify_blobs
-from qtrade.trust.policy import Candidate, Refusal, Rules, refuse_install
+from qtrade.trust.policy import Candidate, Rules, refuse_install
+from qtrade.trust.refusal import Refusal
 from qtrade.trust.statements import Statements, verify_statements
 from qtrade.trust.trust_set import TrustSet
 

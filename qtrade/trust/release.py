@@ -1,40 +1,32 @@
 """Promote and revoke versions: a statement that says so, and the channel that leads to it, moved by compare-and-swap."""
 
-import getpass
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from qtrade.errors import NotFound, TrustError, UsageError, choose_from
 from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
-from qtrade.signing import STATEMENT_TYPE, SigningKey
+from qtrade.signing import STATEMENT_TYPE, SigningKey, add_signature
 from qtrade.store import ChannelPointer, Store
 from qtrade.store.history import Deploy, Ending, Kind, Outcome, recorded
 from qtrade.trust.images import load_trusted, signers_of
 from qtrade.trust.keyring import DAY_S, Keyring
-from qtrade.trust.policy import CHANNELS, ENVIRONMENT_OF, Candidate, Channel, Rules, raise_refused, refuse_promotion
-from qtrade.trust.statements import PROMOTION, REVOCATION, statement, verify_statements
-
-
-@dataclass(frozen=True)
-class PromotionPlan:
-    """What a promotion will do; every check has passed. `expires` in Unix seconds; `before` is where the channel leads now.
-
-    `tests_passed` are the kinds of tests that the image passed, those that no rule asks for among them.
-    """
-
-    recipe: str
-    version: str
-    image_id: str
-    image_json: str
-    channel: Channel
-    sequence: int
-    expires: int
-    before: ChannelPointer | None
-    tests_passed: tuple[str, ...] = ()
+from qtrade.trust.policy import (
+    CHANNELS,
+    ENVIRONMENT_OF,
+    Candidate,
+    Channel,
+    Rules,
+    raise_refused,
+    refuse_alone,
+    refuse_promotion,
+)
+from qtrade.trust.promotion import PromotionPlan, find_approval, own_key, promotion_of
+from qtrade.trust.refusal import Refusal
+from qtrade.trust.statements import REVOCATION, Statements, statement, verify_statements
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,34 @@ def parse_channel(name: str) -> Channel:
 def plan_promotion(  # noqa: PLR0913 - what a promotion is of
     store: Store, keyring: Keyring, rules: Rules, recipe: str, version: str, *, expires_days: int, now: int
 ) -> PromotionPlan:
-    """Check a promotion to the channel of `rules`. Raises `NotFound`, `TrustError`, and `Refused` with all reasons."""
+    """Check a promotion to the channel of `rules`. Raises `NotFound`, `TrustError`, and `Refused` with all reasons.
+
+    What another operator has approved is promoted as approved: until then, with that number.
+    """
+    plan, statements, refusals = _check(store, keyring, rules, recipe, version, expires_days=expires_days, now=now)
+    own = own_key(keyring)
+    approved = find_approval(statements, keyring.trust, plan, own, now)
+    signers = approved.signers if approved else frozenset()
+    lacking = refuse_alone(rules, keyring.trust, signers | {own or "whoever promotes"})
+    raise_refused(f"{recipe} {version} cannot be promoted to {rules.channel}", (*refusals, *lacking))
+    if approved is None:
+        return plan
+    return replace(plan, expires=approved.approval.expires, approved_by=tuple(sorted(signers)))
+
+
+def plan_approval(  # noqa: PLR0913 - what a promotion is of
+    store: Store, keyring: Keyring, rules: Rules, recipe: str, version: str, *, expires_days: int, now: int
+) -> PromotionPlan:
+    """Check what is to be approved, as `plan_promotion`: nobody puts a name under what lacks more than a second name."""
+    plan, _, refusals = _check(store, keyring, rules, recipe, version, expires_days=expires_days, now=now)
+    raise_refused(f"{recipe} {version} cannot be approved for {rules.channel}", refusals)
+    return plan
+
+
+def _check(  # noqa: PLR0913 - what a promotion is of
+    store: Store, keyring: Keyring, rules: Rules, recipe: str, version: str, *, expires_days: int, now: int
+) -> tuple[PromotionPlan, Statements, tuple[Refusal, ...]]:
+    """Return the promotion, what is said of the image, and why it is refused. Raises `NotFound`, `TrustError`."""
     published = store.read(recipe, version)
     image = load_trusted(published, recipe, version, keyring.trust).image
     missing = [digest for digest in (*image.blobs(), image.installer.digest) if not store.has_blob(digest)]
@@ -74,13 +93,13 @@ def plan_promotion(  # noqa: PLR0913 - what a promotion is of
     statements = verify_statements(image.id, store.attestations(image.id), keyring.trust)
     candidate = Candidate(image, signers_of(published, keyring.trust.ever_built()), statements)
     refusals = refuse_promotion(candidate, keyring.trust, rules, now)
-    raise_refused(f"{recipe} {version} cannot be promoted to {rules.channel}", refusals)
     before = store.channel(recipe, rules.channel)
     sequence = before.sequence + 1 if before else 1
     expires = now + expires_days * DAY_S
     digest = image_id(published.image_text)
     passed = statements.tests_passed()
-    return PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before, passed)
+    plan = PromotionPlan(recipe, version, image.id, digest, rules.channel, sequence, expires, before, passed)
+    return plan, statements, refusals
 
 
 def promote(store: Store, keyring: Keyring, plan: PromotionPlan, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -89,27 +108,35 @@ def promote(store: Store, keyring: Keyring, plan: PromotionPlan, warn: Callable[
     The channel moves first: whoever loses the race leaves no statement behind. Cut off between the two, the channel leads to
     a version that hosts refuse until it is promoted again. It is recorded in the history; `warn` is told where its end could not be.
     """
-    key = keyring.signer("promote")
-    predicate = {
+    envelope = _sign(store, keyring, plan)
+    pointer = ChannelPointer(plan.version, plan.image_id, plan.sequence)
+    before = plan.before.version if plan.before else ""
+    inputs: dict[str, Any] = {
         "channel": plan.channel,
         "sequence": plan.sequence,
         "expires": plan.expires,
-        "by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "recipe": plan.recipe,
-        "version": plan.version,
-        # Hosts read from image.json what is in an image; the image id does not cover it.
-        "image_json": plan.image_json,
+        "before": before,
     }
-    envelope = key.envelope(STATEMENT_TYPE, statement(plan.image_id, PROMOTION, predicate))
-    pointer = ChannelPointer(plan.version, plan.image_id, plan.sequence)
-    before = plan.before.version if plan.before else ""
-    inputs = {"channel": plan.channel, "sequence": plan.sequence, "expires": plan.expires, "before": before}
+    if plan.approved_by:
+        inputs["approved_by"] = list(plan.approved_by)
     environment = ENVIRONMENT_OF[plan.channel]
     deploy = Deploy(Kind.PROMOTE, environment, "", plan.recipe, plan.version, plan.image_id, inputs)
     with recorded(store.objects, deploy, warn) as progress:
         store.move_channel(plan.recipe, plan.channel, pointer, plan.before)
         store.attest(plan.image_id, envelope)
         progress.ending = Ending(Outcome.DONE, version=plan.version, image=plan.image_id)
+
+
+def _sign(store: Store, keyring: Keyring, plan: PromotionPlan) -> dict[str, Any]:
+    """Return the promotion, signed: a new one, or the one that was approved, with our signature beside the others."""
+    key = keyring.signer("promote")
+    if not plan.approved_by:
+        return key.envelope(STATEMENT_TYPE, promotion_of(plan))
+    statements = verify_statements(plan.image_id, store.attestations(plan.image_id), keyring.trust)
+    found = find_approval(statements, keyring.trust, plan, key.public.keyid, 0)
+    if found is None:
+        raise TrustError("the approval is no longer there", resolution="let another operator approve it again")
+    return add_signature(found.envelope, STATEMENT_TYPE, key)
 
 
 def plan_revocation(

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from qtrade.errors import TrustError
 from qtrade.manifest.base import Sha256
-from qtrade.signing import STATEMENT_TYPE, PublicKey, open_envelope
-from qtrade.trust.trust_set import TrustSet
+from qtrade.signing import STATEMENT_TYPE, PublicKey, open_envelope, signers_of_envelope
+from qtrade.trust.fleet_facts import Approval, Bench, Integration, Rollout
+from qtrade.trust.predicate import Predicate
+from qtrade.trust.trust_set import TrustSet, public_keys
 
 _IN_TOTO = "https://in-toto.io/Statement/v1"
 _OURS = "https://github.com/qtrade/qtrade/attestation"
@@ -24,17 +26,14 @@ CVE = f"{_OURS}/cve/v1"
 PROMOTION = f"{_OURS}/promotion/v1"
 REVOCATION = f"{_OURS}/revocation/v1"
 WAIVER = f"{_OURS}/waiver/v1"
+ROLLOUT = f"{_OURS}/rollout/v1"
+INTEGRATION = f"{_OURS}/integration/v1"
+BENCH = f"{_OURS}/bench/v1"
+APPROVAL = f"{_OURS}/approval/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 
 BOOT = "boot"
 LAYER = "layer"
-
-
-class Predicate(BaseModel):
-    """What all predicates share."""
-
-    # Built when first read: a bake that reads no statement does not wait for it.
-    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Sbom(Predicate):
@@ -105,13 +104,22 @@ class Revocation(Predicate):
 
 @dataclass(frozen=True)
 class Statements:
-    """The statements on one image whose signatures hold, oldest first; `ignored` says why others do not count."""
+    """The statements on one image whose signatures hold, oldest first; `ignored` says why others do not count.
+
+    `promotion_signers` and `approval_signers` are the trusted keys that signed each one.
+    """
 
     sboms: tuple[Sbom, ...] = ()
     tests: tuple[TestRun, ...] = ()
     cves: tuple[CveGate, ...] = ()
     promotions: tuple[Promotion, ...] = ()
     promotion_envelopes: tuple[dict[str, Any], ...] = ()
+    promotion_signers: tuple[frozenset[str], ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    approval_signers: tuple[frozenset[str], ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    integrations: tuple[Integration, ...] = ()
+    benches: tuple[Bench, ...] = ()
     revocations: tuple[Revocation, ...] = ()
     waivers: tuple[dict[str, Any], ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
@@ -169,7 +177,8 @@ def verify_statements(image_id: str, envelopes: Iterable[dict[str, Any]], trust:
     """Return what of `envelopes` counts: on this image, and signed by a key that may sign statements of its kind."""
     signers = _signers(trust)
     found: dict[str, list[Any]] = {kind: [] for kind in signers}
-    promotion_envelopes, ignored = [], []
+    envelopes_of: dict[str, list[dict[str, Any]]] = {PROMOTION: [], APPROVAL: []}
+    ignored: list[str] = []
     for envelope in envelopes:
         kind = _claimed_type(envelope)
         if kind not in signers:
@@ -181,14 +190,24 @@ def verify_statements(image_id: str, envelopes: Iterable[dict[str, Any]], trust:
         except TrustError as error:
             ignored.append(f"{kind.rpartition('attestation/')[2]}: {error.brief}")
             continue
-        if kind == PROMOTION:
-            promotion_envelopes.append(envelope)
+        if kind in envelopes_of:
+            envelopes_of[kind].append(envelope)
+
+    def signed(kind: str) -> tuple[frozenset[str], ...]:
+        return tuple(signers_of_envelope(one, STATEMENT_TYPE, signers[kind]) for one in envelopes_of[kind])
+
     return Statements(
         sboms=tuple(found[SBOM]),
         tests=tuple(found[TEST]),
         cves=tuple(found[CVE]),
         promotions=tuple(found[PROMOTION]),
-        promotion_envelopes=tuple(promotion_envelopes),
+        promotion_envelopes=tuple(envelopes_of[PROMOTION]),
+        promotion_signers=signed(PROMOTION),
+        approvals=tuple(found[APPROVAL]),
+        approval_signers=signed(APPROVAL),
+        rollouts=tuple(found[ROLLOUT]),
+        integrations=tuple(found[INTEGRATION]),
+        benches=tuple(found[BENCH]),
         revocations=tuple(found[REVOCATION]),
         waivers=tuple(found[WAIVER]),
         provenance=tuple(found[PROVENANCE]),
@@ -197,10 +216,15 @@ def verify_statements(image_id: str, envelopes: Iterable[dict[str, Any]], trust:
 
 
 def _signers(trust: TrustSet) -> dict[str, tuple[PublicKey, ...]]:
-    """Return who may sign what: builders say what was made and tested, promoters what may run."""
-    builders, promoters = trust.builders(), trust.promoters()
-    facts = dict.fromkeys((SBOM, TEST, CVE, PROVENANCE), builders)
-    return {**facts, PROMOTION: promoters, WAIVER: promoters, REVOCATION: trust.revokers()}
+    """Return who may sign what: builders say what was made and tested, deployers what it did on hosts, promoters what may run.
+
+    A retired key approves nothing: its owner has another one, and would count twice.
+    """
+    promoters = trust.promoters()
+    facts = dict.fromkeys((SBOM, TEST, CVE, PROVENANCE), trust.builders())
+    seen = dict.fromkeys((ROLLOUT, INTEGRATION, BENCH), trust.deployers())
+    words = {PROMOTION: promoters, APPROVAL: public_keys(trust.promote), WAIVER: promoters}
+    return {**facts, **seen, **words, REVOCATION: trust.revokers()}
 
 
 def _claimed_type(envelope: dict[str, Any]) -> str:
@@ -217,6 +241,10 @@ _MODELS: dict[str, type[Predicate]] = {
     CVE: CveGate,
     PROMOTION: Promotion,
     REVOCATION: Revocation,
+    ROLLOUT: Rollout,
+    INTEGRATION: Integration,
+    BENCH: Bench,
+    APPROVAL: Approval,
 }
 
 

@@ -16,17 +16,19 @@ Keys = Annotated[dict[Sha256, str], Field(default_factory=dict)]
 
 
 class RetiredKeys(Model):
-    """Keys that sign nothing new; what they signed before still holds. A rotated job key is not kept: jobs work once."""
+    """Keys that sign nothing new; what they signed before still holds. A retired job key gives no host orders: jobs work once."""
 
     build: Keys
     promote: Keys
+    job: Keys
 
 
 class TrustSet(Model):
     """Key id -> PEM public key, by role. `issued_at` and `expires` are Unix seconds; `sequence` grows with every change.
 
     `root` keys sign the next trust set. `revoked` keys sign nothing that counts, except that a revocation of theirs stays one.
-    A `lab` set was made without ceremony and is good for development only.
+    A `lab` set was made without ceremony and is good for development only. `promotion_keys` is how many promote keys must have signed what
+    production's hosts take; the hosts count them themselves.
     """
 
     schema_version: Literal[1] = 1
@@ -34,6 +36,7 @@ class TrustSet(Model):
     issued_at: int = Field(ge=0)
     expires: int = Field(ge=0)
     lab: bool = False
+    promotion_keys: int = Field(default=1, ge=1, le=2)
     root: Keys = Field(min_length=1)
     build: Keys
     promote: Keys
@@ -44,7 +47,8 @@ class TrustSet(Model):
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
         seen: set[str] = set()
-        for place in (self.root, *self.by_role().values(), self.retired.build, self.retired.promote, self.revoked):
+        retired = (self.retired.build, self.retired.promote, self.retired.job)
+        for place in (self.root, *self.by_role().values(), *retired, self.revoked):
             for keyid, pem in place.items():
                 if parse_public_pem(pem).keyid != keyid:
                     raise ValueError(f"key {keyid[:16]} has another id than its name says")
@@ -68,6 +72,10 @@ class TrustSet(Model):
     def promoters(self) -> tuple[PublicKey, ...]:
         """Return the keys whose promotions count: those that sign now, and the retired ones."""
         return public_keys({**self.promote, **self.retired.promote})
+
+    def deployers(self) -> tuple[PublicKey, ...]:
+        """Return the keys whose word counts on what an image did on hosts: those of deploys, now or before, and of bakes."""
+        return (*public_keys({**self.job, **self.retired.job}), *self.builders())
 
     def revokers(self) -> tuple[PublicKey, ...]:
         """Return the keys whose revocations count: whoever was trusted once, so that revoking a key revives no image."""

@@ -27,7 +27,8 @@ def tiny(tmp_path_factory) -> TinyProject:
     tiny = make_tiny_project(load_settings(), folder)
     environments = tiny.settings.project / "manifests/environments"
     environments.mkdir()
-    fields = {"schema_version": 1, "name": "production", "require_cve_gate": True}
+    asks = {"integration": False, "rollout": False, "load_test": False, "keys": 1}
+    fields = {"schema_version": 1, "name": "production", "require_cve_gate": True, "promotion": asks}
     (environments / "production.yaml").write_text(yaml.safe_dump(fields))
     assert tiny.run("keys", "init", "--root-key", str(folder / "root.key")).returncode == 0
     return tiny

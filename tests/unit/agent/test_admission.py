@@ -72,6 +72,34 @@ def test_production_takes_what_was_promoted_to_it(promote, known):
     assert admission.require_admitted(promote(), known, "production", NOW) == 7
 
 
+def test_production_counts_operators_where_the_root_says_how_many(promote, make_trust, root, promoter, other_key):
+    both = {promoter.key_id: promoter.pem, other_key.key_id: other_key.pem}
+    two = trust.open_pinned(make_trust(promote=both, promotion_keys=2), root.key_id)
+    one, other = promote().promotion, promote(signer=other_key).promotion
+    assert refusal(promote(), two) == "image-not-promoted"
+    # What was installed when one was enough can be gone back to.
+    assert admission.require_admitted(promote(), two, "production") == 7
+
+    def signed(*signatures):
+        return promote()._replace(promotion={**one, "signatures": list(signatures)})
+
+    mine, hers = one["signatures"][0], other["signatures"][0]
+    assert admission.require_admitted(signed(mine, hers), two, "production", NOW) == 7
+    assert refusal(signed(mine, mine), two) == "image-not-promoted"
+    assert refusal(signed(mine, {**hers, "sig": mine["sig"]}), two) == "image-not-promoted"
+    # A key that was revoked since is none any more.
+    gone = make_trust(
+        promote={promoter.key_id: promoter.pem}, revoked={other_key.key_id: other_key.pem}, promotion_keys=2
+    )
+    assert refusal(signed(mine, hers), trust.open_pinned(gone, root.key_id)) == "image-not-promoted"
+
+
+@pytest.mark.parametrize("number", ["2", True, -1, None])
+def test_a_set_that_says_how_many_in_another_form_is_none(make_trust, root, number):
+    with pytest.raises(AgentError, match="promotion_keys"):
+        trust.open_pinned(make_trust(promotion_keys=number), root.key_id)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

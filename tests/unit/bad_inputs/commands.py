@@ -1,6 +1,6 @@
 """Bad words on the command line and in environment variables."""
 
-from tests.unit.bad_inputs.case import BAD, MISSING, USAGE, Case, env
+from tests.unit.bad_inputs.case import BAD, MISSING, REFUSED, USAGE, Case, env, host
 
 FLAGS = (
     Case(
@@ -56,6 +56,33 @@ FLAGS = (
     Case("firmware that does not exist", "lab up --firmware efi", USAGE, ("efi", "uefi")),
     Case("a role of keys that does not exist", "keys rotate bild", USAGE, ("bild", "did you mean build?")),
     Case("a secret that no host names", "secrets rotate ghost --host rpc-1 --dry-run", MISSING, ("ghost",)),
+    Case("a load on nobody", "bench load", USAGE, ("--host or --env",)),
+    Case("a load that lasts for no time", "bench load --host rpc-1 --for soon", USAGE, ("--for 'soon'", "60s")),
+    Case(
+        "a kind of load that does not exist",
+        "bench load --host rpc-1 --kind strem",
+        USAGE,
+        ("strem", "did you mean stream?"),
+    ),
+    Case(
+        "more load than an environment allows",
+        "bench load --host rpc-1 --rps 9999 --dry-run",
+        REFUSED,
+        ("--rps is 9999, development allows 500", "bench.max_rps"),
+    ),
+    Case(
+        "load on production",
+        "bench load --host rpc-1 --dry-run",
+        REFUSED,
+        ("production allows no load", "bench.allow_load"),
+        host(environment="production"),
+    ),
+    Case(
+        "versions that were never measured",
+        "bench compare 0.1.0 0.1.0 --recipe demo",
+        MISSING,
+        ("was measured", "qtrade bench load"),
+    ),
     Case("a schema that does not exist", "schema hosts", MISSING, ("hosts", "did you mean host?")),
 )
 

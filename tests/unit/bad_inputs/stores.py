@@ -70,6 +70,13 @@ STORES = (
         REFUSED,
         ("boot",),
     ),
+    Case(
+        "an image that staging has not seen, for production",
+        "images promote 0.1.0 --recipe demo --to production --yes",
+        REFUSED,
+        ("no rollout of it through staging was committed", "no-load-test", "one-key", "qtrade images approve"),
+        lambda place: place.room.say_passed("0.1.0"),
+    ),
     Case("an expired promotion", "flash --host rpc-1 --version 0.1.0 --dry-run", REFUSED, ("expired",), expired),
     Case(
         "a store without the image",
@@ -108,6 +115,13 @@ STORES = (
 )
 
 KEYS = (
+    Case(
+        "a file that is no operator's key",
+        "keys admit anna.pem",
+        BAD,
+        ("anna.pem holds no public key", "qtrade keys request"),
+        lambda place: place.write("anna.pem", "none"),
+    ),
     Case("no keys", "keys show", MISSING, ("no trust set", "qtrade keys init"), without_keys),
     Case("keys that are there already", "keys init", CONFLICT, ("trust set already", "QTRADE_STATE_DIR")),
     Case(

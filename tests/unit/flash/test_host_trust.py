@@ -21,7 +21,7 @@ from tests.fakes.releases import Room, rules
 pytestmark = pytest.mark.unit
 
 NOW = int(time.time())
-PRODUCTION = make_environment(name="production", allow_standins=False)
+PRODUCTION = make_environment(name="production", allow_standins=False, promotion={"keys": 1})
 
 
 @pytest.fixture

@@ -29,7 +29,10 @@ def settings(tmp_path, monkeypatch) -> Settings:
         monkeypatch.setenv(f"QTRADE_{name}", str(folder))
     monkeypatch.delenv("QTRADE_KEYS_DIR", raising=False)
     for name in ("development", "staging", "production"):
-        text = yaml.safe_dump({"schema_version": 1, "name": name, "allow_standins": name == "development"})
+        # What production asks to have been seen on staging has tests of its own (trust/test_staging.py, trust/test_two_keys.py).
+        asks = {"integration": False, "rollout": False, "load_test": False, "keys": 1}
+        fields = {"schema_version": 1, "name": name, "allow_standins": name == "development", "promotion": asks}
+        text = yaml.safe_dump(fields)
         (settings.project / f"manifests/environments/{name}.yaml").write_text(text)
     return settings
 

@@ -133,6 +133,10 @@ def test_nobody_runs_more_than_the_proof_as_the_validator(host: Host) -> None:
     assert host.file("/etc/sudoers.d/20-geyser").mode == 0o440
     grants = [line for line in host.file("/etc/sudoers.d/20-geyser").content_string.splitlines() if " ALL = " in line]
     assert all(line.endswith("(sol) NOPASSWD: QTRADE_GEYSER") for line in grants)
+    measure = "sudo -l -U operator -u sol /usr/lib/qtrade/geyser/measure.py"
+    assert host.run(f"{measure} --streams 4 --seconds 60").succeeded
+    for wrong in ("", "--streams 4", "--streams 4 --seconds 60 --config /etc/shadow", "--streams 400 --seconds 60"):
+        assert host.run(f"{measure} {wrong}").failed
 
 
 @pytest.mark.image

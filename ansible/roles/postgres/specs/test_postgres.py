@@ -137,6 +137,11 @@ def test_operator_acts_as_the_server_and_not_as_root(host: Host) -> None:
     rules = host.file("/etc/sudoers.d/20-qtrade-postgres")
     assert rules.mode == 0o440
     assert "operator ALL = (postgres) NOPASSWD: /usr/bin/qtrade-postgres\n" in rules.content_string
+    assert host.run(
+        "sudo -l -U operator -u postgres /usr/lib/qtrade/postgres/bench.py --rate 50 --seconds 60"
+    ).succeeded
+    for wrong in ("--rate 50", "--rate 50 --seconds 60 --rate 9", "--rate x --seconds 60"):
+        assert host.run(f"sudo -l -U operator -u postgres /usr/lib/qtrade/postgres/bench.py {wrong}").failed
     assert "(root) NOPASSWD: ALL" not in rules.content_string
 
 

@@ -8,13 +8,13 @@ from qtrade.errors import Refused
 from qtrade.trust.keyring import ensure_keyring, revoke_key, rotate_key
 from qtrade.trust.policy import (
     Candidate,
-    Code,
     raise_refused,
     refuse_install,
     refuse_older,
     refuse_promotion,
     rules_for,
 )
+from qtrade.trust.refusal import Code
 from qtrade.trust.statements import CveGate, Promotion, Revocation, Statements, TestRun
 from tests.fakes.examples import make_environment, make_image, make_settings
 from tests.fakes.releases import REAL, rules
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.unit
 NOW = 1_900_000_000
 PROMOTED = Promotion(channel="production", sequence=3, expires=NOW + 1)
 BOOTED = tuple(TestRun(kind="boot", firmware=firmware, passed=True) for firmware in ("bios", "uefi"))
-GOOD = Statements(tests=BOOTED, promotions=(PROMOTED,), promotion_envelopes=({},))
+GOOD = Statements(
+    tests=BOOTED, promotions=(PROMOTED,), promotion_envelopes=({},), promotion_signers=(frozenset({"one"}),)
+)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_what_was_built_tested_and_promoted_is_taken(good, trust) -> None:
 @pytest.mark.parametrize(
     ("said", "code"),
     [
-        (replace(GOOD, promotions=()), Code.NOT_PROMOTED),
+        (replace(GOOD, promotions=(), promotion_signers=()), Code.NOT_PROMOTED),
         (replace(GOOD, promotions=(PROMOTED.model_copy(update={"channel": "staging"}),)), Code.WRONG_CHANNEL),
         (replace(GOOD, promotions=(PROMOTED.model_copy(update={"expires": NOW}),)), Code.EXPIRED),
         (replace(GOOD, revocations=(Revocation(reason="CVE", time=NOW),)), Code.IMAGE_REVOKED),
@@ -78,7 +80,7 @@ def test_a_boot_test_counts_for_the_firmware_that_it_names(good, trust, tests) -
 
 
 def test_only_what_was_promoted_needs_no_promotion_to_be_promoted(good, trust) -> None:
-    unpromoted = replace(good, statements=replace(GOOD, promotions=()))
+    unpromoted = replace(good, statements=replace(GOOD, promotions=(), promotion_signers=()))
     assert refuse_promotion(unpromoted, trust, rules("production"), NOW) == ()
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from qtrade.errors import NotFound, Refused, TrustError
 from qtrade.trust.keyring import init_keys, revoke_key, rotate_key
-from qtrade.trust.policy import Code
 from qtrade.trust.proof import commands, export_proof, prove
+from qtrade.trust.refusal import Code
 from qtrade.trust.release import plan_promotion, promote
 from tests.fakes.examples import make_settings
 from tests.fakes.releases import Room, blobs_of, rules
