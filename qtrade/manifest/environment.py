@@ -8,6 +8,7 @@ from qtrade.manifest.base import HostRole, Model, Name
 from qtrade.manifest.drift import DriftPolicy
 from qtrade.manifest.hardware import HardwareProfile
 from qtrade.manifest.monitoring import MonitorSet
+from qtrade.manifest.rollout import RolloutPolicy
 from qtrade.manifest.secrets import SecretPlaces, SecretRef
 
 
@@ -43,6 +44,7 @@ class Environment(Model):
     hardware: dict[HostRole, HardwareProfile] = Field(
         default_factory=dict, description="what the machine of a host has to be, by role; flash and verify look"
     )
+    rollout: RolloutPolicy = RolloutPolicy()
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()
