@@ -241,8 +241,8 @@ def _carry_out(
     ports = wiring.ports_for(settings, plan, journal)
     if not journal.path.exists() or journal.read()[1].moved < progress.moved:
         journal.adopt(plan, progress, ports.clock.now())
-    for event, fields in first or []:
-        journal.write(progress, event, [fields], ports.clock.now())
+    if first:
+        journal.write(progress, first, ports.clock.now())
     desk = _desk(settings, rollout, held)
     desk.publish(progress)
     asyncio.run(Engine(plan, progress, journal, ports, desk, reporter).run())

@@ -6,6 +6,7 @@ Memory does not grow with time: a task for each host under way, one small record
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from flash.judge.record import Finding, Judgement, Sample, Verdict
 from flash.rollout.decide import Begin, Decision, Judge, Stop, Wait, Write, next_step
@@ -22,6 +23,7 @@ from qtrade.reporter import Reporter
 POLL_S = 2.0
 _WATCHED = (Phase.ROLLING, Phase.SOAKING)
 _SHOWN = 5
+Fields = dict[str, Any]
 
 
 class Desk:
@@ -50,7 +52,9 @@ class Engine:
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._published = self._asked = 0.0
-        self._fault: BaseException | None = None
+        self._fault: Exception | None = None
+        # What hosts and the judge said since the journal was last written: one flush to disk serves for all of it.
+        self._news: list[tuple[Event, Fields]] = []
 
     async def run(self) -> Progress:
         """Go on until there is nothing more to do. Raises what makes going on impossible, such as a lost lease."""
@@ -60,9 +64,8 @@ class Engine:
             while True:
                 self._wake.clear()
                 await asyncio.to_thread(self._desk.check)
-                if self._fault is not None:
-                    raise self._fault
                 await self._heed_order()
+                self._take_in()
                 decision = next_step(self._plan, self._progress, self._ports.clock.now())
                 if isinstance(decision, Stop):
                     await self._publish(at_once=True)
@@ -72,6 +75,18 @@ class Engine:
             for task in (watch, *self._tasks.values()):
                 task.cancel()
             await asyncio.gather(watch, *self._tasks.values(), return_exceptions=True)
+
+    def _take_in(self) -> None:
+        """Journal what came in. A version fails once, and only while it rolls out. Raises what went wrong in a task."""
+        if self._fault is not None:
+            raise self._fault
+        news, self._news = self._news, []
+        for event, fields in news:
+            if event is Event.FAILED and self._progress.phase not in _WATCHED:
+                continue
+            if event is Event.FAILED:
+                self._write(event, fields)
+        self._write_all([one for one in news if one[0] is not Event.FAILED])
 
     def _take_up(self) -> None:
         """Start anew the work on hosts that were under way when the controller died, and the watch of a wave that nobody watched."""
@@ -84,7 +99,7 @@ class Engine:
         match decision:
             case Begin(hosts, returns):
                 event = Event.RETURNING if returns else Event.STARTED
-                self._write(event, *({"host": name} for name in hosts))
+                self._write_all([(event, {"host": name}) for name in hosts])
                 for name in hosts:
                     self._spawn(name, returns=returns)
             case Write(Event.BLOCKED):
@@ -108,7 +123,7 @@ class Engine:
     async def _work(self, name: str, *, returns: bool) -> None:
         try:
             outcome = await self._ask_hands(name, returns=returns)
-            self._write(outcome.event, {"host": name, "why": outcome.why})
+            self._news.append((outcome.event, {"host": name, "why": outcome.why}))
         except Exception as error:  # noqa: BLE001 - the loop raises it: nothing of a defect is lost in a task
             self._fault = error
         finally:
@@ -157,10 +172,10 @@ class Engine:
     async def _look(self) -> Judgement | None:
         """Observe the panel, record it, and return what the judge says; None while no host of the wave runs the new version."""
         async with self._looking:
-            panel = choose_panel(self._plan, self._progress)
-            if not panel.canaries:
+            wave, panel = self._progress.wave, choose_panel(self._plan, self._progress)
+            if not panel.canaries or wave >= len(self._plan.waves):
                 return None
-            log = SampleLog(self._journal.samples, self._progress.wave)
+            log = SampleLog(self._journal.samples, wave)
             try:
                 samples = await self._ports.observe((*panel.canaries, *panel.controls), panel.since)
             except QtradeError as error:
@@ -175,10 +190,9 @@ class Engine:
         return self._ports.judge(log, panel.canaries, panel.controls, panel.deployed_at, self._ports.clock.now())
 
     def _fail(self, judgement: Judgement) -> None:
-        if self._progress.phase not in _WATCHED:
-            return
         failed = [one for one in judgement.findings if one.verdict is Verdict.FAIL]
-        self._write(Event.FAILED, {"why": _say(failed), "findings": [asdict(one) for one in failed[:_SHOWN]]})
+        fields = {"why": _say(failed), "findings": [asdict(one) for one in failed[:_SHOWN]]}
+        self._news.append((Event.FAILED, fields))
         self._wake.set()
 
     async def _heed_order(self) -> None:
@@ -195,10 +209,15 @@ class Engine:
         elif kind == "abort" and self._progress.phase in (*_WATCHED, Phase.PAUSED):
             self._write(Event.ABORTING, {"why": f"{by} aborted it"})
 
-    def _write(self, event: Event, *items: dict[str, object]) -> None:
-        self._journal.write(self._progress, event, items, self._ports.clock.now())
-        for one in items:
-            said = " ".join(str(one[key]) for key in ("host", "phase", "why") if one.get(key))
+    def _write(self, event: Event, fields: Fields) -> None:
+        self._write_all([(event, fields)])
+
+    def _write_all(self, news: Sequence[tuple[Event, Fields]]) -> None:
+        if not news:
+            return
+        self._journal.write(self._progress, news, self._ports.clock.now())
+        for event, fields in news:
+            said = " ".join(str(fields[key]) for key in ("host", "phase", "why") if fields.get(key))
             self._reporter.say(f"{event} {said}".rstrip())
 
     async def _publish(self, *, at_once: bool = False) -> None:

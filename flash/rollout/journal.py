@@ -40,23 +40,26 @@ class RolloutJournal:
         """Return the folder of what the flash of each host said."""
         return self.path.with_suffix(".hosts")
 
-    def write(self, progress: Progress, event: Event, items: Sequence[dict[str, Any]], at: float) -> None:
-        """Append a line for each of `items`, flush them to disk together, and apply them."""
-        lines = [{"at": round(at, 3), "event": event, "token": self.token, **one} for one in items]
-        append_lines(self.path, lines, sync=True)
-        for one in items:
-            progress.apply(event, at, one)
+    def write(self, progress: Progress, news: Sequence[tuple[Event, dict[str, Any]]], at: float) -> None:
+        """Append a line for each event, flush them to disk together, then apply them."""
+        append_lines(
+            self.path,
+            ({"at": round(at, 3), "event": event, "token": self.token, **fields} for event, fields in news),
+            sync=True,
+        )
+        for event, fields in news:
+            progress.apply(event, at, fields)
 
     def begin(self, plan: RolloutPlan, at: float) -> Progress:
         """Write the plan; return where the rollout stands then."""
         progress = Progress.at_start(plan)
-        self.write(progress, Event.BEGUN, [{"plan": PLANS.dump_python(plan, mode="json")}], at)
+        self.write(progress, [(Event.BEGUN, {"plan": PLANS.dump_python(plan, mode="json")})], at)
         return progress
 
     def adopt(self, plan: RolloutPlan, progress: Progress, at: float) -> None:
         """Write plan and standing of a rollout that another machine began."""
         found = {"plan": PLANS.dump_python(plan, mode="json"), "progress": asdict(progress)}
-        self.write(progress, Event.ADOPTED, [found], at)
+        self.write(progress, [(Event.ADOPTED, found)], at)
 
     def read(self) -> tuple[RolloutPlan, Progress]:
         """Return the plan and where the rollout stands. Raises `BadInput` for a damaged journal."""
