@@ -12,6 +12,7 @@ from flash.rollout import wiring
 from flash.rollout.engine import Desk, Engine
 from flash.rollout.journal import PLANS, STANDINGS, RolloutJournal, journal_of, new_journal
 from flash.rollout.members import find_members
+from flash.rollout.ports import WallClock
 from flash.rollout.progress import ENDS, Event, HostState, Phase, Progress
 from flash.rollout.waves import RolloutPlan, plan_waves
 from flash.trust import choose_version, load_allowed
@@ -155,9 +156,11 @@ def undo(settings: Settings, environment: str, reporter: Reporter, *, to: str = 
     with _held(settings, environment, reporter) as held:
         found = undoable(settings, environment)
         Rollouts(open_store(settings).objects).forget_order(environment)
-        first = [] if found.progress.undo and found.progress.phase is Phase.RETURNING else [
-            (Event.UNDO, {"to": to, "why": f"{held.holder} undid it"})
-        ]
+        first = (
+            []
+            if found.progress.undo and found.progress.phase is Phase.RETURNING
+            else [(Event.UNDO, {"to": to, "why": f"{held.holder} undid it"})]
+        )
         return _carry_out(settings, found, held, reporter, first)
 
 
@@ -166,7 +169,8 @@ def undoable(settings: Settings, environment: str) -> Rollout:
     found = find_rollout(settings, environment)
     if found is None:
         raise NotFound(
-            f"environment {environment} had no rollout", resolution="roll single hosts back with `qtrade rollback --host …`"
+            f"environment {environment} had no rollout",
+            resolution="roll single hosts back with `qtrade rollback --host …`",
         )
     on_it = found.progress.names(HostState.COMMITTED, HostState.STARTED, HostState.RETURNING)
     if not on_it:
@@ -196,7 +200,7 @@ def stop(settings: Settings, environment: str, kind: OrderKind, reporter: Report
 
 def holder_of(store: Store, environment: str) -> Lease | None:
     """Return who runs the environment's rollout now, None where nobody does."""
-    now = wiring.WallClock().now()
+    now = WallClock().now()
     found = Leases(store.objects).read(lease_name(environment))
     return found if found is not None and found.is_held(now) else None
 
@@ -262,7 +266,7 @@ def _desk(settings: Settings, rollout: Rollout, held: HeldHost) -> Desk:
         return (found.kind, found.by) if found else None
 
     def block(progress: Progress) -> None:
-        now = wiring.WallClock().now()
+        now = WallClock().now()
         Blocks(store.objects).add(
             Block(plan.image, plan.recipe, plan.version, plan.environment, name, progress.failure, held.holder, now)
         )
@@ -281,7 +285,7 @@ def record_of(plan: RolloutPlan, progress: Progress, name: str, held: HeldHost) 
         progress.phase,
         held.holder,
         held.token,
-        wiring.WallClock().now(),
+        WallClock().now(),
         PLANS.dump_python(plan, mode="json"),
         asdict(progress),
     )
@@ -294,5 +298,3 @@ def _others(settings: Settings, environment: Environment, recipe: str) -> dict[A
         if host.environment == environment.name and host.recipe != recipe:
             counted[host.role] = counted.get(host.role, 0) + 1
     return counted
-
-

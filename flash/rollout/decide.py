@@ -74,34 +74,52 @@ def next_step(plan: RolloutPlan, progress: Progress, now: float) -> Decision:
 def _roll(plan: RolloutPlan, progress: Progress, now: float) -> Decision:
     if progress.wave >= len(plan.waves):
         return Write(Event.ENDED, {"phase": Phase.DONE})
-    counts = progress.counts()
-    bad = sum(counts[state] for state in _BAD)
-    if bad > plan.policy.failure_limit:
-        return Write(Event.FAILED, {"why": _say_bad(progress, bad, plan.policy.failure_limit)})
-    if counts[HostState.SKIPPED] * 100 > plan.policy.skip_percent * len(progress.hosts):
-        return _pause(f"{counts[HostState.SKIPPED]} host(s) were passed over, more than {plan.policy.skip_percent}%")
+    over = _over_limits(plan, progress)
+    if over is not None:
+        return over
     waiting = progress.names(HostState.WAITING, wave=progress.wave)
-    under_way = progress.names(*UNDER_WAY)
-    if not waiting and not under_way:
-        return _close_wave(plan, progress)
+    if waiting:
+        return _start(plan, progress, waiting, now)
+    if progress.names(*UNDER_WAY):
+        return _await_hosts(plan, progress, now)
+    return _close_wave(plan, progress)
+
+
+def _over_limits(plan: RolloutPlan, progress: Progress) -> Write | None:
+    """Fail or pause where too many hosts failed or were passed over."""
+    policy, counts = plan.policy, progress.counts()
+    bad, skipped = sum(counts[state] for state in _BAD), counts[HostState.SKIPPED]
+    if bad > policy.failure_limit:
+        return Write(Event.FAILED, {"why": _say_bad(progress, bad, policy.failure_limit)})
+    if skipped * 100 > policy.skip_percent * len(progress.hosts):
+        return _pause(f"{skipped} host(s) were passed over, more than {policy.skip_percent}%")
+    return None
+
+
+def _start(plan: RolloutPlan, progress: Progress, waiting: list[str], now: float) -> Decision:
     opens = plan.policy.opens(now)
     if opens > now:
-        return Wait("outside of the windows" if waiting else "hosts are under way", opens if waiting else None)
-    late = progress.moved + plan.policy.progress_deadline_s
-    if under_way and now > late:
-        return _pause(f"no host changed for {plan.policy.progress_deadline_s} s")
+        return Wait("outside of the windows", opens)
     chosen = tuple(_fitting(plan, progress, waiting))
     if chosen:
         return Begin(chosen)
-    if not under_way:
+    if not progress.names(*UNDER_WAY):
         return _pause(f"minimum_healthy leaves no room to start {waiting[0]}")
-    return Wait(f"{len(under_way)} host(s) are under way", late)
+    return _await_hosts(plan, progress, now)
+
+
+def _await_hosts(plan: RolloutPlan, progress: Progress, now: float) -> Decision:
+    late = progress.moved + plan.policy.progress_deadline_s
+    if now > late:
+        return _pause(f"no host changed for {plan.policy.progress_deadline_s} s")
+    return Wait(f"{len(progress.names(*UNDER_WAY))} host(s) are under way", late)
 
 
 def _close_wave(plan: RolloutPlan, progress: Progress) -> Decision:
     """All hosts of the wave are settled: watch them; or take other canaries where a class has none that was committed."""
     if plan.waves[progress.wave].name == CANARY:
-        for member in _other_canaries(plan, progress):
+        member = next(_other_canaries(plan, progress), None)
+        if member is not None:
             why = f"no canary of {member.class_name} was committed"
             return Write(Event.MOVED, {"host": member.name, "wave": progress.wave, "why": why})
     if not progress.names(*HostState, wave=progress.wave):
@@ -150,7 +168,9 @@ def _fitting(plan: RolloutPlan, progress: Progress, names: list[str], *, returns
     per_account = Counter(one.account for one in down.values() if one.account)
     unfit = Counter(members[name].role for name in progress.names(*_UNFIT))
     caps = {
-        role: min(policy.cap_of(role, size), size + plan.others.get(role, 0) - unfit[role] - plan.minimum_healthy.get(role, 0))
+        role: min(
+            policy.cap_of(role, size), size + plan.others.get(role, 0) - unfit[role] - plan.minimum_healthy.get(role, 0)
+        )
         for role, size in plan.role_sizes.items()
     }
     for name in names:

@@ -44,7 +44,13 @@ class Engine:
     """One rollout, carried out up to its end or a pause."""
 
     def __init__(
-        self, plan: RolloutPlan, progress: Progress, journal: RolloutJournal, ports: Ports, desk: Desk, reporter: Reporter
+        self,
+        plan: RolloutPlan,
+        progress: Progress,
+        journal: RolloutJournal,
+        ports: Ports,
+        desk: Desk,
+        reporter: Reporter,
     ) -> None:
         self._plan, self._progress, self._journal = plan, progress, journal
         self._ports, self._desk, self._reporter = ports, desk, reporter
@@ -164,7 +170,9 @@ class Engine:
             self._fail(judgement)
         elif judgement is None or judgement.verdict is Verdict.INCONCLUSIVE:
             findings = judgement.findings if judgement else ()
-            why = _say([one for one in findings if one.verdict is Verdict.INCONCLUSIVE]) or "there is nothing to judge by"
+            why = (
+                _say([one for one in findings if one.verdict is Verdict.INCONCLUSIVE]) or "there is nothing to judge by"
+            )
             self._write(Event.PAUSED, {"why": f"the judge cannot tell: {why}"})
         else:
             self._write(Event.PASSED, {})

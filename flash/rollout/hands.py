@@ -86,7 +86,7 @@ class CommandHands:
         child = await asyncio.to_thread(spawn, argv, log=self._log(host), env=dict(os.environ))
         began = time.monotonic()
         try:
-            while (code := child.poll()) is None:
+            while (code := child.poll()) is None:  # noqa: ASYNC110 - no event tells of a process
                 await asyncio.sleep(_POLL_S)
         except asyncio.CancelledError:
             if time.monotonic() - began >= self._plan.policy.host_deadline_s - _HELD_S:

@@ -37,7 +37,7 @@ def member_of(host: Host, environment: Environment) -> Member:
 
 def find_members(settings: Settings, environment: Environment, recipe: str | None) -> tuple[str, tuple[Member, ...]]:
     """Return the recipe and the hosts of the environment that run its images. Raises `NotFound`, `Refused` where several are meant."""
-    hosts = [host for host in (load_host(settings, name) for name in list_hosts(settings))]
+    hosts = [load_host(settings, name) for name in list_hosts(settings)]
     own = [host for host in hosts if host.environment == environment.name]
     recipes = sorted({host.recipe for host in own})
     if not own:

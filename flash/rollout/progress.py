@@ -10,7 +10,8 @@ from flash.rollout.waves import RolloutPlan
 class HostState(StrEnum):
     """Where a host stands in a rollout.
 
-    SKIPPED could not be reached or refused, and runs what it ran. FELL_BACK had the new version and went back by itself. STUCK needs a person.
+    SKIPPED could not be reached or refused, and runs what it ran. FELL_BACK had the new version and went back by itself. STUCK needs a
+    person.
     """
 
     WAITING = "WAITING"
@@ -73,6 +74,14 @@ _OF_HOSTS = {
     Event.STUCK: HostState.STUCK,
     Event.RETURNING: HostState.RETURNING,
     Event.RETURNED: HostState.RETURNED,
+}
+
+
+_TURNS = {
+    Event.PAUSED: Phase.PAUSED,
+    Event.FAILED: Phase.RETURNING,
+    Event.UNDO: Phase.RETURNING,
+    Event.ABORTING: Phase.ABORTING,
 }
 
 
@@ -147,40 +156,44 @@ class Progress:
 
     def apply(self, event: Event, at: float, fields: dict[str, Any]) -> None:
         """Take what happened into account."""
-        self.moved = at
+        self.moved, why = at, str(fields.get("why", ""))
         if event in _OF_HOSTS:
             one = self.place(fields["host"], state=_OF_HOSTS[event])
-            one.at, one.why = at, str(fields.get("why", ""))
-            return
-        why = str(fields.get("why", ""))
+            one.at, one.why = at, why
+        elif event in _TURNS:
+            self._turn(event, why, fields)
+        else:
+            self._pass_on(event, at, why, fields)
+
+    def _turn(self, event: Event, why: str, fields: dict[str, Any]) -> None:
+        """Leave the way from wave to wave: for a pause, back, or to the end."""
+        if event is Event.PAUSED and self.phase is not Phase.PAUSED:
+            self.resumes = self.phase
+        self.phase, self.why = _TURNS[event], why or self.why
+        if event is Event.FAILED:
+            self.failure, self.findings = why, tuple(fields.get("findings", ()))
+            self.verdicts[str(self.wave)] = "fail"
+        elif event is Event.UNDO:
+            self.undo, self.undo_to = True, str(fields.get("to", ""))
+
+    def _pass_on(self, event: Event, at: float, why: str, fields: dict[str, Any]) -> None:
+        """Go from wave to wave."""
         match event:
             case Event.BEGUN:
                 self.began = at
             case Event.MOVED:
                 self.place(fields["host"], wave=int(fields["wave"]))
-                self.phase, self.why = Phase.ROLLING, why
             case Event.SOAKING:
                 self.phase, self.soaking_since = Phase.SOAKING, at
             case Event.PASSED:
                 self.verdicts[str(self.wave)] = "pass"
                 self.wave, self.phase = self.wave + 1, Phase.ROLLING
-            case Event.PAUSED if self.phase is not Phase.PAUSED:
-                self.resumes, self.phase, self.why = self.phase, Phase.PAUSED, why
             case Event.RESUMED:
-                self.phase, self.why = self.resumes, ""
                 # What was missed meanwhile was not watched.
-                self.soaking_since = at
-            case Event.FAILED:
-                self.phase, self.failure, self.why = Phase.RETURNING, why, why
-                self.findings = tuple(fields.get("findings", ()))
-                self.verdicts[str(self.wave)] = "fail"
+                self.phase, self.soaking_since, self.why = self.resumes, at, ""
             case Event.BLOCKED:
                 self.blocked = True
-            case Event.UNDO:
-                self.phase, self.undo, self.undo_to, self.why = Phase.RETURNING, True, str(fields.get("to", "")), why
-            case Event.ABORTING:
-                self.phase, self.why = Phase.ABORTING, why
             case Event.ENDED:
                 self.phase = Phase(fields["phase"])
             case _:
-                pass
+                self.why = why or self.why

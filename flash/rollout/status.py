@@ -108,12 +108,17 @@ def status_of(rollout: Rollout, *, holder: str = "") -> RolloutStatus:
 
 def render_status(status: RolloutStatus, *, width: int | None = None) -> str:
     """Return it for people: phase and waves, and each host that is not where it should be."""
-    facts = [("phase", f"{status.phase}, wave {status.wave} of {len(status.waves)}"), ("run by", status.holder or "nobody")]
+    facts = [
+        ("phase", f"{status.phase}, wave {status.wave} of {len(status.waves)}"),
+        ("run by", status.holder or "nobody"),
+    ]
     facts += [("why", status.why)] if status.why else []
     facts += [("image", f"{status.image[:16]}… is blocked")] if status.blocked else []
     for one in status.findings:
         sample = one.get("sample") or {}
-        seen = f"; {sample.get('metric')} was {sample.get('value')} {sample.get('detail', '')}".rstrip() if sample else ""
+        seen = (
+            f"; {sample.get('metric')} was {sample.get('value')} {sample.get('detail', '')}".rstrip() if sample else ""
+        )
         facts.append(("finding", f"gate {one.get('gate')} on {one.get('host')}: {one.get('why')}{seen}"))
     rows = [
         Row(f"{number} {wave.name}", ", ".join(f"{count} {state}" for state, count in wave.hosts.items()), wave.verdict)

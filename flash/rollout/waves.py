@@ -82,13 +82,14 @@ def plan_waves(members: Sequence[Member], policy: RolloutPolicy) -> tuple[Wave, 
 def render_rollout(plan: RolloutPlan, *, width: int | None = None) -> str:
     """Return the plan for people."""
     policy = plan.policy
-    unavailable = ", ".join(
-        f"{policy.cap_of(role, size)} {role}" for role, size in sorted(plan.role_sizes.items())
-    )
+    unavailable = ", ".join(f"{policy.cap_of(role, size)} {role}" for role, size in sorted(plan.role_sizes.items()))
     facts = [
         ("image", plan.image),
         ("at once", f"{policy.max_parallel} in all, {unavailable}, {policy.per_account} of one provider account"),
-        ("stays healthy", ", ".join(f"{count} other {role}" for role, count in sorted(plan.minimum_healthy.items())) or "-"),
+        (
+            "stays healthy",
+            ", ".join(f"{count} other {role}" for role, count in sorted(plan.minimum_healthy.items())) or "-",
+        ),
         ("windows", "; ".join(_say_window(policy)) or "any time"),
         ("fails at", f"a gate, or {policy.failure_limit + 1} host(s) that fall back or get stuck"),
         ("pauses at", f"missing data, or over {policy.skip_percent}% of hosts passed over"),

@@ -78,4 +78,6 @@ def confirm_fleet(what: str, environment: str, hosts: "Sequence[str]", *, yes: b
     if not sys.stdin.isatty():
         raise UsageError(f"{what} in {environment}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what} in {environment}{touched}, type the environment's name", err=True) != environment:
-        raise Refused("that is not the environment's name; nothing was done", resolution="type it as it stands in --env")
+        raise Refused(
+            "that is not the environment's name; nothing was done", resolution="type it as it stands in --env"
+        )

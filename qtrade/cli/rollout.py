@@ -29,13 +29,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="rollout")
 
 
-def start(  # noqa: PLR0913 - one parameter per option
+def start(
     *,
     env: EnvName,
     version: Annotated[
         str | None,
         typer.Option(
-            "--version", help="Version; where the environment's channel leads if left out.", autocompletion=complete_versions
+            "--version",
+            help="Version; where the environment's channel leads if left out.",
+            autocompletion=complete_versions,
         ),
     ] = None,
     recipe: Annotated[
@@ -68,7 +70,9 @@ def start(  # noqa: PLR0913 - one parameter per option
 def status(
     *,
     env: EnvName,
-    watch: Annotated[bool, typer.Option("--watch", help="Wait for the end; exit code 0 if it is a good one, else 1.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait for the end; exit code 0 if it is a good one, else 1.")
+    ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="With --watch: seconds to wait.")] = _DAY_S,
     as_json: AsJson = False,
 ) -> None:
@@ -119,9 +123,13 @@ def undo(
     env: EnvName,
     to: Annotated[
         str,
-        typer.Option("--to", help="Installed version; what each host ran before if left out.", autocompletion=complete_versions),
+        typer.Option(
+            "--to", help="Installed version; what each host ran before if left out.", autocompletion=complete_versions
+        ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the hosts, show what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask the hosts, show what would be done, and stop.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:

@@ -20,8 +20,12 @@ class Window(Model):
     """When hosts may be started: on these days, from one time of day up to another; past midnight where `until` is not later."""
 
     days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
-    start: str = Field(default="00:00", pattern=_CLOCK, description="time of day, in quotes: YAML reads 22:00 as a number else")
-    until: str = Field(default="00:00", pattern=_CLOCK, description="time of day, in quotes; that of `start` is a whole day")
+    start: str = Field(
+        default="00:00", pattern=_CLOCK, description="time of day, in quotes: YAML reads 22:00 as a number else"
+    )
+    until: str = Field(
+        default="00:00", pattern=_CLOCK, description="time of day, in quotes; that of `start` is a whole day"
+    )
     time_zone: str = Field(default="UTC", description="such as Europe/Zurich")
 
     @field_validator("time_zone")
@@ -75,16 +79,27 @@ class RolloutPolicy(Model):
         description="hosts of a role under way at once, a number or a share such as 5%; 1 where nothing is said",
     )
     per_account: int = Field(default=4, ge=1, description="hosts under way at once of one account at a provider")
-    windows: tuple[Window, ...] = Field(default=(), description="when hosts may be started; any time where there is none")
+    windows: tuple[Window, ...] = Field(
+        default=(), description="when hosts may be started; any time where there is none"
+    )
     failure_limit: int = Field(
-        default=0, ge=0, description="hosts that may fail on the new version before it counts as bad; they fell back or got stuck"
+        default=0,
+        ge=0,
+        description="hosts that may fail on the new version before it counts as bad; they fell back or got stuck",
     )
     skip_percent: int = Field(
-        default=5, ge=0, le=100, description="share of hosts that may be passed over, still on what they ran; more pauses"
+        default=5,
+        ge=0,
+        le=100,
+        description="share of hosts that may be passed over, still on what they ran; more pauses",
     )
     judge_every_s: int = Field(default=60, ge=1, description="how often hosts are observed and judged while it runs")
-    controls_per_class: int = Field(default=3, ge=1, le=50, description="hosts of each class that are observed to compare with")
-    host_deadline_s: int = Field(default=4 * 3600, ge=60, description="how long one host may take before it counts as passed over")
+    controls_per_class: int = Field(
+        default=3, ge=1, le=50, description="hosts of each class that are observed to compare with"
+    )
+    host_deadline_s: int = Field(
+        default=4 * 3600, ge=60, description="how long one host may take before it counts as passed over"
+    )
     progress_deadline_s: int = Field(
         default=24 * 3600, ge=60, description="pauses when no host changed for so long, though the window was open"
     )

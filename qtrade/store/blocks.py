@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from qtrade.errors import ConflictError, NotFound, TrustError
 from qtrade.store.objects import Changed, Missing, Objects, key_of
+from qtrade.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class Blocks:
                 details=str(error),
                 resolution=f"find out why it was blocked, then delete {_key(image)} there",
             ) from error
+
+
+def why_blocked(store: Store, image: str) -> str:
+    """Return why an image is blocked, empty where it is not."""
+    block = Blocks(store.objects).find(image)
+    return block.describe() if block else ""
 
 
 def _to_bytes(block: Block) -> bytes:

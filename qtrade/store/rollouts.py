@@ -98,8 +98,7 @@ class Rollouts:
         try:
             content, etag = self._objects.get(_record_key(environment))
             fields = json.loads(content)
-            if fields.pop("schema_version") != 1:
-                raise ValueError("it is of another schema")
+            del fields["schema_version"]
             return RolloutRecord(**fields), etag
         except Missing:
             return None

@@ -96,7 +96,9 @@ class SimEyes:
         del since
         found = await self.api.errors(hosts)
         now = self.clock.now()
-        return [Sample(name, "errors", now, value, "" if value is not None else "silent") for name, value in found.items()]
+        return [
+            Sample(name, "errors", now, value, "" if value is not None else "silent") for name, value in found.items()
+        ]
 
 
 def judge(

@@ -12,7 +12,6 @@ from flash.judge.record import Judgement, Sample, Verdict
 from flash.rollout import control, wiring
 from flash.rollout.ports import Ports
 from flash.rollout.progress import HostState, Phase
-from flash.rollout.waves import RolloutPlan
 from qtrade.errors import ConflictError, HostError, Refused
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -35,7 +34,6 @@ class Rig:
         self.settings, self.monkeypatch = settings, monkeypatch
         self.reporter = RecordingReporter()
         self.fleet = Fleet((), Rules())
-        self.plan: RolloutPlan
 
     def have(self, count: int, rules: Rules = Rules(), *, times: float = 50, **policy: Any) -> None:  # noqa: B008
         members = make_members(count)
