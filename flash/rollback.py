@@ -60,4 +60,3 @@ def _boot(access: HostAccess, wanted: str, boot_id: str) -> RollbackResult:
     if after["image"] != wanted:
         raise HostError(f"{host} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console")
     return RollbackResult(host, after["version"], after["image"], report["bytes_fetched"], how)
-

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ from qtrade.process import kill_group, spawn
 from qtrade.settings import Settings
 
 _POLL_S = 0.5
-# Between two tries to get a host that another command holds: the one of a controller that was killed, mostly.
-_HELD_S = 10.0
+_QTRADE = (sys.executable, "-m", "qtrade.cli", "--log-format", "json")
 _ANSWERS_S = 30.0
 # How long a host that is to go back may be silent: it may be in the middle of a boot.
 _BOOTS_S = 1800.0
@@ -39,10 +39,19 @@ _ENDS = {
 
 
 class CommandHands:
-    """Works on hosts by commands. `logs` is the folder that their output goes to, a file a host."""
+    """Works on hosts by commands. `logs` is the folder that their output goes to, a file a host; `program` is `qtrade`."""
 
-    def __init__(self, settings: Settings, plan: RolloutPlan, logs: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plan: RolloutPlan,
+        logs: Path,
+        *,
+        program: Sequence[str] = _QTRADE,
+        held_s: float = 10.0,
+    ) -> None:
         self._settings, self._plan, self._logs = settings, plan, logs
+        self._program, self._held_s = tuple(program), held_s
 
     async def deploy(self, host: str) -> Outcome:
         """Flash the host, or take its flash up; find it done where it runs the version already."""
@@ -52,8 +61,9 @@ class CommandHands:
                 return Outcome(Event.COMMITTED)
             began = time.time()
             code = await self._command(host, "flash", "--host", host, "--version", self._plan.version)
-            if code == ConflictError.exit_code and not self._quarantine(host):
-                await asyncio.sleep(_HELD_S)
+            if code == ConflictError.exit_code and not self._is_quarantined(host):
+                # Mostly the command that a killed controller began: it ends by itself.
+                await asyncio.sleep(self._held_s)
                 continue
             outcome = await asyncio.to_thread(self._flashed, host, code, began)
             tries += 1
@@ -68,7 +78,7 @@ class CommandHands:
         while True:
             status = await asyncio.to_thread(self._status, host)
             if status is None and time.monotonic() < silent_until:
-                await asyncio.sleep(_HELD_S)
+                await asyncio.sleep(self._held_s)
                 continue
             if status is not None and self._is_back(status, to):
                 return Outcome(Event.RETURNED, f"runs {status['version']}")
@@ -77,19 +87,19 @@ class CommandHands:
                 return Outcome(Event.RETURNED)
             if code != ConflictError.exit_code:
                 return Outcome(Event.STUCK, self._said(host))
-            await asyncio.sleep(_HELD_S)
+            await asyncio.sleep(self._held_s)
 
     async def _command(self, host: str, *arguments: str) -> int:
         """Run `qtrade` and return its exit code. It has a session of its own, and is ended only where the host took too long."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        argv = (sys.executable, "-m", "qtrade.cli", "--log-format", "json", *arguments, "--yes", "--json")
+        argv = (*self._program, *arguments, "--yes", "--json")
         child = await asyncio.to_thread(spawn, argv, log=self._log(host), env=dict(os.environ))
         began = time.monotonic()
         try:
             while (code := child.poll()) is None:  # noqa: ASYNC110 - no event tells of a process
                 await asyncio.sleep(_POLL_S)
         except asyncio.CancelledError:
-            if time.monotonic() - began >= self._plan.policy.host_deadline_s - _HELD_S:
+            if time.monotonic() - began >= self._plan.policy.host_deadline_s - self._held_s:
                 kill_group(child)
             raise
         return code
@@ -114,7 +124,7 @@ class CommandHands:
         state = journal.state
         return Outcome(_ENDS.get(state, Event.SKIPPED) if state else Event.SKIPPED, self._said(host))
 
-    def _quarantine(self, host: str) -> bool:
+    def _is_quarantined(self, host: str) -> bool:
         return "is quarantined" in self._said(host)
 
     def _is_back(self, status: dict[str, Any], to: str) -> bool:

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.unit
 
 FEW = settings(max_examples=25, deadline=None)
 ROLES = st.sampled_from(["rpc", "validator"])
-STEPS = st.sets(st.integers(1, 99), max_size=4).map(lambda some: [{"percent": n, "soak_s": 5} for n in sorted({*some, 100})])
+STEPS = st.sets(st.integers(1, 99), max_size=4).map(
+    lambda some: [{"percent": n, "soak_s": 5} for n in sorted({*some, 100})]
+)
 
 
 @st.composite
@@ -53,7 +55,9 @@ def policies(draw: Any) -> RolloutPolicy:
 
 @FEW
 @given(members(), policies())
-def test_every_host_is_in_one_wave_and_every_class_in_the_canary(hosts: tuple[Member, ...], policy: RolloutPolicy) -> None:
+def test_every_host_is_in_one_wave_and_every_class_in_the_canary(
+    hosts: tuple[Member, ...], policy: RolloutPolicy
+) -> None:
     waves = plan_waves(hosts, policy)
     placed = Counter(name for wave in waves for name in wave.hosts)
     assert placed == Counter(one.name for one in hosts)
