@@ -7,7 +7,7 @@ from typing import Any
 
 from flash.rollout.members import Member
 from flash.rollout.progress import UNDER_WAY, Event, HostState, Phase, Progress
-from flash.rollout.waves import CANARY, RolloutPlan
+from flash.rollout.waves import CANARY, FIRST, RolloutPlan
 
 _BAD = (HostState.FELL_BACK, HostState.STUCK)
 # Of these nothing is known to be healthy.
@@ -117,15 +117,17 @@ def _await_hosts(plan: RolloutPlan, progress: Progress, now: float) -> Decision:
 
 def _close_wave(plan: RolloutPlan, progress: Progress) -> Decision:
     """All hosts of the wave are settled: watch them; or take other canaries where a class has none that was committed."""
-    if plan.waves[progress.wave].name == CANARY:
+    wave = plan.waves[progress.wave]
+    committed = progress.names(HostState.COMMITTED, wave=progress.wave)
+    if wave.name == CANARY or (wave.name == FIRST and not committed):
         member = next(_other_canaries(plan, progress), None)
         if member is not None:
             why = f"no canary of {member.class_name} was committed"
             return Write(Event.MOVED, {"host": member.name, "wave": progress.wave, "why": why})
     if not progress.names(*HostState, wave=progress.wave):
         return Write(Event.PASSED, {"why": "its hosts went to the canary"})
-    if not progress.names(HostState.COMMITTED, wave=progress.wave):
-        return _pause(f"no host of wave {plan.waves[progress.wave].name} was committed, so nothing can be judged")
+    if not committed:
+        return _pause(f"no host of wave {wave.name} was committed, so nothing can be judged")
     return Write(Event.SOAKING)
 
 
@@ -163,7 +165,6 @@ def _fitting(plan: RolloutPlan, progress: Progress, names: list[str], *, returns
     policy = plan.policy
     members = plan.by_name
     down = {name: members[name] for name in progress.names(*UNDER_WAY)}
-    room = min(policy.max_parallel, _safe_room(plan, progress))
     per_role = Counter(one.role for one in down.values())
     per_account = Counter(one.account for one in down.values() if one.account)
     unfit = Counter(members[name].role for name in progress.names(*_UNFIT))
@@ -178,7 +179,7 @@ def _fitting(plan: RolloutPlan, progress: Progress, names: list[str], *, returns
         # What is bad goes back even where nobody else is healthy.
         cap = max(caps[member.role], 1 if returns else 0)
         partners = {member.partner} | {one.partner for one in down.values()}
-        if len(down) >= room:
+        if len(down) >= policy.max_parallel:
             return
         if per_role[member.role] >= cap or partners & {name, *down}:
             continue
@@ -188,12 +189,6 @@ def _fitting(plan: RolloutPlan, progress: Progress, names: list[str], *, returns
         per_role[member.role] += 1
         per_account[member.account] += 1
         yield name
-
-
-def _safe_room(plan: RolloutPlan, progress: Progress) -> int:
-    """Return 1 in safe mode as long as no host was committed."""
-    ever = bool(progress.names(HostState.COMMITTED, HostState.RETURNING, HostState.RETURNED))
-    return plan.policy.max_parallel if ever or not plan.policy.safe_mode else 1
 
 
 def _say_bad(progress: Progress, bad: int, limit: int) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from flash.rollout.progress import HostState, Progress
-from flash.rollout.waves import RolloutPlan
+from flash.rollout.waves import CANARY, FIRST, RolloutPlan
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,20 @@ class Panel:
 
 
 def choose_panel(plan: RolloutPlan, progress: Progress) -> Panel:
-    """Return the hosts of this wave and the first wave's that were committed; and for each class, controls.
+    """Return the hosts of this wave, and the canaries, that were committed; and for each class, controls.
 
     Controls run the old version. Where a class has none any more, those are taken that passed an earlier wave.
     """
     members = plan.by_name
     committed = progress.names(HostState.COMMITTED)
-    canaries = tuple(name for name in committed if progress.hosts[name].wave in (0, progress.wave))
+    watched = {number for number, wave in enumerate(plan.waves) if wave.name in (FIRST, CANARY)} | {progress.wave}
+    canaries = tuple(name for name in committed if progress.hosts[name].wave in watched)
     classes = {members[name].class_name for name in canaries}
     controls: list[str] = []
     taken: Counter[str] = Counter()
     old = progress.names(HostState.WAITING)
-    passed = [name for name in committed if 0 < progress.hosts[name].wave < progress.wave]
-    for name in (*old, *(one for one in passed if one not in canaries)):
+    passed = [name for name in committed if progress.hosts[name].wave < progress.wave and name not in canaries]
+    for name in (*old, *passed):
         kind = members[name].class_name
         if kind in classes and taken[kind] < plan.policy.controls_per_class:
             taken[kind] += 1

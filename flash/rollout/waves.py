@@ -12,6 +12,7 @@ from qtrade.look import Row, render_plan, say_seconds
 from qtrade.manifest.base import HostRole
 from qtrade.manifest.rollout import RolloutPolicy
 
+FIRST = "first"
 CANARY = "canary"
 _SHOWN = 6
 
@@ -58,14 +59,16 @@ class RolloutPlan:
 
 
 def plan_waves(members: Sequence[Member], policy: RolloutPolicy) -> tuple[Wave, ...]:
-    """Return the waves: every host is in exactly one, no wave is empty, and the canary has hosts of every class."""
+    """Return the waves: every host is in exactly one, no wave is empty, and first and canary have hosts of every class."""
     order = _mixed(members)
     classes = by_class(members)
     chosen = {one.name for own in classes.values() for one in own[: policy.canaries_per_class]}
     canaries = tuple(one.name for one in order if one.name in chosen)
-    first = "one after the other until the first is committed; " if policy.safe_mode else ""
-    reason = f"{first}{policy.canaries_per_class} of each of {len(classes)} class(es): {_few(classes)}"
-    waves = [Wave(CANARY, canaries, policy.canary_soak_s, reason)] if canaries else []
+    alone = canaries[:1] if policy.safe_mode else ()
+    reason = f"{policy.canaries_per_class} of each of {len(classes)} class(es): {_few(classes)}"
+    waves = [Wave(FIRST, alone, policy.first_soak_s, "one host alone (safe_mode)")] if alone else []
+    if canaries[len(alone) :]:
+        waves.append(Wave(CANARY, canaries[len(alone) :], policy.canary_soak_s, reason))
     rest = [one.name for one in order if one.name not in chosen]
     done = len(canaries)
     for step in policy.steps:

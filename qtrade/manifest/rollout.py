@@ -62,12 +62,13 @@ class Step(Model):
 class RolloutPolicy(Model):
     """How `qtrade rollout` brings a version to the hosts of an environment. What is not said is careful.
 
-    The first wave is the canary: of each class, which is provider, hardware class and role, some hosts. With `safe_mode`, nothing else
-    starts before the first of them is COMMITTED. Then come the `steps`. After each wave its hosts are watched for the soak time, and only
-    a pass goes on.
+    The canary is of each class, which is provider, hardware class and role, some hosts. With `safe_mode`, one of them alone comes first:
+    nothing else starts before it is COMMITTED and was watched. Then come the `steps`. After each wave its hosts are watched for the soak
+    time, and only a pass goes on.
     """
 
     canaries_per_class: int = Field(default=1, ge=1, le=100)
+    first_soak_s: int = Field(default=600, ge=0, description="how long the first host alone is watched, in safe mode")
     canary_soak_s: int = Field(default=3600, ge=0)
     steps: tuple[Step, ...] = Field(
         default=(Step(percent=10), Step(percent=25), Step(percent=50), Step(percent=100)), min_length=1

@@ -13,8 +13,8 @@ from qtrade.errors import NotFound, QtradeError, Refused, TrustError
 from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import PublicKey, pre_authentication_encoding
-from qtrade.store.blocks import why_blocked
 from qtrade.store import PublishedImage, Store
+from qtrade.store.blocks import why_blocked
 from qtrade.trust.images import load_trusted, signers_of, verify_blobs
 from qtrade.trust.policy import Candidate, Refusal, Rules, refuse_install
 from qtrade.trust.statements import Statements, verify_statements

@@ -175,7 +175,9 @@ def make_members(count: int) -> tuple[Member, ...]:
 
 def make_plan(members: tuple[Member, ...], **policy: object) -> RolloutPlan:
     """Return the plan of a rollout of the new version."""
-    rules = RolloutPolicy.model_validate({"canary_soak_s": 0, "steps": STEPS, "judge_every_s": 1, **policy})
+    rules = RolloutPolicy.model_validate(
+        {"first_soak_s": 0, "canary_soak_s": 0, "steps": STEPS, "judge_every_s": 1, **policy}
+    )
     waves = plan_waves(members, rules)
     return RolloutPlan("staging", "demo", NEW, sha(NEW), members, waves, rules, {}, {})
 

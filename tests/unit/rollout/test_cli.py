@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 ENV = ("--env", "development")
 START = ("rollout", "start", *ENV, "--version", NEW)
-POLICY = {"canary_soak_s": 1, "judge_every_s": 1, "steps": STEPS}
+POLICY = {"first_soak_s": 1, "canary_soak_s": 1, "judge_every_s": 1, "steps": STEPS}
 
 
 @dataclass
@@ -74,10 +74,10 @@ def world(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def test_the_plan_is_shown_and_nothing_done(cli: Cli, world: World) -> None:
     code, out, _ = cli(*START, "--dry-run")
     assert code == 0
-    assert "rollout of demo 0.2.0 to development: 4 host(s), 2 wave(s)" in out
+    assert "rollout of demo 0.2.0 to development: 4 host(s), 3 wave(s)" in out
     assert "redfish/standard/rpc, redfish/standard/validator" in out
     plan = cli.json(*START, "--dry-run")
-    assert [wave["hosts"] for wave in plan["waves"]] == [["rpc-1", "val-1"], ["rpc-2", "rpc-3"]]
+    assert [wave["hosts"] for wave in plan["waves"]] == [["rpc-1"], ["val-1"], ["rpc-2", "rpc-3"]]
     assert world.fleet is None
     assert cli("rollout", "status", *ENV)[0] == 4
 
@@ -85,10 +85,10 @@ def test_the_plan_is_shown_and_nothing_done(cli: Cli, world: World) -> None:
 def test_a_rollout_goes_through_and_is_undone(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = cli.json(*START, "--yes")
     assert (found["phase"], found["counts"]) == ("DONE", {"COMMITTED": 4})
-    assert [wave["verdict"] for wave in found["waves"]] == ["pass"] * 2
+    assert [wave["verdict"] for wave in found["waves"]] == ["pass"] * 3
     code, out, _ = cli("rollout", "status", *ENV, "--watch", "--timeout", "1")
     assert code == 0
-    assert "phase:  DONE, wave 2 of 2" in out
+    assert "phase:  DONE, wave 3 of 3" in out
     monkeypatch.setattr(undoing, "ask_return", lambda _, __, name, to: undoing.HostReturn(name, to or OLD))
     assert cli.json("rollout", "undo", *ENV, "--dry-run")["hosts"][0]["to"] == OLD
     assert cli.json("rollout", "undo", *ENV, "--yes")["phase"] == "UNDONE"

@@ -67,11 +67,10 @@ def test_a_good_version_reaches_every_host_under_the_caps(rig: Rig) -> None:
 
 
 def test_a_version_that_is_sick_under_load_reaches_the_canaries_only(rig: Rig) -> None:
-    rig.have(40, Rules(fault=Fault(after_s=0.05)), canary_soak_s=20)
+    rig.have(40, Rules(fault=Fault(after_s=0.05)), first_soak_s=20)
     failed = rig.start()
-    canaries = set(failed.plan.waves[0].hosts)
     assert failed.progress.phase is Phase.FAILED
-    assert rig.fleet.tally.exposed <= canaries
+    assert rig.fleet.tally.exposed == set(failed.plan.waves[0].hosts), "the first host alone is watched first"
     assert rig.fleet.versions() == {OLD: 40}
     assert "gate errors on host-" in failed.progress.failure
     assert "errors 7.0" in failed.progress.failure
@@ -86,7 +85,7 @@ def test_a_version_that_is_sick_on_one_class_only_is_found_by_its_canary(rig: Ri
     rig.have(60, Rules(fault=Fault(class_name="cherry/epyc-9575/rpc")), canary_soak_s=5)
     failed = rig.start()
     assert failed.progress.phase is Phase.FAILED
-    assert len(rig.fleet.tally.exposed) <= len(failed.plan.waves[0].hosts)
+    assert rig.fleet.tally.exposed <= {name for wave in failed.plan.waves[:2] for name in wave.hosts}
     assert rig.fleet.versions() == {OLD: 60}
 
 
@@ -100,13 +99,22 @@ def test_a_version_that_does_not_boot_stops_at_the_first_host(rig: Rig) -> None:
 
 def test_dead_hosts_are_passed_over_and_a_dead_canary_is_replaced(rig: Rig) -> None:
     members = make_members(60)
-    dead = make_plan(members).waves[0].hosts[3]
+    dead = make_plan(members).waves[1].hosts[3]
     rig.have(60, Rules(dead=(dead, "host-0040")))
     done = rig.start()
     assert done.progress.phase is Phase.DONE
     assert sorted(done.progress.names(HostState.SKIPPED)) == sorted((dead, "host-0040"))
     assert rig.fleet.tally.dead > 0
-    assert len([one for one in done.progress.hosts.values() if one.wave == 0]) == len(done.plan.waves[0].hosts) + 1
+    assert len([one for one in done.progress.hosts.values() if one.wave == 1]) == len(done.plan.waves[1].hosts) + 1
+
+
+def test_a_dead_first_host_is_replaced(rig: Rig) -> None:
+    first = make_plan(make_members(40)).waves[0].hosts[0]
+    rig.have(40, Rules(dead=(first,)))
+    done = rig.start()
+    assert done.progress.phase is Phase.DONE
+    assert done.progress.names(HostState.SKIPPED) == [first]
+    assert len(done.progress.names(HostState.COMMITTED, wave=0)) == 1
 
 
 def test_too_many_dead_hosts_pause(rig: Rig) -> None:
@@ -138,7 +146,7 @@ def test_missing_data_pause_and_resume_goes_on(rig: Rig) -> None:
 
 
 def test_an_order_from_elsewhere_pauses_and_another_aborts(rig: Rig) -> None:
-    rig.have(30, Rules(boot_s=0.1), canary_soak_s=3600)
+    rig.have(30, Rules(boot_s=0.1), first_soak_s=3600)
     rollouts = Rollouts(open_store(rig.settings).objects)
     seeing = rig.ports
 
