@@ -1,9 +1,11 @@
 """Begin, take up, pause, resume, abort and undo rollouts: who may, on what, and what the store is told."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 from flash.inventory import environment_named, list_hosts, load_host
@@ -128,8 +130,11 @@ def check_startable(found: Rollout | None, plan: RolloutPlan) -> Rollout | None:
     return found
 
 
-def start(settings: Settings, plan: RolloutPlan, reporter: Reporter) -> Rollout:
-    """Carry a rollout out, or take the open one of the same version up. Returns it as it stands when nothing is left to do."""
+def start(settings: Settings, plan: RolloutPlan, reporter: Reporter, *, at_most_s: float = inf) -> Rollout:
+    """Carry a rollout out, or take the open one of the same version up. Returns it as it stands when nothing is left to do.
+
+    After `at_most_s` it pauses: a runner's job has an end.
+    """
     with _held(settings, plan.environment, reporter) as held:
         found = check_startable(find_rollout(settings, plan.environment), plan)
         Rollouts(open_store(settings).objects).forget_order(plan.environment)
@@ -139,16 +144,16 @@ def start(settings: Settings, plan: RolloutPlan, reporter: Reporter) -> Rollout:
             found = Rollout(plan, journal.begin(plan, wiring.ports_for(settings, plan, journal).clock.now()), journal)
         else:
             reporter.say(f"taken up: {found.plan.version}, {found.progress.phase} in wave {found.progress.wave + 1}")
-        return _carry_out(settings, found, held, reporter)
+        return _carry_out(settings, found, held, reporter, at_most_s=at_most_s)
 
 
-def resume(settings: Settings, environment: str, reporter: Reporter) -> Rollout:
+def resume(settings: Settings, environment: str, reporter: Reporter, *, at_most_s: float = inf) -> Rollout:
     """Go on with a paused rollout."""
     with _held(settings, environment, reporter) as held:
         found = open_rollout(settings, environment)
         Rollouts(open_store(settings).objects).forget_order(environment)
         first = [(Event.RESUMED, {"why": f"by {held.holder}"})] if found.progress.phase is Phase.PAUSED else []
-        return _carry_out(settings, found, held, reporter, first)
+        return _carry_out(settings, found, held, reporter, first, at_most_s=at_most_s)
 
 
 def undo(settings: Settings, environment: str, reporter: Reporter, *, to: str = "") -> Rollout:
@@ -239,6 +244,8 @@ def _carry_out(
     held: HeldHost,
     reporter: Reporter,
     first: list[tuple[Event, dict[str, Any]]] | None = None,
+    *,
+    at_most_s: float = inf,
 ) -> Rollout:
     plan, progress, journal = rollout.plan, rollout.progress, rollout.journal
     journal.token = held.token
@@ -247,13 +254,13 @@ def _carry_out(
         journal.adopt(plan, progress, ports.clock.now())
     if first:
         journal.write(progress, first, ports.clock.now())
-    desk = _desk(settings, rollout, held)
+    desk = _desk(settings, rollout, held, at_most_s)
     desk.publish(progress)
     asyncio.run(Engine(plan, progress, journal, ports, desk, reporter).run())
     return rollout
 
 
-def _desk(settings: Settings, rollout: Rollout, held: HeldHost) -> Desk:
+def _desk(settings: Settings, rollout: Rollout, held: HeldHost, at_most_s: float) -> Desk:
     store = open_store(settings)
     rollouts, plan, name = Rollouts(store.objects), rollout.plan, rollout.journal.id
 
@@ -261,7 +268,11 @@ def _desk(settings: Settings, rollout: Rollout, held: HeldHost) -> Desk:
         held.check()
         rollouts.publish(record_of(plan, progress, name, held))
 
+    until = time.monotonic() + at_most_s
+
     def order() -> tuple[str, str] | None:
+        if time.monotonic() > until:
+            return "pause", f"the limit of {at_most_s:.0f} s (--at-most)"
         found = rollouts.ordered(plan.environment, name)
         return (found.kind, found.by) if found else None
 

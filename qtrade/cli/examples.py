@@ -69,7 +69,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qtrade rollout start --env staging --version 0.2.0 --dry-run",
         "qtrade rollout start --env production --version 0.2.0",
     ),
-    "rollout status": ("qtrade rollout status --env production", "qtrade rollout status --env staging --watch --timeout 3600"),
+    "rollout status": (
+        "qtrade rollout status --env production",
+        "qtrade rollout status --env staging --watch --timeout 3600",
+    ),
     "rollout pause": ("qtrade rollout pause --env production",),
     "rollout resume": ("qtrade rollout resume --env production",),
     "rollout abort": ("qtrade rollout abort --env staging",),

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from flash.rollout.status import RolloutStatus
 
 EnvName = Annotated[str, typer.Option("--env", help="Environment.", autocompletion=complete_environments)]
+AtMost = Annotated[
+    float | None, typer.Option("--at-most", min=1, help="Pause after so many minutes, for runners whose jobs end.")
+]
 _DAY_S = 86400.0
 
 
@@ -44,6 +48,7 @@ def start(
         str | None,
         typer.Option("--recipe", help="Recipe, where hosts run several.", autocompletion=complete_recipes),
     ] = None,
+    at_most: AtMost = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -64,7 +69,7 @@ def start(
     reporter = console(settings)
     reporter.say(render_rollout(plan, width=width_of(sys.stderr)))
     confirm_fleet(f"roll {plan.recipe} {plan.version} out", env, [one.name for one in plan.members], yes=yes)
-    _end(control.start(settings, plan, reporter), as_json=as_json)
+    _end(control.start(settings, plan, reporter, at_most_s=_seconds(at_most)), as_json=as_json)
 
 
 def status(
@@ -97,7 +102,7 @@ def pause(*, env: EnvName, as_json: AsJson = False) -> None:
     _show_rollout(control.stop(settings, env, "pause", console(settings)), as_json=as_json)
 
 
-def resume(*, env: EnvName, yes: Yes = False, as_json: AsJson = False) -> None:
+def resume(*, env: EnvName, at_most: AtMost = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Go on with a rollout that is paused, or whose controller has gone."""
     from flash.rollout import control  # noqa: PLC0415
 
@@ -105,7 +110,7 @@ def resume(*, env: EnvName, yes: Yes = False, as_json: AsJson = False) -> None:
     found = control.open_rollout(settings, env)
     tell(f"paused because: {found.progress.why}" if found.progress.why else "its controller has gone")
     confirm_fleet(f"go on with {found.plan.recipe} {found.plan.version}", env, list(found.progress.hosts), yes=yes)
-    _end(control.resume(settings, env, console(settings)), as_json=as_json)
+    _end(control.resume(settings, env, console(settings), at_most_s=_seconds(at_most)), as_json=as_json)
 
 
 def abort(*, env: EnvName, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -148,6 +153,10 @@ def undo(
     undoing.check_fits(plan)
     confirm_fleet(f"undo {plan.version}", env, [one.host for one in plan.hosts], yes=yes)
     _end(control.undo(settings, env, console(settings), to=to), as_json=as_json)
+
+
+def _seconds(minutes: float | None) -> float:
+    return inf if minutes is None else minutes * 60
 
 
 def _end(rollout: "Rollout", *, as_json: bool) -> None:

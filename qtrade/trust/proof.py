@@ -63,7 +63,9 @@ def prove(store: Store, recipe: str, version: str, *, trust: TrustSet, rules: tu
     refusals: dict[str, tuple[Refusal, ...]] = {}
     if checks[0].ok:
         image = Image.model_validate_json(published.image_text)
-        candidate = Candidate(image, signers_of(published, trust.ever_built()), statements, why_blocked(store, image.id))
+        candidate = Candidate(
+            image, signers_of(published, trust.ever_built()), statements, why_blocked(store, image.id)
+        )
         refusals = {one.environment: refuse_install(candidate, trust, one, now) for one in rules}
     return Proof(recipe, version, digest, tuple(checks), statements, refusals)
 

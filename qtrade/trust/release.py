@@ -73,7 +73,9 @@ def plan_promotion(  # noqa: PLR0913 - what a promotion is of
             resolution="bake the version again, or copy the blobs into the store",
         )
     statements = verify_statements(image.id, store.attestations(image.id), keyring.trust)
-    candidate = Candidate(image, signers_of(published, keyring.trust.ever_built()), statements, why_blocked(store, image.id))
+    candidate = Candidate(
+        image, signers_of(published, keyring.trust.ever_built()), statements, why_blocked(store, image.id)
+    )
     refusals = refuse_promotion(candidate, keyring.trust, rules, now)
     raise_refused(f"{recipe} {version} cannot be promoted to {rules.channel}", refusals)
     before = store.channel(recipe, rules.channel)

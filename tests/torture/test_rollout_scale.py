@@ -18,7 +18,7 @@ POLICY: dict[str, Any] = {
     "canary_soak_s": 10,
     "judge_every_s": 20,
 }
-RULES = {"boot_s": 0.3, "latency_s": 0.01, "stale_s": 0.2, "calls_per_s": 150.0}
+RULES = {"boot_s": 0.3, "latency_s": 0.01, "stale_s": 0.2, "calls_per_s": 10.0}
 # Two in a hundred never answer.
 DEAD = [f"host-{number:04}" for number in range(7, COUNT, DEAD_SHARE)]
 # What a host more may cost the controller: its record, its place in plan and store, its tasks and connections while it is under way.

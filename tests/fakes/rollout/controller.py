@@ -4,6 +4,7 @@ It runs the engine as `qtrade rollout start` does, with journal, lease and recor
 """
 
 import json
+import re
 import resource
 import sys
 import time
@@ -47,6 +48,12 @@ class HttpApi:
         return answer.json()
 
 
+def peak_kib() -> int:
+    """Return the most memory that this program had; what `getrusage` says is also of the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
+
+
 def main() -> None:
     """Carry the rollout out, and write what it took beside the state."""
     spec, state = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[3])
@@ -56,7 +63,7 @@ def main() -> None:
     wiring.ports_for = lambda *_: ports  # type: ignore[assignment]
     plan = make_plan(make_members(spec["count"]), **spec["policy"])
     settings = Settings(project=state, state_dir=state, store=state / "store")
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_kib = peak_kib()
     began = time.monotonic()
     rollout = control.start(settings, plan, ConsoleReporter(quiet=True))
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -64,7 +71,7 @@ def main() -> None:
         "phase": rollout.progress.phase,
         "counts": {str(name): count for name, count in rollout.progress.counts().items() if count},
         "failure": rollout.progress.failure,
-        "peak_kib": usage.ru_maxrss,
+        "peak_kib": peak_kib(),
         "before_kib": before_kib,
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
         "seconds": round(time.monotonic() - began, 2),
