@@ -77,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "rollout resume": ("qtrade rollout resume --env production",),
     "rollout abort": ("qtrade rollout abort --env staging",),
     "rollout undo": ("qtrade rollout undo --env staging --dry-run", "qtrade rollout undo --env staging --to 0.1.0"),
+    "rollout serve": ("qtrade rollout serve", "qtrade rollout serve --listen 192.0.2.5 --port 9464"),
     "secrets check": ("qtrade secrets check --env production",),
     "secrets rotate": ("qtrade secrets rotate datadog_api_key --env staging --dry-run",),
     "status": ("qtrade status", "qtrade status --live --json"),

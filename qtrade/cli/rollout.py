@@ -1,6 +1,7 @@
 """`qtrade rollout`."""
 
 import sys
+import threading
 from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Annotated
@@ -28,12 +29,12 @@ _DAY_S = 86400.0
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(help="Bring a version to all hosts of an environment, in judged waves.", no_args_is_help=True)
-    for command in (start, status, pause, resume, abort, undo):
+    for command in (start, status, pause, resume, abort, undo, serve):
         group.command()(command)
     app.add_typer(group, name="rollout")
 
 
-def start(
+def start(  # noqa: PLR0913 - one parameter per option
     *,
     env: EnvName,
     version: Annotated[
@@ -153,6 +154,19 @@ def undo(
     undoing.check_fits(plan)
     confirm_fleet(f"undo {plan.version}", env, [one.host for one in plan.hosts], yes=yes)
     _end(control.undo(settings, env, console(settings), to=to), as_json=as_json)
+
+
+def serve(
+    *,
+    listen: Annotated[str, typer.Option("--listen", help="Address; anybody who reaches it may read.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = 9464,
+) -> None:
+    """Serve a live page of each environment's rollout, and /metrics for Prometheus, until Ctrl-C. Reads the store, changes nothing."""
+    from flash.rollout.serve import RolloutServer  # noqa: PLC0415
+
+    with RolloutServer(load_settings(), listen, port) as server:
+        tell(f"rollouts are shown at {server.url}; Ctrl-C ends it")
+        threading.Event().wait()
 
 
 def _seconds(minutes: float | None) -> float:
