@@ -78,7 +78,7 @@ def _rollback(settings: Settings, text: str) -> dict[str, str]:
 
 
 def _rollout(text: str) -> dict[str, str]:
-    """An order must not wait in the queue behind the rollout that it is for: it has a lane of its own."""
+    """Return which step to run, and the lane of the job: an order must not wait in the queue behind the rollout that it is for."""
     inputs = given.parse_inputs(given.Rollout, text)
     lane = "work" if inputs.action in ("start", "resume", "undo") else "order"
     action = f"{inputs.action}_plan" if inputs.dry_run and inputs.action in ("start", "undo") else inputs.action

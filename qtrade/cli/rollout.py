@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(help="Bring a version to all hosts of an environment, in judged waves.", no_args_is_help=True)
     for command in (start, status, pause, resume, abort, undo, serve):
-        group.command()(command)
+        group.command(command.__name__)(command)
     app.add_typer(group, name="rollout")
 
 
