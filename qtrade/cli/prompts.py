@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from qtrade.manifest import Host
     from qtrade.manifest.driver import Door
 
+# Of a larger fleet nobody reads all names before typing.
+_NAMED = 40
 HostName = Annotated[
     str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)
 ]
@@ -74,7 +76,8 @@ def confirm_fleet(what: str, environment: str, hosts: "Sequence[str]", *, yes: b
     """Ask for the environment's name, naming what is touched. Raises `Refused`, or `UsageError` where nobody can be asked."""
     if yes:
         return
-    touched = f", which touches {len(hosts)} host(s): {', '.join(hosts)}" if hosts else ""
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    touched = f", which touches {len(hosts)} host(s): {', '.join(hosts[:_NAMED])}{more}" if hosts else ""
     if not sys.stdin.isatty():
         raise UsageError(f"{what} in {environment}: nobody can be asked", resolution="add --yes")
     if typer.prompt(f"To {what} in {environment}{touched}, type the environment's name", err=True) != environment:

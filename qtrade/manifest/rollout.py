@@ -28,6 +28,15 @@ class Window(Model):
     )
     time_zone: str = Field(default="UTC", description="such as Europe/Zurich")
 
+    @field_validator("start", "until", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if isinstance(value, int):
+            raise ValueError(
+                f'write it in quotes, such as "22:00": without, YAML reads {value // 60:02}:{value % 60:02} as the number {value}'
+            )
+        return value
+
     @field_validator("time_zone")
     @classmethod
     def _known(cls, name: str) -> str:

@@ -1,10 +1,16 @@
 """Sixty simulated hosts through the engine, with controllers killed on the way, and against a bad version."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flash.rollout.hands import CommandHands
+from flash.rollout.ports import Outcome
+from flash.rollout.progress import Event
+from tests.fakes.examples import make_settings
+from tests.fakes.projects import write_project
 from tests.fakes.rollout.fleet import NEW, OLD, make_members, make_plan
 from tests.fakes.rollout.rig import sim_rig
 
@@ -60,3 +66,15 @@ def test_a_bad_version_reaches_canaries_only_though_the_controller_is_killed(tmp
     assert tally["versions"] == {OLD: COUNT}
     assert NEW not in tally["versions"]
     assert len(rig.kills) == 3
+
+
+def test_the_real_command_says_why_it_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings(tmp_path)
+    for name, folder in (("PROJECT", settings.project), ("STATE_DIR", settings.state_dir), ("STORE", settings.store)):
+        monkeypatch.setenv(f"QTRADE_{name}", str(folder))
+    write_project(settings)
+    hands = CommandHands(settings, make_plan(make_members(1)), tmp_path / "logs")
+    monkeypatch.setattr(hands, "_status", lambda _: None)
+    outcome = asyncio.run(hands.deploy("rpc-1"))
+    assert outcome == Outcome(Event.SKIPPED, f"the store has no version {NEW} of demo")
+    assert '"error": "NotFound"' in (tmp_path / "logs/rpc-1.log").read_text()

@@ -57,14 +57,21 @@ class _Handler(BaseHTTPRequestHandler):
                 return describe(self.fleet)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that were killed: that is what they are for."""
+
+
 def main() -> None:
     """Serve until nobody holds our standard input any more."""
     spec = json.loads(Path(sys.argv[1]).read_text())
     fault = Fault(**spec["fault"]) if spec.get("fault") else None
     rules = Rules(**{**spec.get("rules", {}), "dead": tuple(spec.get("dead", ())), "fault": fault})
     _Handler.fleet = Fleet(make_members(spec["count"]), rules)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()

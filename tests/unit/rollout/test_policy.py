@@ -70,7 +70,7 @@ def test_a_cap_is_a_number_or_a_share(cap: Any, hosts: int, count: int) -> None:
         ({"steps": []}, "at least 1"),
         ({"windows": [{"time_zone": "Mars/Olympus"}]}, "there is no time zone 'Mars/Olympus'"),
         ({"windows": [{"time_zone": "../../etc/passwd"}]}, "there is no time zone"),
-        ({"windows": [{"start": 1320}]}, "string"),
+        ({"windows": [{"start": 1320}]}, "22:00 as the number 1320"),
         ({"windows": [{"days": ["friday"]}]}, "'mon'"),
         ({"max_unavailable": {"rpc": "0%"}}, "pattern"),
         ({"max_unavailable": {"rpc": 0}}, "greater than or equal to 1"),
