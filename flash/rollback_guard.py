@@ -17,6 +17,7 @@ from qtrade.manifest import Host, Image
 from qtrade.settings import Settings
 from qtrade.store import Store
 from qtrade.store.blocks import why_blocked
+from qtrade.store.order import version_order
 from qtrade.trust.keyring import ensure_keyring
 
 _SERVER = re.compile(r"(?:\S+ )*/?usr/lib/postgresql/(\d+)/bin/postgres")
@@ -73,6 +74,7 @@ def _checks(
         found += [
             partial(refuse_far_data, settings, host, target.image, status),
             partial(refuse_other_server, store, host, target.image, status),
+            partial(refuse_contracted, host, target.image, status),
         ]
     return tuple(found)
 
@@ -121,6 +123,17 @@ def refuse_other_server(store: Store, host: Host, image: Image, status: Mapping[
             details="the database would stay down; what was written since the upgrade would be missing in an older copy",
             resolution="flash a version with the same major, or restore the cluster by docs/runbooks/postgres.md",
         )
+
+
+def refuse_contracted(host: Host, image: Image, status: Mapping[str, Any]) -> None:
+    """Raise `Refused` when migrations of the running image took away what the image reads; older agents do not say."""
+    for role, last in sorted((status.get("contracts") or {}).items()):
+        if version_order(image.version) <= version_order(last):
+            raise Refused(
+                f"{host.name}: the schema of {role} was contracted after {last}, and {image.version} reads what is gone",
+                details="migrations that only expand let an older image go on; one that contracts does not",
+                resolution="go back to a later version, or restore the database by docs/runbooks/postgres.md",
+            )
 
 
 def servers_of(store: Store, image: Image) -> frozenset[str]:

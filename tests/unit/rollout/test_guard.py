@@ -1,9 +1,11 @@
 """Which installed image a host may go back to, with every reason against it at once."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flash.agent.status import read_contracts
 from flash.inventory import load_host
 from flash.rollback_guard import Target, choose_target, reasons_against, servers_of
 from flash.rollout import undoing
@@ -116,6 +118,27 @@ def test_another_major_of_the_database_does_not_read_the_cluster(scene: Scene) -
     assert servers_of(scene.room.store, old) == {"15"}
     assert len(scene.reasons()) == 1
     assert "runs PostgreSQL 17, 0.1.0 has 15" in scene.reasons()[0]
+
+
+@pytest.mark.parametrize(("last", "fits"), [("0.0.9", True), ("0.1.0", False), ("0.1.1", False)])
+def test_a_contracted_schema_is_not_gone_back_behind(scene: Scene, last: str, *, fits: bool) -> None:
+    scene.publish()
+    scene.status["contracts"] = {"postgres": last}
+    assert (scene.reasons() == ()) is fits
+
+
+def test_an_agent_tells_what_its_migrations_took_away(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/share/qtrade/postgres/migrations"
+    folder.mkdir(parents=True)
+    lines = {
+        "0001_access": "-- expand: roles",
+        "0002_drop": "-- contract after 1.10.0: the old column",
+        "0003_drop": "-- contract after 1.9.2: another",
+    }
+    for name, first in lines.items():
+        (folder / f"{name}.sql").write_text(f"{first}\nSELECT 1;\n")
+    assert read_contracts(tmp_path) == {"postgres": "1.10.0"}
+    assert read_contracts(tmp_path / "nothing") == {}
 
 
 def test_a_silent_host_does_not_fit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
