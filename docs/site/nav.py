@@ -16,7 +16,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "reference/roles/index",
     ),
     "How it works": ("architecture", "adr/index", "client", "geyser", "host-tuning"),
-    "Measured and tested": ("bench", "bench-flash", "torture"),
+    "Measured and tested": ("bench", "bench-flash", "scale", "torture"),
 }
 MARK = "<!-- menu -->"
 PAGES_MARK = "<!-- pages of this folder -->"

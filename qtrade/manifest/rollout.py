@@ -32,7 +32,7 @@ class Window(Model):
     @classmethod
     def _quoted(cls, value: object) -> object:
         if isinstance(value, int):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004 - pydantic takes it for a fault of the value
                 f'write it in quotes, such as "22:00": without, YAML reads {value // 60:02}:{value % 60:02} as the number {value}'
             )
         return value

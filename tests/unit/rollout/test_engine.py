@@ -1,6 +1,7 @@
 """A rollout on a simulated fleet in this process: good, bad, doubtful, paused, aborted and undone."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 import pytest
 
 from flash.judge.record import Judgement, Sample, Verdict
+from flash.lease import HeldHost
 from flash.rollout import control, wiring
-from flash.rollout.ports import Ports
+from flash.rollout.ports import Outcome, Ports
 from flash.rollout.progress import HostState, Phase
 from qtrade.errors import ConflictError, HostError, Refused
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.store.blocks import Blocks
+from qtrade.store.leases import LeaseLost
 from qtrade.store.rollouts import Rollouts
 from tests.fakes.examples import make_settings
 from tests.fakes.reporter import RecordingReporter
 from tests.fakes.rollout.fleet import NEW, OLD, Fault, Fleet, Rules, make_members, make_plan
-from tests.fakes.rollout.ports import sim_ports
+from tests.fakes.rollout.ports import DirectApi, SimHands, sim_ports
 
 pytestmark = pytest.mark.unit
 
@@ -207,3 +210,48 @@ def test_samples_are_lines_on_disk(rig: Rig) -> None:
     files = sorted(done.journal.samples.glob("*.jsonl"))
     assert [path.name for path in files] == [f"{number:03}.jsonl" for number in range(len(done.plan.waves))]
     assert json.loads(files[0].read_text().splitlines()[0])[1:2] == ["errors"]
+
+
+def test_memory_does_not_grow_while_a_wave_is_watched(rig: Rig) -> None:
+    rig.have(20, Rules(boot_s=0.01), times=500, first_soak_s=200)
+    seeing, held = rig.ports, []
+
+    def measured(*given: Any) -> Judgement:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return seeing.judge(*given)
+
+    rig.use(Ports(seeing.hands, seeing.observe, measured, seeing.clock))
+    tracemalloc.start()
+    try:
+        assert rig.start().progress.phase is Phase.DONE
+    finally:
+        tracemalloc.stop()
+    first = held[: len(held) // 2]
+    assert len(held) > 15, "it was not watched often enough to say anything"
+    assert held[len(first) + 5] - first[5] < 200_000
+
+
+def test_who_lost_the_environment_starts_nothing_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.have(20)
+    began = []
+
+    class Lost(SimHands):
+        async def deploy(self, host: str) -> Outcome:
+            began.append(host)
+            monkeypatch.setattr(HeldHost, "check", lose)
+            return await super().deploy(host)
+
+    def lose(_: HeldHost) -> None:
+        raise LeaseLost("the lease of rollout:staging is lost")
+
+    seeing = rig.ports
+    rig.use(Ports(Lost(DirectApi(rig.fleet)), seeing.observe, seeing.judge, seeing.clock))
+    with pytest.raises(LeaseLost):
+        rig.start()
+    assert len(began) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(wiring, "ports_for", lambda *_: seeing)
+    done = rig.start()
+    assert done.progress.phase is Phase.DONE
+    assert rig.fleet.versions() == {NEW: 20}
+    assert all(host.boots == 1 for host in rig.fleet.hosts.values())
