@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from flash.inventory import environment_named, list_hosts, load_host
+from flash.inventory import environment_named
 from flash.lease import HeldHost, lease
 from flash.rollout import wiring
 from flash.rollout.engine import Desk, Engine
 from flash.rollout.journal import PLANS, STANDINGS, RolloutJournal, journal_of, new_journal
-from flash.rollout.members import find_members
+from flash.rollout.members import find_fleet
 from flash.rollout.ports import WallClock
 from flash.rollout.progress import ENDS, Event, HostState, Phase, Progress
 from flash.rollout.waves import RolloutPlan, plan_waves
 from flash.trust import choose_version, load_allowed
 from qtrade.actor import read_actor
 from qtrade.errors import ConflictError, HostError, NotFound, Refused
-from qtrade.manifest import Environment
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
@@ -48,23 +47,21 @@ def plan_rollout(settings: Settings, environment_name: str, version: str | None,
     """Return the plan of a new rollout. Raises `NotFound`, `TrustError`, `Refused` for a version that may not run there."""
     environment = environment_named(settings, environment_name)
     store = open_store(settings)
-    chosen_recipe, members = find_members(settings, environment, recipe)
-    first = load_host(settings, members[0].name)
-    chosen = version or choose_version(store, first, environment)
+    fleet = find_fleet(settings, environment, recipe)
+    chosen = version or choose_version(store, fleet.first, environment)
     trust = ensure_keyring(settings).trust
-    image = load_allowed(store, chosen_recipe, chosen, trust=trust, environment=environment).image
-    refuse_blocked(store, image.id, f"{chosen_recipe} {chosen}")
-    waves = plan_waves(members, environment.rollout)
+    image = load_allowed(store, fleet.recipe, chosen, trust=trust, environment=environment).image
+    refuse_blocked(store, image.id, f"{fleet.recipe} {chosen}")
     return RolloutPlan(
         environment.name,
-        chosen_recipe,
+        fleet.recipe,
         chosen,
         image.id,
-        members,
-        waves,
+        fleet.members,
+        plan_waves(fleet.members, environment.rollout),
         environment.rollout,
         dict(environment.minimum_healthy),
-        _others(settings, environment, chosen_recipe),
+        fleet.others,
     )
 
 
@@ -300,12 +297,3 @@ def record_of(plan: RolloutPlan, progress: Progress, name: str, held: HeldHost) 
         PLANS.dump_python(plan, mode="json"),
         asdict(progress),
     )
-
-
-def _others(settings: Settings, environment: Environment, recipe: str) -> dict[Any, int]:
-    """Count the environment's hosts of other recipes by role: they stay healthy meanwhile."""
-    counted: dict[Any, int] = {}
-    for host in (load_host(settings, name) for name in list_hosts(settings)):
-        if host.environment == environment.name and host.recipe != recipe:
-            counted[host.role] = counted.get(host.role, 0) + 1
-    return counted

@@ -1,5 +1,6 @@
 """The hosts of a rollout, with what its policy goes by: class, provider account, role, and who takes over."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,20 @@ def member_of(host: Host, environment: Environment) -> Member:
     return Member(host.name, kind, host.hardware_class, host.role, f"{kind} {key}" if key else "", partner)
 
 
-def find_members(settings: Settings, environment: Environment, recipe: str | None) -> tuple[str, tuple[Member, ...]]:
-    """Return the recipe and the hosts of the environment that run its images. Raises `NotFound`, `Refused` where several are meant."""
-    hosts = [load_host(settings, name) for name in list_hosts(settings)]
-    own = [host for host in hosts if host.environment == environment.name]
+@dataclass(frozen=True)
+class Fleet:
+    """The hosts of an environment that run images of `recipe`; `others` counts those of other recipes by role."""
+
+    recipe: str
+    members: tuple[Member, ...]
+    others: dict[HostRole, int]
+    first: Host
+
+
+def find_fleet(settings: Settings, environment: Environment, recipe: str | None) -> Fleet:
+    """Return the fleet of a recipe. Raises `NotFound`, or `Refused` where several recipes could be meant."""
+    every = [load_host(settings, name) for name in list_hosts(settings)]
+    own = [host for host in every if host.environment == environment.name]
     recipes = sorted({host.recipe for host in own})
     if not own:
         raise NotFound(
@@ -50,12 +61,13 @@ def find_members(settings: Settings, environment: Environment, recipe: str | Non
             f"the hosts of {environment.name} run images of {', '.join(recipes)}", resolution="name one with --recipe"
         )
     chosen = recipe or recipes[0]
-    members = tuple(member_of(host, environment) for host in own if host.recipe == chosen)
-    if not members:
+    meant = [host for host in own if host.recipe == chosen]
+    if not meant:
         raise NotFound(
             f"no host of {environment.name} runs images of {chosen}", resolution=f"name one of {', '.join(recipes)}"
         )
-    return chosen, members
+    others = Counter(host.role for host in own if host.recipe != chosen)
+    return Fleet(chosen, tuple(member_of(host, environment) for host in meant), dict(others), meant[0])
 
 
 def by_class(members: Sequence[Member]) -> Mapping[str, tuple[Member, ...]]:

@@ -185,3 +185,15 @@ def test_watching_gives_up_in_time_and_says_whether_anybody_runs_it(cli: Cli, wo
     code, _, err = cli("rollout", "status", *ENV, "--watch", "--timeout", "0")
     assert code == 1
     assert "is paused" in err
+
+
+def test_hosts_of_another_recipe_count_as_healthy_and_a_recipe_has_to_be_named(cli: Cli, world: World) -> None:
+    path = world.settings.project / "manifests/hosts/rpc-9.yaml"
+    path.write_text(yaml.safe_dump(host_fields(name="rpc-9", recipe="other", os_disk={"serial": "9", "size_bytes": 9})))
+    code, _, err = cli(*START, "--dry-run")
+    assert code == 7
+    assert "run images of demo, other" in err
+    plan = cli.json(*START, "--recipe", "demo", "--dry-run")
+    assert plan["others"] == {"rpc": 1}
+    assert len(plan["members"]) == 4
+    assert {one["account"] for one in plan["members"]} == {""}
