@@ -138,14 +138,21 @@ class Engine:
 
     async def _ask_hands(self, name: str, *, returns: bool) -> Outcome:
         hands, limit_s = self._ports.hands, self._plan.policy.host_deadline_s
-        work = hands.take_back(name, self._progress.undo_to) if returns else hands.deploy(name)
+        since, through = self._progress.hosts[name].at, asyncio.Event()
+        work = hands.take_back(name, self._progress.undo_to) if returns else hands.deploy(name, since)
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: through.set())
         try:
-            async with asyncio.timeout(limit_s):
-                return await work
-        except TimeoutError:
+            await self._ports.clock.wait(through, limit_s)
+            if task.done():
+                return task.result()
+            await hands.give_up(name)
             return Outcome(Event.STUCK, f"it took longer than {limit_s} s")
         except QtradeError as error:
             return Outcome(Event.STUCK if returns else Event.SKIPPED, error.brief)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(self) -> None:
         """Observe and judge now and then, so that a bad version stops in the middle of a wave, too."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flash.agent_link import AgentLink
 from flash.inventory import load_host
@@ -23,6 +23,9 @@ from flash.states import State
 from qtrade.errors import ConflictError, QtradeError
 from qtrade.process import kill_group, spawn
 from qtrade.settings import Settings
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _POLL_S = 0.5
 _QTRADE = (sys.executable, "-m", "qtrade.cli", "--log-format", "json")
@@ -52,13 +55,16 @@ class CommandHands:
     ) -> None:
         self._settings, self._plan, self._logs = settings, plan, logs
         self._program, self._held_s = tuple(program), held_s
+        self._children: dict[str, Popen[bytes]] = {}
 
-    async def deploy(self, host: str) -> Outcome:
-        """Flash the host, or take its flash up; find it done where it runs the version already."""
+    async def deploy(self, host: str, since: float) -> Outcome:
+        """Flash the host, or take its flash up; find it done where it runs the version already, or where a flash since then failed."""
         tries = 0
         while True:
             if await asyncio.to_thread(self._runs_it, host):
                 return Outcome(Event.COMMITTED)
+            if failed := await asyncio.to_thread(self._failed_since, host, since):
+                return failed
             began = time.time()
             code = await self._command(host, "flash", "--host", host, "--version", self._plan.version)
             if code == ConflictError.exit_code and not self._is_quarantined(host):
@@ -90,19 +96,21 @@ class CommandHands:
             await asyncio.sleep(self._held_s)
 
     async def _command(self, host: str, *arguments: str) -> int:
-        """Run `qtrade` and return its exit code. It has a session of its own, and is ended only where the host took too long."""
+        """Run `qtrade` and return its exit code. It has a session of its own, so that it outlives us."""
         self._logs.mkdir(parents=True, exist_ok=True)
         argv = (*self._program, *arguments, "--yes", "--json")
         child = await asyncio.to_thread(spawn, argv, log=self._log(host), env=dict(os.environ))
-        began = time.monotonic()
-        try:
-            while (code := child.poll()) is None:  # noqa: ASYNC110 - no event tells of a process
-                await asyncio.sleep(_POLL_S)
-        except asyncio.CancelledError:
-            if time.monotonic() - began >= self._plan.policy.host_deadline_s - self._held_s:
-                kill_group(child)
-            raise
+        self._children[host] = child
+        while (code := child.poll()) is None:  # noqa: ASYNC110 - no event tells of a process
+            await asyncio.sleep(_POLL_S)
+        del self._children[host]
         return code
+
+    async def give_up(self, host: str) -> None:
+        """End the command of a host that took too long; its flash stays open, for a person."""
+        child = self._children.pop(host, None)
+        if child is not None:
+            await asyncio.to_thread(kill_group, child)
 
     def _runs_it(self, host: str) -> bool:
         """Say whether the host runs the version and starts it by default, and no flash of this machine is open on it."""
@@ -110,6 +118,16 @@ class CommandHands:
         if status is None or (journal is not None and journal.is_open):
             return False
         return bool(status["image"] == self._plan.image == status["default"])
+
+    def _failed_since(self, host: str, since: float) -> Outcome | None:
+        """Return what a flash of the version came to that the controller before this one began: it is not tried a second time."""
+        journal = latest(self._settings.state_dir / "flashes" / host)
+        if journal is None or journal.is_open or not journal.entries or journal.entries[0].at < since:
+            return None
+        state = journal.state
+        if state is State.COMMITTED or state is None or journal.evidence("version") != self._plan.version:
+            return None
+        return Outcome(_ENDS.get(state, Event.SKIPPED), str(journal.evidence("error") or state))
 
     def _flashed(self, host: str, code: int, began: float) -> Outcome | None:
         """Return what the flash came to, None where it was ended in the middle and is to be taken up."""

@@ -22,12 +22,16 @@ class Outcome:
 class Hands(Protocol):
     """Change hosts. Both may be asked again after a crash, and then go on or find it done; they raise nothing but for defects."""
 
-    async def deploy(self, host: str) -> Outcome:
-        """Bring the rollout's version to a host, up to COMMITTED."""
+    async def deploy(self, host: str, since: float) -> Outcome:
+        """Bring the rollout's version to a host, up to COMMITTED. `since` is when the rollout first began with it (Unix seconds)."""
         ...
 
     async def take_back(self, host: str, to: str) -> Outcome:
         """Boot version `to` again, empty for what the host ran before; nothing is downloaded."""
+        ...
+
+    async def give_up(self, host: str) -> None:
+        """End what is still at work on a host that took too long."""
         ...
 
 

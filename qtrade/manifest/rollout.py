@@ -108,7 +108,7 @@ class RolloutPolicy(Model):
         default=3, ge=1, le=50, description="hosts of each class that are observed to compare with"
     )
     host_deadline_s: int = Field(
-        default=4 * 3600, ge=60, description="how long one host may take before it counts as passed over"
+        default=4 * 3600, ge=60, description="how long one host may take before it counts as stuck"
     )
     progress_deadline_s: int = Field(
         default=24 * 3600, ge=60, description="pauses when no host changed for so long, though the window was open"

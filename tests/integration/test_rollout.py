@@ -75,6 +75,6 @@ def test_the_real_command_says_why_it_refused(tmp_path: Path, monkeypatch: pytes
     write_project(settings)
     hands = CommandHands(settings, make_plan(make_members(1)), tmp_path / "logs")
     monkeypatch.setattr(hands, "_status", lambda _: None)
-    outcome = asyncio.run(hands.deploy("rpc-1"))
+    outcome = asyncio.run(hands.deploy("rpc-1", 0.0))
     assert outcome == Outcome(Event.SKIPPED, f"the store has no version {NEW} of demo")
     assert '"error": "NotFound"' in (tmp_path / "logs/rpc-1.log").read_text()

@@ -25,19 +25,30 @@ POLICY: dict[str, Any] = {
 }
 RULES = {"boot_s": 0.3, "stale_s": 0.1}
 DEAD = ["host-0037", "host-0081"]
+# One host in 25 is of a class of its own.
+RARE = 25
 CLASS = "cherry/epyc-9575/rpc"
 FAULTS: dict[str, dict[str, Any]] = {
     "does not boot": {"kind": "boot"},
     "sick at once": {"kind": "load"},
     "sick under load after 3 s": {"kind": "load", "after_s": 3.0},
     "sick on one class only, after 3 s": {"kind": "load", "after_s": 3.0, "class_name": CLASS},
+    "sick on a rare hardware class, after 3 s": {"kind": "load", "after_s": 3.0, "class_name": "xeon-6780"},
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_exposed_hosts(name: str, tmp_path: Path) -> None:
-    spec = {"count": COUNT, "rules": RULES, "fault": FAULTS[name], "dead": DEAD, "policy": POLICY, "times": 10}
-    hosts = [one.name for one in make_members(COUNT)]
+    spec = {
+        "count": COUNT,
+        "rare": RARE,
+        "rules": RULES,
+        "fault": FAULTS[name],
+        "dead": DEAD,
+        "policy": POLICY,
+        "times": 10,
+    }
+    hosts = [one.name for one in make_members(COUNT, rare=RARE)]
     found = {}
     for tool, soak_s in (("ansible", 0), ("ansible + pause", SOAK_S), ("qtrade", None)):
         with sim_rig(tmp_path / tool.replace(" ", ""), **spec) as rig:
@@ -52,5 +63,5 @@ def test_exposed_hosts(name: str, tmp_path: Path) -> None:
         print(f"{name} | {tool} | exposed {found[tool][0]} | on it at the end {found[tool][1]}")
     exposed, left = found["qtrade"]
     assert left == 0
-    first, canary = make_plan(make_members(COUNT), **POLICY).waves[:2]
+    first, canary = make_plan(make_members(COUNT, rare=RARE), **POLICY).waves[:2]
     assert 0 < exposed <= len(first.hosts) + len(canary.hosts)

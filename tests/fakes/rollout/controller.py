@@ -61,7 +61,7 @@ def main() -> None:
     hands = SimHands(api, poll_s=spec.get("poll_s", 0.05), patience_s=spec.get("patience_s", 1.0))
     ports = Ports(hands, SimEyes(api, clock), judge, clock)
     wiring.ports_for = lambda *_: ports  # type: ignore[assignment]
-    plan = make_plan(make_members(spec["count"]), **spec["policy"])
+    plan = make_plan(make_members(spec["count"], rare=spec.get("rare", 0)), **spec["policy"])
     settings = Settings(project=state, state_dir=state, store=state / "store")
     before_kib = peak_kib()
     began = time.monotonic()

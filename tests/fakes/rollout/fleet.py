@@ -13,11 +13,13 @@ from tests.fakes.examples import sha
 OLD, NEW = "0.1.0", "0.2.0"
 _PROVIDERS = ("latitude", "teraswitch", "cherry")
 _HARDWARE = ("epyc-9354", "epyc-9575")
+_RARE = "xeon-6780"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a version: it does not boot (`boot`), or is sick under load after a while (`load`), on one class or on all."""
+    """What is wrong with a version: it does not boot (`boot`), or is sick under load after a while (`load`), on classes whose name
+    holds `class_name` or on all."""
 
     version: str = NEW
     kind: str = "load"
@@ -154,7 +156,7 @@ class Fleet:
         host.target = ""
 
     def _is_hit(self, host: SimHost, fault: Fault, version: str) -> bool:
-        return version == fault.version and fault.class_name in ("", host.class_name)
+        return version == fault.version and fault.class_name in host.class_name
 
     def _count_down(self, name: str) -> None:
         down = [one for one in self.hosts.values() if one.target and time.time() < one.ready]
@@ -163,13 +165,14 @@ class Fleet:
             self.tally.most_at_once[key] = max(self.tally.most_at_once.get(key, 0), own)
 
 
-def make_members(count: int) -> tuple[Member, ...]:
-    """Return hosts at three providers, of two hardware classes, four RPC nodes to each validator."""
+def make_members(count: int, *, rare: int = 0) -> tuple[Member, ...]:
+    """Return hosts at three providers, of two hardware classes, four RPC nodes to each validator; one in `rare` is of a third class."""
     found = []
     for number in range(count):
         provider = _PROVIDERS[number % 3]
         role = "validator" if number % 5 == 4 else "rpc"
-        found.append(Member(f"host-{number:04}", provider, _HARDWARE[number % 2], role, f"{provider} env:TOKEN"))
+        hardware = _RARE if rare and number % rare == rare - 1 else _HARDWARE[number % 2]
+        found.append(Member(f"host-{number:04}", provider, hardware, role, f"{provider} env:TOKEN"))
     return tuple(found)
 
 

@@ -53,7 +53,10 @@ class SimHands:
     def __init__(self, api: Any, *, poll_s: float = 0.01, patience_s: float = 0.3) -> None:
         self.api, self.poll_s, self.patience_s = api, poll_s, patience_s
 
-    async def deploy(self, host: str) -> Outcome:
+    async def give_up(self, host: str) -> None:
+        self.given_up = host
+
+    async def deploy(self, host: str, since: float) -> Outcome:
         found = await self._boot(host, NEW, f"{NEW} on {host}")
         if found is None:
             return Outcome(Event.SKIPPED, "it does not answer")

@@ -70,7 +70,7 @@ def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text())
     fault = Fault(**spec["fault"]) if spec.get("fault") else None
     rules = Rules(**{**spec.get("rules", {}), "dead": tuple(spec.get("dead", ())), "fault": fault})
-    _Handler.fleet = Fleet(make_members(spec["count"]), rules)
+    _Handler.fleet = Fleet(make_members(spec["count"], rare=spec.get("rare", 0)), rules)
     server = _Server(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"{server.server_port}\n")

@@ -236,10 +236,10 @@ def test_who_lost_the_environment_starts_nothing_more(rig: Rig, monkeypatch: pyt
     began = []
 
     class Lost(SimHands):
-        async def deploy(self, host: str) -> Outcome:
+        async def deploy(self, host: str, since: float) -> Outcome:
             began.append(host)
             monkeypatch.setattr(HeldHost, "check", lose)
-            return await super().deploy(host)
+            return await super().deploy(host, since)
 
     def lose(_: HeldHost) -> None:
         raise LeaseLost("the lease of rollout:staging is lost")
@@ -255,3 +255,13 @@ def test_who_lost_the_environment_starts_nothing_more(rig: Rig, monkeypatch: pyt
     assert done.progress.phase is Phase.DONE
     assert rig.fleet.versions() == {NEW: 20}
     assert all(host.boots == 1 for host in rig.fleet.hosts.values())
+
+
+def test_a_host_that_takes_too_long_is_given_up_and_needs_a_person(rig: Rig) -> None:
+    rig.have(20, Rules(boot_s=30), times=600, host_deadline_s=60)
+    failed = rig.start()
+    first = failed.plan.waves[0].hosts[0]
+    assert failed.progress.phase is Phase.FAILED
+    assert failed.progress.names(HostState.STUCK) == [first]
+    assert "it took longer than 60 s" in failed.progress.failure
+    assert rig.ports.hands.given_up == first

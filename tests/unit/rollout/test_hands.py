@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ PROGRAM = textwrap.dedent("""
     if turn.get("states"):
         folder = room / "state/flashes/host-0000"
         folder.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({"at": time.time(), "state": one, "evidence": {}}) for one in turn["states"]]
+        lines = [json.dumps({"at": time.time(), "state": one, "evidence": {"version": "0.2.0"}}) for one in turn["states"]]
         (folder / f"{time.time_ns()}.jsonl").write_text("\\n".join(lines) + "\\n")
+    time.sleep(turn.get("sleep_s", 0))
     if turn.get("status"):
         (room / "status").write_text(json.dumps(turn["status"]))
     if turn.get("brief"):
@@ -50,6 +52,7 @@ class Room:
         (folder / "program.py").write_text(PROGRAM)
         program = (sys.executable, str(folder / "program.py"), str(folder))
         self.hands = CommandHands(settings, self.plan, folder / "logs", program=program, held_s=0.01)
+        self.since = 0.0
         monkeypatch.setattr(self.hands, "_status", lambda _: self.status())
 
     def status(self) -> dict[str, Any] | None:
@@ -69,7 +72,7 @@ class Room:
         return path.read_text().splitlines() if path.exists() else []
 
     def deploy(self) -> Outcome:
-        return asyncio.run(self.hands.deploy(HOST))
+        return asyncio.run(self.hands.deploy(HOST, self.since))
 
     def take_back(self, to: str = "") -> Outcome:
         return asyncio.run(self.hands.take_back(HOST, to))
@@ -128,6 +131,33 @@ def test_a_flash_that_was_killed_is_taken_up(room: Room) -> None:
     room.turns({"states": ["PLANNED", "STAGING"], "code": 137}, {"states": ["PLANNED", "COMMITTED"]})
     assert room.deploy() == Outcome(Event.COMMITTED)
     assert len(room.called()) == 2
+
+
+def test_a_flash_that_failed_while_nobody_led_is_not_tried_again(room: Room) -> None:
+    failed = {"states": ["PLANNED", "ROLLED_BACK"], "code": 9, "brief": "it did not become healthy"}
+    room.turns(failed, {"states": ["PLANNED", "COMMITTED"]})
+    assert room.deploy().event is Event.FELL_BACK
+    assert room.deploy() == Outcome(Event.FELL_BACK, "ROLLED_BACK")
+    assert len(room.called()) == 1
+    room.since = time.time()
+    assert room.deploy().event is Event.COMMITTED, "an earlier rollout's failure says nothing"
+
+
+def test_a_command_that_takes_too_long_is_ended(room: Room) -> None:
+    room.turns({"sleep_s": 60})
+
+    async def give_up() -> int | None:
+        work = asyncio.create_task(room.hands.deploy(HOST, 0.0))
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if room.called():
+                break
+        child = room.hands._children[HOST]
+        work.cancel()
+        await room.hands.give_up(HOST)
+        return child.poll()
+
+    assert asyncio.run(give_up()) not in (None, 0)
 
 
 def test_a_flash_that_is_killed_again_and_again_needs_a_person(room: Room) -> None:
