@@ -52,8 +52,9 @@ def list_images(store: Store, recipe: str | None = None) -> tuple[ListedImage, .
 
 
 def render_images(listed: tuple[ListedImage, ...], *, width: int | None = None) -> str:
-    """Return a table for people, one line per version."""
-    head = ("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins", "blocked")
+    """Return a table for people, one line per version; a column tells why some are blocked, where any is."""
+    shows_blocks = any(item.blocked for item in listed)
+    head = ("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins", *(("blocked",) if shows_blocks else ()))
     rows = [
         (
             item.recipe,
@@ -63,7 +64,7 @@ def render_images(listed: tuple[ListedImage, ...], *, width: int | None = None) 
             ",".join(item.channels) or "-",
             ",".join(item.hosts) or "-",
             ",".join(item.standins) or "-",
-            item.blocked or "-",
+            *((item.blocked or "-",) if shows_blocks else ()),
         )
         for item in listed
     ]

@@ -128,6 +128,7 @@ def test_a_bad_version_is_blocked_everywhere_until_somebody_lifts_it(cli: Cli, w
     listed = {one["version"]: one["blocked"] for one in cli.json("images", "list")["images"]}
     assert listed[OLD] == ""
     assert "gate errors" in listed[NEW]
+    assert "gate errors on" in cli("images", "list")[1]
     lifted = cli.json("images", "unblock", NEW, "--recipe", "demo", "--reason", "a false alarm", "--yes")
     assert lifted["lifted"] == "a false alarm"
     assert cli("images", "unblock", NEW, "--recipe", "demo", "--reason", "again", "--yes")[0] == 4
