@@ -86,6 +86,8 @@ def test_a_rollout_goes_through_and_is_undone(cli: Cli, world: World, monkeypatc
     found = cli.json(*START, "--yes")
     assert (found["phase"], found["counts"]) == ("DONE", {"COMMITTED": 4})
     assert [wave["verdict"] for wave in found["waves"]] == ["pass"] * 3
+    assert [(one["version"], one["phase"]) for one in cli.json("status")["rollouts"]] == [(NEW, "DONE")]
+    assert f"rollout to development: demo {NEW} DONE" in cli("status")[1]
     code, out, _ = cli("rollout", "status", *ENV, "--watch", "--timeout", "1")
     assert code == 0
     assert "phase:  DONE, wave 3 of 3" in out
