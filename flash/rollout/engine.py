@@ -58,6 +58,8 @@ class Engine:
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._published = self._asked = 0.0
+        # The wave that was looked at last, and since when the next look asks for samples.
+        self._seen = (-1, 0.0)
         self._fault: Exception | None = None
         # What hosts and the judge said since the journal was last written: one flush to disk serves for all of it.
         self._news: list[tuple[Event, Fields]] = []
@@ -191,8 +193,12 @@ class Engine:
             if not panel.canaries or wave >= len(self._plan.waves):
                 return None
             log = SampleLog(self._journal.samples, wave)
+            if wave != self._seen[0]:
+                self._seen = (wave, await asyncio.to_thread(log.last_at))
+            since, began = max(panel.since, self._seen[1]), self._ports.clock.now()
             try:
-                samples = await self._ports.observe((*panel.canaries, *panel.controls), panel.since)
+                samples = await self._ports.observe((*panel.canaries, *panel.controls), since)
+                self._seen = (wave, began)
             except QtradeError as error:
                 # Missing data: the judge says what it means.
                 self._reporter.say(f"warning: hosts could not be observed: {error.brief}")

@@ -9,7 +9,7 @@ from flash.rollout.waves import CANARY, FIRST, RolloutPlan
 
 @dataclass(frozen=True)
 class Panel:
-    """`canaries` run the new version, since `deployed_at` (Unix seconds); `since` is when the first of them was started."""
+    """`canaries` run the new version, since `deployed_at` (Unix seconds); `since` is when the first of them was committed."""
 
     canaries: tuple[str, ...]
     controls: tuple[str, ...]
@@ -29,7 +29,8 @@ def choose_panel(plan: RolloutPlan, progress: Progress) -> Panel:
     classes = {members[name].class_name for name in canaries}
     controls: list[str] = []
     taken: Counter[str] = Counter()
-    old = progress.names(HostState.WAITING)
+    # The last to be started are controls for longest, so that one series goes through all waves.
+    old = reversed(progress.names(HostState.WAITING))
     passed = [name for name in committed if progress.hosts[name].wave < progress.wave and name not in canaries]
     for name in (*old, *passed):
         kind = members[name].class_name

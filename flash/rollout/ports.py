@@ -36,7 +36,10 @@ class Hands(Protocol):
 
 
 class Observe(Protocol):
-    """Look at hosts: what was recorded of them since that time (Unix seconds). A silent host has samples without a value."""
+    """Look at hosts: what was recorded of them after that time (Unix seconds), which is that of the last look.
+
+    A silent host has samples without a value. It runs beside the work on hosts, and must not block the loop.
+    """
 
     async def __call__(self, hosts: Sequence[str], since: float) -> Sequence[Sample]:
         """Return the samples, oldest first."""

@@ -17,6 +17,10 @@ class SampleLog:
         """Append samples. What a crash of the machine loses was not watched: the judge sees the gap."""
         append_lines(self.path, ([one.host, one.metric, one.at, one.value, one.detail] for one in samples), sync=False)
 
+    def last_at(self) -> float:
+        """Return when the last sample was taken, 0 where there is none: what is recorded is not asked for again."""
+        return max((one.at for one in self), default=0.0)
+
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples in the order of their recording."""
         for host, metric, at, value, detail in read_lines(self.path):

@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,20 @@ def test_a_host_that_takes_too_long_is_given_up_and_needs_a_person(rig: Rig) -> 
     assert failed.progress.names(HostState.STUCK) == [first]
     assert "it took longer than 60 s" in failed.progress.failure
     assert rig.ports.hands.given_up == first
+
+
+def test_what_is_recorded_is_not_asked_for_again(rig: Rig) -> None:
+    rig.have(20, Rules(boot_s=0.01), first_soak_s=20)
+    seeing, asked = rig.ports, []
+
+    async def observe(hosts: Sequence[str], since: float) -> Sequence[Sample]:
+        asked.append(since)
+        return await seeing.observe(hosts, since)
+
+    rig.use(Ports(seeing.hands, observe, seeing.judge, seeing.clock))
+    done = rig.start()
+    first = done.progress.hosts[done.plan.waves[0].hosts[0]]
+    assert asked[0] == pytest.approx(first.at)
+    assert len(asked) > 3
+    assert all(earlier <= later for earlier, later in pairwise(asked[:4]))
+    assert asked[3] > asked[0]
