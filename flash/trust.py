@@ -6,6 +6,7 @@ from dataclasses import replace
 from qtrade.errors import Refused
 from qtrade.manifest import Environment, Host
 from qtrade.store import Store
+from qtrade.store.blocks import why_blocked
 from qtrade.trust.images import VerifiedImage, load_image, load_trusted, signers_of, verify_blobs
 from qtrade.trust.policy import Candidate, Channel, raise_refused, refuse_install, refuse_revoked, rules_for
 from qtrade.trust.statements import verify_statements
@@ -34,7 +35,8 @@ def load_allowed(
     loaded = load_trusted(published, recipe, version, trust)
     rules = rules_for(environment)
     statements = verify_statements(loaded.image.id, store.attestations(loaded.image.id), trust)
-    candidate = Candidate(loaded.image, signers_of(published, trust.ever_built()), statements)
+    blocked = why_blocked(store, loaded.image.id)
+    candidate = Candidate(loaded.image, signers_of(published, trust.ever_built()), statements, blocked)
     raise_refused(
         f"{recipe} {version} must not run in {environment.name}",
         refuse_install(candidate, trust, rules, int(time.time())),

@@ -32,6 +32,7 @@ def resolve_inputs(settings: Settings, asked: Asked, now: datetime) -> dict[str,
         "flash": lambda: _flash(settings, asked.inputs),
         "push": lambda: _push(settings, asked.inputs),
         "rollback": lambda: _rollback(settings, asked.inputs),
+        "rollout": lambda: _rollout(asked.inputs),
         "promote": lambda: _promote(asked.inputs),
         "drift": lambda: _drift(settings, asked.inputs),
         "nightly": lambda: _nightly(asked, now),
@@ -74,6 +75,15 @@ def _push(settings: Settings, text: str) -> dict[str, str]:
 def _rollback(settings: Settings, text: str) -> dict[str, str]:
     inputs = given.parse_inputs(given.Rollback, text)
     return {**_host(settings, inputs.host), "version": inputs.version or ""}
+
+
+def _rollout(text: str) -> dict[str, str]:
+    """Return which step to run, and the lane of the job: an order must not wait in the queue behind the rollout that it is for."""
+    inputs = given.parse_inputs(given.Rollout, text)
+    lane = "work" if inputs.action in ("start", "resume", "undo") else "order"
+    action = f"{inputs.action}_plan" if inputs.dry_run and inputs.action in ("start", "undo") else inputs.action
+    target = f"{action}_to" if inputs.action == "undo" and inputs.version else action
+    return {"environment": inputs.environment, "action": target, "version": inputs.version or "", "lane": lane}
 
 
 def _promote(text: str) -> dict[str, str]:

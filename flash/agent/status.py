@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Dict, List
@@ -15,6 +16,7 @@ from .trust import read_held
 _SHOWN = 200
 _WRITTEN = "qtrade-written-by.json"
 _NOTE_CHARACTERS = 1000
+_CONTRACT = re.compile(r"-- contract after (\d+\.\d+\.\d+): ")
 
 
 def read_status(host: Host) -> Dict[str, Any]:
@@ -28,6 +30,7 @@ def read_status(host: Host) -> Dict[str, Any]:
         "upper": changed[:_SHOWN],
         "kexec_refusal": kexec.refusal(),
         "data": read_data(host.mnt),
+        "contracts": read_contracts(host.root),
         **_read_trust(host),
         **_read_boot(host),
     }
@@ -79,6 +82,25 @@ def read_data(mnt: Path) -> Dict[str, str]:
         if isinstance(program, str) and isinstance(version, str):
             found[program] = version
     return found
+
+
+def read_contracts(root: Path) -> Dict[str, str]:
+    """Return, by role, the last version that still reads what the running image's migrations have taken away.
+
+    A migration says so in its first line: `-- contract after 1.2.3: why` (role postgres, migrate.py).
+    """
+    found: Dict[str, str] = {}
+    for path in sorted(root.glob("usr/share/qtrade/*/migrations/*.sql")):
+        with path.open(errors="replace") as stream:
+            match = _CONTRACT.match(stream.readline(_NOTE_CHARACTERS))
+        role = path.parent.parent.name
+        if match and _numbers(match.group(1)) >= _numbers(found.get(role, "0.0.0")):
+            found[role] = match.group(1)
+    return found
+
+
+def _numbers(version: str) -> List[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _read_pushes(host: Host) -> Dict[str, Any]:

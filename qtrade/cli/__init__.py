@@ -27,6 +27,7 @@ from qtrade.cli import lock as lock_commands
 from qtrade.cli import monitors as monitor_commands
 from qtrade.cli import output as output_commands
 from qtrade.cli import release as release_commands
+from qtrade.cli import rollout as rollout_commands
 from qtrade.cli import schema as schema_commands
 from qtrade.cli import secrets as secret_commands
 from qtrade.cli import staging as staging_commands
@@ -66,6 +67,7 @@ for commands in (images_commands, release_commands, staging_commands, inspect_co
 app.add_typer(images, name="images")
 key_commands.register(app)
 monitor_commands.register(app)
+rollout_commands.register(app)
 secret_commands.register(app)
 upkeep_commands.register(app)
 workflow_commands.register(app)

@@ -117,6 +117,7 @@ def _of_bakes() -> dict[str, dict[str, Any]]:
 def _of_images() -> dict[str, dict[str, Any]]:
     from bake.cve.snapshot import Snapshot  # noqa: PLC0415
     from bake.diff.compare import ImageDiff  # noqa: PLC0415
+    from qtrade.store.blocks import Block  # noqa: PLC0415
     from qtrade.store.gc import Garbage  # noqa: PLC0415
     from qtrade.store.listing import ListedImage  # noqa: PLC0415
     from qtrade.trust.promotion import PromotionPlan  # noqa: PLC0415
@@ -130,6 +131,7 @@ def _of_images() -> dict[str, dict[str, Any]]:
         "promotion": {**_fields_of(PromotionPlan), "done": bool},
         "approval": {**_fields_of(PromotionPlan), "within_days": int, "done": bool},
         "revocation": {**_fields_of(RevocationPlan), "done": bool},
+        "block": _fields_of(Block),
         "proof": {
             "recipe": str,
             "version": str,
@@ -190,6 +192,9 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
     from flash.judge.report import JudgementDocument  # noqa: PLC0415
     from flash.monitors.apply import Applied  # noqa: PLC0415
     from flash.monitors.plan import MonitorsPlan  # noqa: PLC0415
+    from flash.rollout.status import RolloutStatus  # noqa: PLC0415
+    from flash.rollout.undoing import UndoPlan  # noqa: PLC0415
+    from flash.rollout.waves import RolloutPlan  # noqa: PLC0415
     from flash.secrets.check import SecretRow  # noqa: PLC0415
 
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in {**_fields_of(HostReport), "drifted": bool}.items()}
@@ -198,6 +203,9 @@ def _of_fleets() -> dict[str, dict[str, Any]]:
         "pushes": {"hosts": tuple[Json, ...]},
         "drift": {"drifted": bool, "hosts": tuple[report, ...]},  # type: ignore[valid-type]
         "judgement": _fields_of(JudgementDocument),
+        "rollout-plan": _fields_of(RolloutPlan),
+        "rollout": _fields_of(RolloutStatus),
+        "rollout-undo": _fields_of(UndoPlan),
         "secrets": {"secrets": tuple[SecretRow, ...]},
         "secret-rotation": {"secret": str, "hosts": tuple[Json, ...]},
         "monitors-plan": _fields_of(MonitorsPlan),

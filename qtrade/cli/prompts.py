@@ -11,9 +11,13 @@ from qtrade.reporter import ConsoleReporter, Timings
 from qtrade.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtrade.manifest import Host
     from qtrade.manifest.driver import Door
 
+# Of a larger fleet nobody reads all names before typing.
+_NAMED = 40
 HostName = Annotated[
     str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)
 ]
@@ -66,3 +70,17 @@ def confirm_erasure(host: "Host", door: "Door", *, disposable: str | None) -> bo
         raise UsageError(f"{what}: nobody can be asked", resolution=f"add --disposable {host.name}")
     confirm(what, host.name, yes=False)
     return True
+
+
+def confirm_fleet(what: str, environment: str, hosts: "Sequence[str]", *, yes: bool) -> None:
+    """Ask for the environment's name, naming what is touched. Raises `Refused`, or `UsageError` where nobody can be asked."""
+    if yes:
+        return
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    touched = f", which touches {len(hosts)} host(s): {', '.join(hosts[:_NAMED])}{more}" if hosts else ""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what} in {environment}: nobody can be asked", resolution="add --yes")
+    if typer.prompt(f"To {what} in {environment}{touched}, type the environment's name", err=True) != environment:
+        raise Refused(
+            "that is not the environment's name; nothing was done", resolution="type it as it stands in --env"
+        )

@@ -1,4 +1,4 @@
-"""`qtrade images promote|revoke|verify`."""
+"""`qtrade images promote|revoke|unblock|verify`."""
 
 import sys
 import time
@@ -31,6 +31,7 @@ def register(app: typer.Typer, images: typer.Typer) -> None:
     images.command("promote")(promote)
     images.command("approve")(approve)
     images.command("revoke")(revoke)
+    images.command("unblock")(unblock)
     images.command("verify")(verify)
 
 
@@ -138,6 +139,29 @@ def revoke(  # noqa: PLR0913 - one parameter per option
         typer.echo(f"{'would be revoked' if dry_run else 'revoked'}: {recipe} {name} {digest}")
     for channel in plan.channels:
         tell(f"warning: channel {channel} still leads to a revoked version: promote another")
+
+
+def unblock(
+    version: Version,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why it was a false alarm; everybody will read it.")],
+    recipe: RecipeName = "lab",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a version be promoted and rolled out again that a rollout had found bad."""
+    from qtrade.actor import read_actor  # noqa: PLC0415
+    from qtrade.store import open_store  # noqa: PLC0415
+    from qtrade.store.blocks import Blocks  # noqa: PLC0415
+
+    store = open_store(load_settings())
+    image = store.read(recipe, version).document()["id"]
+    _confirm(f"unblock {recipe} {version}", version, yes=yes)
+    lifted = Blocks(store.objects).lift(image, reason=reason, by=read_actor().describe())
+    if as_json:
+        print_document("block", asdict(lifted))
+    else:
+        typer.echo(f"unblocked: {recipe} {version}; it was blocked because: {lifted.reason}")
 
 
 def verify(

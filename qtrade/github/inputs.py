@@ -63,6 +63,21 @@ class Rollback(Inputs):
     version: Version | None = None
 
 
+class Rollout(Inputs):
+    """`rollout.yml`. A start needs a version; `undo` goes to that version, or to what each host ran before."""
+
+    environment: EnvironmentName
+    action: Literal["start", "status", "pause", "resume", "abort", "undo"] = "start"
+    version: Version | None = None
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _start_names_a_version(self) -> "Rollout":
+        if self.action == "start" and self.version is None:
+            raise ValueError("a start needs a version")
+        return self
+
+
 class Promote(Inputs):
     """`promote.yml`."""
 

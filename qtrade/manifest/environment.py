@@ -10,6 +10,7 @@ from qtrade.manifest.gates import Gates
 from qtrade.manifest.hardware import HardwareProfile
 from qtrade.manifest.monitoring import MonitorSet
 from qtrade.manifest.promotion import BenchRules, PromotionDemands
+from qtrade.manifest.rollout import RolloutPolicy
 from qtrade.manifest.secrets import SecretPlaces, SecretRef
 
 
@@ -47,6 +48,7 @@ class Environment(Model):
     )
     promotion: PromotionDemands = PromotionDemands()
     bench: BenchRules = BenchRules()
+    rollout: RolloutPolicy = RolloutPolicy()
     monitor_set: MonitorSet = "base"
     monitoring: Monitoring = Monitoring()
     drift: DriftPolicy = DriftPolicy()

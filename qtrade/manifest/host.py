@@ -123,6 +123,9 @@ class Host(Model):
     address: str
     ssh: Ssh = Ssh()
     driver: Driver
+    hardware_class: Name = Field(
+        default="standard", description="hosts of the same build have the same; each class has its canary"
+    )
     doors: tuple[Door, ...] = Field(min_length=1)
     netboot: Netboot | None = None
     rescue: Rescue = Rescue()

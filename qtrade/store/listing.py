@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from qtrade.look import render_table
+from qtrade.store.blocks import why_blocked
 from qtrade.store.documents import CHANNELS
 from qtrade.store.store import Store
 
 
 @dataclass(frozen=True)
 class ListedImage:
-    """A version. `size_bytes` is what a host keeps of it: layers, kernel and initrd."""
+    """A version. `size_bytes` is what a host keeps of it: layers, kernel and initrd. `blocked` is why a rollout found it bad."""
 
     recipe: str
     version: str
@@ -18,6 +19,7 @@ class ListedImage:
     standins: tuple[str, ...]
     channels: tuple[str, ...]
     hosts: tuple[str, ...]
+    blocked: str = ""
 
 
 def list_images(store: Store, recipe: str | None = None) -> tuple[ListedImage, ...]:
@@ -43,14 +45,16 @@ def list_images(store: Store, recipe: str | None = None) -> tuple[ListedImage, .
                     standins=tuple(item["name"] for item in document["components"] if item["standin"]),
                     channels=tuple(key for key, pointer in pointers.items() if pointer and pointer.version == version),
                     hosts=tuple(keepers.get(document["id"], ())),
+                    blocked=why_blocked(store, document["id"]),
                 )
             )
     return tuple(listed)
 
 
 def render_images(listed: tuple[ListedImage, ...], *, width: int | None = None) -> str:
-    """Return a table for people, one line per version."""
-    head = ("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins")
+    """Return a table for people, one line per version; a column tells why some are blocked, where any is."""
+    shows_blocks = any(item.blocked for item in listed)
+    head = ("recipe", "version", "id", "MiB", "channels", "hosts", "stand-ins", *(("blocked",) if shows_blocks else ()))
     rows = [
         (
             item.recipe,
@@ -60,6 +64,7 @@ def render_images(listed: tuple[ListedImage, ...], *, width: int | None = None) 
             ",".join(item.channels) or "-",
             ",".join(item.hosts) or "-",
             ",".join(item.standins) or "-",
+            *((item.blocked or "-",) if shows_blocks else ()),
         )
         for item in listed
     ]

@@ -49,11 +49,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that is to be used: what it is, who signed its list (any key that was ever trusted), what is said of it."""
+    """An image that is to be used: what it is, who signed its list (any key that was ever trusted), what is said of it.
+
+    `blocked` is why a rollout found it bad, empty where none did.
+    """
 
     image: Image
     signers: frozenset[str]
     statements: Statements
+    blocked: str = ""
 
 
 def rules_for(environment: Environment) -> Rules:
@@ -72,8 +76,10 @@ def rules_for(environment: Environment) -> Rules:
 
 def refuse_install(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
     """Return why the image must not be put on a host of the environment."""
+    # In development people look for what is wrong with it.
+    blocked = () if rules.is_development else _refuse_blocked(candidate)
     keys = keys_needed(rules, trust)
-    return (*_refuse_use(candidate, trust, rules, now), *_refuse_unpromoted(candidate, rules, keys, now))
+    return (*_refuse_use(candidate, trust, rules, now), *blocked, *_refuse_unpromoted(candidate, rules, keys, now))
 
 
 def refuse_revoked(statements: Statements) -> tuple[Refusal, ...]:
@@ -90,7 +96,8 @@ def refuse_older(sequence: int, host_sequence: int, *, allow_older: bool) -> tup
 
 def refuse_promotion(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> tuple[Refusal, ...]:
     """Return why the image must not be promoted to the channel of `rules`. Whether enough operators agree, `refuse_alone` says."""
-    return (*_refuse_use(candidate, trust, rules, now), *refuse_unstaged(candidate.statements, rules.staging))
+    staged = refuse_unstaged(candidate.statements, rules.staging)
+    return (*_refuse_use(candidate, trust, rules, now), *_refuse_blocked(candidate), *staged)
 
 
 def keys_needed(rules: Rules, trust: TrustSet) -> int:
@@ -105,6 +112,10 @@ def refuse_alone(rules: Rules, trust: TrustSet, agreed: frozenset[str]) -> tuple
         return ()
     have = f"{len(trust.promote)} promote key{'s' if len(trust.promote) > 1 else ''}"
     return (Refusal(Code.ONE_KEY, f"{needed} operators sign it, {len(agreed)} did; the trust set has {have}"),)
+
+
+def _refuse_blocked(candidate: Candidate) -> tuple[Refusal, ...]:
+    return (Refusal(Code.BLOCKED, f"a rollout found it bad: {candidate.blocked}"),) if candidate.blocked else ()
 
 
 def _refuse_use(candidate: Candidate, trust: TrustSet, rules: Rules, now: int) -> list[Refusal]:
@@ -197,6 +208,7 @@ _CURES = {
     Code.UNSIGNED: "bake it with the build key of this trust set",
     Code.KEY_REVOKED: "bake it again under another number, with the key that signs now",
     Code.IMAGE_REVOKED: "choose another version: a revocation is for good",
+    Code.BLOCKED: "choose another version; where it was a false alarm, run `qtrade images unblock`",
     Code.TRUST_EXPIRED: "run `qtrade keys renew` where the root key is",
     Code.LAB_KEYS: "make keys with `qtrade keys init` in a state directory of its own, and bake there",
     Code.STANDINS: "bake from a recipe that holds the real parts",

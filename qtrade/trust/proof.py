@@ -14,6 +14,7 @@ from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import PublicKey, pre_authentication_encoding
 from qtrade.store import PublishedImage, Store
+from qtrade.store.blocks import why_blocked
 from qtrade.trust.images import load_trusted, signers_of, verify_blobs
 from qtrade.trust.policy import Candidate, Rules, refuse_install
 from qtrade.trust.refusal import Refusal
@@ -63,7 +64,9 @@ def prove(store: Store, recipe: str, version: str, *, trust: TrustSet, rules: tu
     refusals: dict[str, tuple[Refusal, ...]] = {}
     if checks[0].ok:
         image = Image.model_validate_json(published.image_text)
-        candidate = Candidate(image, signers_of(published, trust.ever_built()), statements)
+        candidate = Candidate(
+            image, signers_of(published, trust.ever_built()), statements, why_blocked(store, image.id)
+        )
         refusals = {one.environment: refuse_install(candidate, trust, one, now) for one in rules}
     return Proof(recipe, version, digest, tuple(checks), statements, refusals)
 

@@ -10,6 +10,7 @@ class Code(StrEnum):
     UNSIGNED = "unsigned"
     KEY_REVOKED = "key-revoked"
     IMAGE_REVOKED = "image-revoked"
+    BLOCKED = "blocked"
     TRUST_EXPIRED = "trust-expired"
     LAB_KEYS = "lab-keys"
     STANDINS = "standins"

@@ -11,6 +11,7 @@ from qtrade.manifest import Image
 from qtrade.manifest.image import image_id
 from qtrade.signing import STATEMENT_TYPE, SigningKey, add_signature
 from qtrade.store import ChannelPointer, Store
+from qtrade.store.blocks import why_blocked
 from qtrade.store.history import Deploy, Ending, Kind, Outcome, recorded
 from qtrade.trust.images import load_trusted, signers_of
 from qtrade.trust.keyring import DAY_S, Keyring
@@ -91,7 +92,9 @@ def _check(  # noqa: PLR0913 - what a promotion is of
             resolution="bake the version again, or copy the blobs into the store",
         )
     statements = verify_statements(image.id, store.attestations(image.id), keyring.trust)
-    candidate = Candidate(image, signers_of(published, keyring.trust.ever_built()), statements)
+    candidate = Candidate(
+        image, signers_of(published, keyring.trust.ever_built()), statements, why_blocked(store, image.id)
+    )
     refusals = refuse_promotion(candidate, keyring.trust, rules, now)
     before = store.channel(recipe, rules.channel)
     sequence = before.sequence + 1 if before else 1

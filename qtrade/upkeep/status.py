@@ -9,6 +9,7 @@ from flash.inventory import list_environments
 from qtrade.errors import QtradeError
 from qtrade.settings import Settings
 from qtrade.store import CHANNELS, Store, open_store
+from qtrade.store.rollouts import Rollouts
 from qtrade.trust.keyring import load_keyring
 
 
@@ -32,6 +33,17 @@ class DriftStatus:
 
 
 @dataclass(frozen=True)
+class RolloutLine:
+    """The last rollout to an environment, as its controller published it last, at `at` (UTC)."""
+
+    environment: str
+    recipe: str
+    version: str
+    phase: str
+    at: str
+
+
+@dataclass(frozen=True)
 class KeyStatus:
     """The trust set; `days_left` may be negative. `problem` says why there is none."""
 
@@ -50,6 +62,7 @@ class StatusDocument:
     hosts: tuple[HostRow, ...]
     recipes: tuple[RecipeStatus, ...]
     drift: tuple[DriftStatus, ...]
+    rollouts: tuple[RolloutLine, ...]
     keys: KeyStatus
 
 
@@ -61,6 +74,7 @@ def read_status(settings: Settings, *, live: bool) -> StatusDocument:
         hosts=look_over(settings, store, live=live),
         recipes=_recipes(store),
         drift=_drift(settings),
+        rollouts=_rollouts(settings, store),
         keys=_keys(settings),
     )
 
@@ -73,6 +87,10 @@ def render_status(status: StatusDocument) -> str:
         parts.append(f"{one.recipe}: {leads}; last published {one.last_bake} at {one.last_bake_at}")
     parts += [] if status.recipes else ["no image is in the store: `qtrade bake --version 0.1.0`"]
     parts += [f"drift: {one.host} ({one.environment}), told at {one.told_at}" for one in status.drift]
+    parts += [
+        f"rollout to {one.environment}: {one.recipe} {one.version} {one.phase}, last told at {one.at}"
+        for one in status.rollouts
+    ]
     keys = status.keys
     kind = "a lab's keys" if keys.lab else "keys"
     parts.append(
@@ -103,6 +121,14 @@ def _drift(settings: Settings) -> tuple[DriftStatus, ...]:
             told = sorted(record.told.items())
         found += [DriftStatus(environment, host, _clock(one.at)) for host, one in told if one.digest]
     return tuple(found)
+
+
+def _rollouts(settings: Settings, store: Store) -> tuple[RolloutLine, ...]:
+    rollouts = Rollouts(store.objects)
+    found = (rollouts.read(environment) for environment in list_environments(settings))
+    return tuple(
+        RolloutLine(one.environment, one.recipe, one.version, one.phase, _clock(one.at)) for one in found if one
+    )
 
 
 def _keys(settings: Settings) -> KeyStatus:

@@ -208,6 +208,20 @@ MANIFESTS = (
         add(ENVIRONMENT, "gates: {without: {slot_lag: ''}}\n"),
     ),
     Case(
+        "a time of day without quotes",
+        FLASH,
+        BAD,
+        (f"{ENVIRONMENT}:4: rollout.windows.0.start: ", "write it in quotes", "22:00 as the number 1320"),
+        add(ENVIRONMENT, "rollout: {windows: [{start: 22:00}]}\n"),
+    ),
+    Case(
+        "waves of a rollout that end before all hosts",
+        FLASH,
+        BAD,
+        (f"{ENVIRONMENT}:4: rollout: steps go up to 100 percent",),
+        add(ENVIRONMENT, "rollout: {steps: [{percent: 50}]}\n"),
+    ),
+    Case(
         "a recipe with a wrong value",
         BAKE,
         BAD,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from flash.rollback import _require_config, rollback
+from flash.rollback import rollback
+from flash.rollback_guard import require_config
 from flash.ssh import pin_host_key
 from qtrade.errors import HostError, Refused
 from qtrade.settings import Settings
@@ -18,13 +19,13 @@ IMAGE = "a" * 64
 
 def test_an_image_without_config_is_refused() -> None:
     with pytest.raises(Refused, match="no config generation") as caught:
-        _require_config({"generations": {"b" * 64: "7"}}, "rpc-1", IMAGE)
+        require_config({"generations": {"b" * 64: "7"}}, "rpc-1", IMAGE)
     assert "bbbbbbbbbbbbbbbb… 7" in caught.value.details
 
 
 @pytest.mark.parametrize("status", [{"generations": {IMAGE: "7"}}, {}], ids=["it has one", "an older agent"])
 def test_an_image_with_config_goes_on(status) -> None:
-    _require_config(status, "rpc-1", IMAGE)
+    require_config(status, "rpc-1", IMAGE)
 
 
 class Hung(FakeLink):

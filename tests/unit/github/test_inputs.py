@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from flash.inventory import find_host
 from flash.workflow_inputs import Asked, resolve_inputs
 from qtrade.errors import BadInput, NotFound, QtradeError, Refused, UsageError
 from qtrade.github.inputs import Flash, Push, next_version, parse_inputs, parse_layer, pins_of, values_of
+from qtrade.github.table import read_workflow
 from qtrade.settings import Settings
 from tests.fakes.cli import Cli
 from tests.fakes.examples import host_fields, make_settings
@@ -127,6 +129,8 @@ def test_an_address_of_two_manifests_is_nobodys(settings) -> None:
         ("rollback", "", {"host": "rpc-1", "version": "{}"}),
         ("promote", "", {"recipe": "{}", "version": "0.1.0", "environment": "staging"}),
         ("promote", "", {"recipe": "lab", "version": "0.1.0", "environment": "{}"}),
+        ("rollout", "", {"environment": "staging", "version": "{}"}),
+        ("rollout", "", {"environment": "staging", "action": "{}", "version": "0.1.0"}),
         ("drift", "", {"environment": "{}"}),
         ("nightly", "", {"recipe": "{}"}),
     ],
@@ -234,3 +238,35 @@ def test_checked_values_go_to_later_steps_and_refused_ones_do_not(settings, tmp_
     assert (code, out) == (3, "")
     assert "host: String should match pattern" in err
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "action", "lane"),
+    [
+        ({"version": "0.2.0"}, "start", "work"),
+        ({"version": "0.2.0", "dry_run": True}, "start_plan", "work"),
+        ({"action": "resume", "dry_run": True}, "resume", "work"),
+        ({"action": "undo"}, "undo", "work"),
+        ({"action": "undo", "version": "0.1.0"}, "undo_to", "work"),
+        ({"action": "undo", "version": "0.1.0", "dry_run": True}, "undo_plan_to", "work"),
+        ({"action": "pause"}, "pause", "order"),
+        ({"action": "abort"}, "abort", "order"),
+        ({"action": "status"}, "status", "order"),
+    ],
+)
+def test_an_order_has_a_lane_of_its_own(settings, inputs, action, lane) -> None:
+    found = resolve(settings, "rollout", environment="staging", **inputs)
+    assert (found["action"], found["lane"], found["environment"]) == (action, lane, "staging")
+    ids = {
+        step["id"]
+        for step in read_workflow(Path(__file__).resolve().parents[3] / ".github/workflows/rollout.yml")["jobs"][
+            "rollout"
+        ]["steps"]
+    }
+    assert action in ids
+
+
+def test_a_start_needs_a_version(settings) -> None:
+    with pytest.raises(BadInput, match="inputs are refused") as raised:
+        resolve(settings, "rollout", environment="staging")
+    assert "a start needs a version" in raised.value.render()

@@ -56,7 +56,7 @@ CALLED = {path.name for path in FILES} - {path.name for path in SEVEN.values()}
 def test_all_the_workflows_are_here() -> None:
     seven = ["1-bare-metal", "2-ufw-solana", "3-datadog", "4-geyser", "5-postgres", "6-agave", "7-qtrade-client"]
     assert [path.stem for path in SEVEN.values()] == seven
-    others = {"nightly", "flash", "push", "rollback", "drift", "ci", "release", "promote", "layer"}
+    others = {"nightly", "flash", "push", "rollback", "rollout", "drift", "ci", "release", "promote", "layer"}
     assert {name.removesuffix(".yml") for name in CALLED} == others
 
 

@@ -292,6 +292,7 @@ def test_images_are_listed_with_channels_hosts_and_stand_ins(cli, settings) -> N
             "standins": ["agent"],
             "channels": ["staging"],
             "hosts": ["rpc-1"],
+            "blocked": "",
         },
         {
             "recipe": "edge",
@@ -301,6 +302,7 @@ def test_images_are_listed_with_channels_hosts_and_stand_ins(cli, settings) -> N
             "standins": [],
             "channels": [],
             "hosts": ["rpc-1"],
+            "blocked": "",
         },
     ]
     code, out, _ = cli("images", "list", "--recipe", "demo")

@@ -190,3 +190,12 @@ def test_every_reason_has_a_cure(code, good, trust) -> None:
     assert caught.value.resolution
     assert f"{code}: " in caught.value.details
     raise_refused("it is fine", ())
+
+
+def test_a_blocked_image_is_promoted_nowhere_and_installed_in_development_only(good, trust) -> None:
+    blocked = replace(good, blocked="gate rpc_health on rpc-1")
+    assert codes(refuse_install(blocked, trust, rules("staging"), NOW)) == [Code.BLOCKED]
+    assert codes(refuse_install(blocked, trust, rules("dev"), NOW)) == []
+    assert Code.BLOCKED in codes(refuse_promotion(blocked, trust, rules("dev"), NOW))
+    found = refuse_promotion(blocked, trust, rules("production"), NOW)
+    assert [one.reason for one in found] == ["a rollout found it bad: gate rpc_health on rpc-1"]
