@@ -13,7 +13,7 @@ VERSION ?= 0.1.0
 # For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), partition tables in the agent's tests (fdisk), the .debs and
 # the signed repository of the stand-ins (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
 # (bmap-tools) and of gRPC by another client (curl), DHCP for PXE (dnsmasq-base). Packer is Debian 12's: installed where apt has it, else qtrade unpacks it.
-PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
+PACKAGES := mmdebstrap debian-archive-keyring util-linux fdisk mount iproute2 gpg gpg-agent gpgv apt-utils dpkg-dev openssh-client openssl libfaketime python3-venv bmap-tools curl dnsmasq-base
 
 .PHONY: help setup standins tools demo test lint unit integration e2e torture bench bench-bake bench-flash bench-drift bench-judge bench-startup schemas wheel docs docs-tables docs-links
 
@@ -24,7 +24,7 @@ setup: $(VENV)/.installed ## install what qtrade needs
 
 $(VENV)/.installed: pyproject.toml Makefile
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) $$(apt-cache show packer >/dev/null 2>&1 && echo packer)
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) $$(apt-cache policy packer | grep -q 'Candidate: [0-9]' && echo packer || true)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
