@@ -61,6 +61,10 @@ class Collector:
         self._at_once = max(1, at_once)
         self._clock = clock
 
+    def now(self) -> float:
+        """Return the moment that a sample would have now."""
+        return self._clock()
+
     async def observe(
         self, hosts: Sequence[Watched], *, interval_s: float, rounds: int | None = None
     ) -> AsyncIterator[Sample]:

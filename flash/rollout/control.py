@@ -19,13 +19,14 @@ from flash.rollout.progress import ENDS, Event, HostState, Phase, Progress
 from flash.rollout.waves import RolloutPlan, plan_waves
 from flash.trust import choose_version, load_allowed
 from qtrade.actor import read_actor
-from qtrade.errors import ConflictError, HostError, NotFound, Refused
+from qtrade.errors import ConflictError, HostError, NotFound, QtradeError, Refused
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import Store, open_store
 from qtrade.store.blocks import Block, Blocks
 from qtrade.store.leases import Lease, Leases
 from qtrade.store.rollouts import OrderKind, RolloutRecord, Rollouts
+from qtrade.trust.attest import attest_rollout
 from qtrade.trust.keyring import ensure_keyring
 
 
@@ -254,7 +255,30 @@ def _carry_out(
     desk = _desk(settings, rollout, held, at_most_s)
     desk.publish(progress)
     asyncio.run(Engine(plan, progress, journal, ports, desk, reporter).run())
+    if progress.phase is Phase.DONE:
+        _attest(settings, rollout, reporter, now=ports.clock.now())
     return rollout
+
+
+def _attest(settings: Settings, rollout: Rollout, reporter: Reporter, *, now: float) -> None:
+    """Sign that the rollout was committed, which a promotion to production asks for. The fleet runs it either way."""
+    plan, progress = rollout.plan, rollout.progress
+    hosts = progress.names(HostState.COMMITTED)
+    try:
+        attest_rollout(
+            open_store(settings),
+            ensure_keyring(settings),
+            plan.image,
+            environment=plan.environment,
+            version=plan.version,
+            hosts=tuple(hosts),
+            soak_s=int(now - max(progress.hosts[name].at for name in hosts)),
+            rollout=rollout.journal.id,
+        )
+    except QtradeError as error:
+        reporter.say(
+            f"warning: that {plan.version} was committed to {plan.environment} could not be signed: {error.brief}"
+        )
 
 
 def _desk(settings: Settings, rollout: Rollout, held: HeldHost, at_most_s: float) -> Desk:

@@ -12,9 +12,13 @@ from flash.rollout import undoing, wiring
 from flash.rollout.control import lease_name
 from flash.rollout.ports import Ports
 from flash.rollout.waves import RolloutPlan
+from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.store.leases import Leases
+from qtrade.trust.fleet_facts import Rollout
+from qtrade.trust.keyring import ensure_keyring
+from qtrade.trust.statements import verify_statements
 from tests.fakes.cli import Cli
 from tests.fakes.examples import host_fields, make_settings
 from tests.fakes.releases import Room
@@ -71,6 +75,13 @@ def world(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+def attested(world: World, version: str) -> tuple[Rollout, ...]:
+    """Return the signed statements of committed rollouts of a version."""
+    store = open_store(world.settings)
+    image = Image.model_validate_json(store.read("demo", version).image_text).id
+    return verify_statements(image, store.attestations(image), ensure_keyring(world.settings).trust).rollouts
+
+
 def test_the_plan_is_shown_and_nothing_done(cli: Cli, world: World) -> None:
     code, out, _ = cli(*START, "--dry-run")
     assert code == 0
@@ -86,6 +97,8 @@ def test_a_rollout_goes_through_and_is_undone(cli: Cli, world: World, monkeypatc
     found = cli.json(*START, "--yes")
     assert (found["phase"], found["counts"]) == ("DONE", {"COMMITTED": 4})
     assert [wave["verdict"] for wave in found["waves"]] == ["pass"] * 3
+    (said,) = attested(world, NEW)
+    assert (said.environment, said.version, said.hosts) == ("development", NEW, ("rpc-1", "rpc-2", "rpc-3", "val-1"))
     assert [(one["version"], one["phase"]) for one in cli.json("status")["rollouts"]] == [(NEW, "DONE")]
     assert f"rollout to development: demo {NEW} DONE" in cli("status")[1]
     code, out, _ = cli("rollout", "status", *ENV, "--watch", "--timeout", "1")
