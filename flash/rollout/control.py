@@ -271,7 +271,7 @@ def _attest(settings: Settings, rollout: Rollout, reporter: Reporter, *, now: fl
             plan.image,
             environment=plan.environment,
             version=plan.version,
-            hosts=tuple(hosts),
+            hosts=tuple(sorted(hosts)),
             soak_s=int(now - max(progress.hosts[name].at for name in hosts)),
             rollout=rollout.journal.id,
         )
