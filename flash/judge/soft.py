@@ -12,6 +12,9 @@ from qtrade.manifest.gates import GateKind, Gates, SoftGate
 from qtrade.manifest.metrics import METRICS, Metric
 
 _MOST_CONTROLS = 30
+# What does not come may be what is slowest: beyond so many looks, in all or in a row at the end, the others tell too little.
+_MOST_MISSING = 0.2
+_STALE_LOOKS = 5
 _WEIGHT = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2}
 
 
@@ -40,6 +43,18 @@ class Question:
         """Return a host's values from before the canary got the new version."""
         return self._host(name, -math.inf, self.deployed_at)
 
+    def lost(self) -> str:
+        """Return what makes the canary's values too few to speak for it, empty where nothing does."""
+        start, interval_s = self.deployed_at + self.gates.warm_up_s, self.gates.interval_s
+        looks = self.series.looks(self.canary, self.metric, start, self.until, apart_s=interval_s / 2)
+        came = [point.at for point in looks if point.value is not None]
+        missing = len(looks) - len(came)
+        if came and self.until - came[-1] > _STALE_LOOKS * interval_s:
+            return f"no value for the last {self.until - came[-1]:.0f} s"
+        if missing > _MOST_MISSING * len(looks):
+            return f"{missing} of {len(looks)} looks brought no value"
+        return ""
+
     def _host(self, name: str, start: float, until: float) -> Host:
         pairs = rates(self.series.looks(name, self.metric, start, until, apart_s=self.gates.interval_s / 2))
         return Host(name, tuple(value for value, _ in pairs), tuple(point for _, point in pairs))
@@ -66,6 +81,8 @@ def judge_soft(asked: Question, controls: Sequence[str]) -> Finding:
     decides = max(compare(bench, own, enough), key=lambda one: _WEIGHT[one.verdict])
     if decides.verdict is Verdict.FAIL and _was_so(bench, own, asked.before(asked.canary), _before(asked, enough)):
         return replace(say, why=f"{decides.why}; but so it was before the deploy", sample=decides.point.sample)
+    if decides.verdict is Verdict.PASS and (lost := asked.lost()):
+        return replace(say, why=lost)
     return replace(say, verdict=decides.verdict, why=decides.why, sample=decides.point.sample)
 
 

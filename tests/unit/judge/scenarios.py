@@ -167,6 +167,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         _DATA, "the controls fall silent in the middle",
         GOOD.changed(_silent(CONTROLS, 600)), INCONCLUSIVE, Metric.CPU_MHZ,
     ),
+    Scenario(
+        _DATA, "p99 is not told from the middle on, all else is",
+        good(RPC, after(600, lambda *_: "rpc_ms cannot be read")), INCONCLUSIVE, RPC,
+    ),
+    Scenario(
+        _DATA, "every third look brings no p99: the slowest may be what is missing",
+        good(RPC, lambda t, v: None if int(t / 15) % 3 == 0 else v), INCONCLUSIVE, RPC,
+    ),
     Scenario(_DATA, "one of three controls falls silent in the middle", GOOD.changed(_silent("control-1", 600)), PASS),
     Scenario(_DATA, "one of three controls is silent", GOOD.changed(_silent("control-1")), PASS),
     Scenario(
