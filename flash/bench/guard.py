@@ -78,16 +78,23 @@ def check_order(order: LoadOrder, environment: Environment) -> None:
         )
 
 
+class StakedHost(Refused):
+    """A host that signs with stake, or may: where all hosts of an environment are meant, it is passed over."""
+
+
 def refuse_staked(store: Store, host: Host, seen: Seen) -> None:
-    """Raise `Refused` for a host that votes with stake, holds a staked identity, or is a validator and does not tell."""
-    refuse_holder(store, host.name)
+    """Raise `StakedHost` for a host that votes with stake, holds a staked identity, or is a validator and does not tell."""
+    try:
+        refuse_holder(store, host.name)
+    except Refused as held:
+        raise StakedHost(held.brief, details=held.details, resolution=held.resolution) from held
     if seen.stake:
-        raise Refused(
+        raise StakedHost(
             f"{host.name} votes with a stake of {seen.stake} lamports: it is put under no load",
             resolution="measure a host without stake; `qtrade identity show` says who holds one",
         )
     if host.role == "validator" and seen.stake is None:
-        raise Refused(
+        raise StakedHost(
             f"{host.name} is a validator and does not tell whether it has stake: it is put under no load",
             details=seen.stake_problem,
             resolution="wait until its RPC answers getIdentity and getVoteAccounts; or measure an RPC host",

@@ -150,7 +150,11 @@ def _print_plan(names: tuple[str, ...], order: "LoadOrder", plan: tuple[str, ...
 
 
 def _finish(names: "Sequence[str]", do: "Callable[[str], Bench]", *, as_json: bool) -> None:
-    """Measure one host after another and print all records, then end with the one code that all failures share."""
+    """Measure one host after another and print all records, then end with the one code that all failures share.
+
+    Of several hosts those with stake are passed over: that is no failure while any other was measured.
+    """
+    from flash.bench.guard import StakedHost  # noqa: PLC0415
     from flash.bench.render import render_record  # noqa: PLC0415
 
     records: list[Bench] = []
@@ -169,7 +173,8 @@ def _finish(names: "Sequence[str]", do: "Callable[[str], Bench]", *, as_json: bo
         typer.echo("\n".join(render_record(one) for one in records))
     for name, one in errors.items():
         write_error(one, host=name)
-    codes = {error.exit_code for error in errors.values()}
+    failures = [one for one in errors.values() if not (records and isinstance(one, StakedHost))]
+    codes = {error.exit_code for error in failures}
     if codes:
         raise typer.Exit(_MIXED if len(codes) > 1 else codes.pop())
     failed = [one for one in records if not one.passed]
