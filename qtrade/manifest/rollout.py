@@ -103,7 +103,9 @@ class RolloutPolicy(Model):
         le=100,
         description="share of hosts that may be passed over, still on what they ran; more pauses",
     )
-    judge_every_s: int = Field(default=15, ge=1, description="seconds from one look at hosts, and the judge's word on it, to the next")
+    judge_every_s: int = Field(
+        default=15, ge=1, description="seconds from one look at hosts, and the judge's word on it, to the next"
+    )
     controls_per_class: int = Field(
         default=3, ge=1, le=50, description="hosts of each class that are observed to compare with"
     )
