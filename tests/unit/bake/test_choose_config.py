@@ -1,5 +1,6 @@
 """The initramfs's choice of a config generation, by its own script in a shell, with generations that the agent wrote."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_a_damaged_one_gives_way_to_the_last_good_one_of_the_image(state, fault)
     elif fault == "no bundle":
         (state / "4/.bundle.json").unlink()
     else:
-        config.shutil.rmtree(state / "4")
+        shutil.rmtree(state / "4")
     fact, current, said = boot(state)
     assert (fact, current) == ("fell_back", "2")
     assert "generation 4 is damaged" in said

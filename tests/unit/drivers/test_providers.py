@@ -17,6 +17,7 @@ from flash.drivers import (
     VirtualMedia,
     driver_for,
 )
+from flash.drivers.ironic import IronicDriver
 from flash.drivers.redfish import RedfishDriver
 from qtrade.errors import HostError, Refused
 from qtrade.manifest import driver as manifest
@@ -33,6 +34,7 @@ ABILITIES = {
     "phoenixnap": {PowerControl, IpxeBoot},
     "ssh": set(),
     "redfish": {PowerControl, BootControl, VirtualMedia, HttpBoot},
+    "ironic": {PowerControl, HostLock},
 }
 ALL = (PowerControl, BootControl, VirtualMedia, HttpBoot, RescueMode, IpxeBoot, Reinstall, HostLock)
 SCRIPT = "http://192.0.2.1:8080/a1b2/boot.ipxe"
@@ -54,6 +56,7 @@ def test_the_drivers_without_a_provider() -> None:
     with ssh:
         assert abilities_of(ssh) == ABILITIES["ssh"]
     assert abilities_of(RedfishDriver.__new__(RedfishDriver)) == ABILITIES["redfish"]
+    assert abilities_of(IronicDriver.__new__(IronicDriver)) == ABILITIES["ironic"]
 
 
 @pytest.mark.parametrize("kind", OPENS)

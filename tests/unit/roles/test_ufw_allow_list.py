@@ -214,4 +214,4 @@ def test_python_looks_at_everything_else(allow_list: ModuleType, tmp_path: Path,
         case _:
             (tmp_path / "state/v6.rules").write_text(POISON)
     done = run_shell(tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"python -I -B {LIB}/allow_list.py\n")
+    assert (done.returncode, done.stdout) == (0, f"python -I -S -B {LIB}/allow_list.py\n")
