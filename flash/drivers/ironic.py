@@ -22,6 +22,7 @@ from flash.drivers.ironic_node import (
     is_inspected_from_outside,
     next_verb,
     resting_patch,
+    root_device,
     skipped_disks,
 )
 from flash.drivers.provider import POWER_S
@@ -70,7 +71,7 @@ class IronicDriver:
             self._connection = None
 
     def power_state(self) -> PowerState:
-        """Return what Ironic saw last; its conductors look about once a minute, and at every change that goes through Ironic."""
+        """Return what Ironic saw last; its conductors look every two minutes, and at every change that goes through Ironic."""
         return _POWER.get(str(self._node().power_state), PowerState.UNKNOWN)
 
     def power_on(self) -> None:
@@ -105,6 +106,7 @@ class IronicDriver:
 
     def check_deploy(self, host: Host) -> dict[str, Any]:
         """Say how Ironic knows the host. Raises `Refused` for a node in maintenance, locked, in others' use, or in a state of theirs."""
+        root_device(host)
         try:
             node = self._node()
         except NotFound:
@@ -208,11 +210,12 @@ class IronicDriver:
         node = self._unlocked_node()
         self._patch("say which disks are whose", disks_patch(node.properties or {}, host))
         node = self._node()
-        told = (node.properties or {}).get("skip_block_devices", [])
-        if node.is_automated_clean_enabled is not False or told != skipped_disks(host):
+        told = {name: (node.properties or {}).get(name) for name in ("root_device", "skip_block_devices")}
+        wanted = {"root_device": root_device(host), "skip_block_devices": skipped_disks(host)}
+        if node.is_automated_clean_enabled is not False or told != wanted:
             raise HostError(
                 f"Ironic's node {self._access.node} does not keep what it was told of its disks",
-                details=f"automated_clean {node.is_automated_clean_enabled}, skip_block_devices {told}",
+                details=f"automated_clean {node.is_automated_clean_enabled}, {told}",
                 resolution="look at the node in Ironic: nothing was deployed",
             )
 

@@ -20,7 +20,7 @@ from qtrade.trust.keyring import load_keyring
 
 _ENVIRONMENTS = "manifests/environments"
 # In a driver's fields, what is a reference.
-_OF_DRIVERS = ("token", "client_secret")
+_OF_DRIVERS = ("token", "client_secret", "password", "enrol.password")
 
 
 class SecretState(StrEnum):
@@ -114,7 +114,9 @@ def _of_hosts(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[str, 
 
 def _of_driver(settings: Settings, host: Host) -> Iterator[tuple[str, str]]:
     place, driver = manifest_place(settings, host), host.driver.model_dump()
-    yield from ((f"{place}: driver.{name}", str(driver[name])) for name in _OF_DRIVERS if name in driver)
+    within = {f"enrol.{name}": value for name, value in (driver.get("enrol") or {}).items()}
+    fields = {**driver, **within}
+    yield from ((f"{place}: driver.{name}", str(fields[name])) for name in _OF_DRIVERS if fields.get(name) is not None)
 
 
 def _of_environment(settings: Settings, environment: Environment) -> Iterator[tuple[str, str]]:

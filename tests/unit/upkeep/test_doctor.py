@@ -109,6 +109,20 @@ def test_a_providers_token_must_resolve(settings, monkeypatch) -> None:
     assert [row.state for row in check_driver(settings, load_host(settings, "rpc-1"), online=True)] == ["broken"]
 
 
+def test_both_passwords_of_a_host_on_ironic_must_resolve(settings, monkeypatch) -> None:
+    bmc = {"address": "https://192.0.2.9", "system": "/redfish/v1/Systems/1", "username": "admin"}
+    enrol = {**bmc, "password": "env:QTRADE_TEST_BMC"}
+    driver = {"kind": "ironic", "node": "rpc-1", "url": "http://192.0.2.1:6385", "enrol": enrol}
+    driver |= {"username": "qtrade", "password": "env:QTRADE_TEST_IRONIC"}
+    write_project(settings, host={"driver": driver, "doors": ["in_place"], "netboot": None})
+    monkeypatch.setenv("QTRADE_TEST_IRONIC", "a password that is long enough")
+    rows = check_driver(settings, load_host(settings, "rpc-1"), online=False)
+    assert [(row.state, row.where.rpartition(": ")[2]) for row in rows] == [
+        ("good", "driver.password"),
+        ("broken", "driver.enrol.password"),
+    ]
+
+
 def test_the_store_and_the_tools_root(settings) -> None:
     assert found(settings, "store")[0].found.endswith("made by the first bake")
     publish_image(settings)
