@@ -129,10 +129,14 @@ def _mount_root(chamber: Chamber) -> list[Path]:
         lower.mkdir(exist_ok=True)
         _mount("-t", "erofs", "-o", "ro", str(layer), str(lower))
         lowers.insert(0, lower)
-    stack = ":".join(str(lower) for lower in lowers)
-    options = f"lowerdir={stack},upperdir={chamber.upper},workdir={chamber.folder / 'work'}"
+    # Paths from within the folder: newer mount(8) hands each option to fsconfig(2), which takes 255 characters.
+    stack, upper, work = (
+        ":".join(str(path.relative_to(chamber.folder)) for path in paths)
+        for paths in (lowers, [chamber.upper], [chamber.folder / "work"])
+    )
     # Else renames of folders become redirect xattrs, which a layer must not carry.
-    _mount("-t", "overlay", "-o", f"{options},metacopy=off,redirect_dir=off,index=off", "overlay", str(chamber.root))
+    options = f"lowerdir={stack},upperdir={upper},workdir={work},metacopy=off,redirect_dir=off,index=off"
+    _mount("-t", "overlay", "-o", options, "overlay", str(chamber.root), cwd=chamber.folder)
     return lowers
 
 
@@ -188,9 +192,9 @@ def _prune(upper: Path, lowers: list[Path]) -> None:
             path.rmdir()
 
 
-def _mount(*args: str) -> None:
-    """Mount by mount(8): it knows what this kernel needs for a file with a filesystem, and takes options of any length."""
-    process.run(["mount", *args], timeout_s=60)
+def _mount(*args: str, cwd: Path | None = None) -> None:
+    """Mount by mount(8): it knows what this kernel needs for a file with a filesystem."""
+    process.run(["mount", *args], cwd=cwd, timeout_s=60)
 
 
 def _mount_plain(source: Path | str, target: Path, *, kind: str = "none", flags: int = 0, options: str = "") -> None:

@@ -24,16 +24,15 @@ HOST, ENVIRONMENT = "manifests/hosts/rpc-1.yaml", "manifests/environments/develo
 RECIPE, LOCK = "manifests/images/demo.yaml", "manifests/images/demo.lock.json"
 VAULT = "secrets/development.yml"
 VERSION = "versions/demo/0.1.0.json"
-NOBODY = 65534
 
 
 @dataclass
 class Place:
-    """What a case may spoil. `unset` and `set` go to the environment, `as_nobody` runs it as an account that owns nothing here."""
+    """What a case may spoil. `unset` and `set` go to the environment, `is_forbidden` runs it as somebody whom permissions stop."""
 
     settings: Settings
     environment: dict[str, str] = field(default_factory=dict)
-    as_nobody: bool = False
+    is_forbidden: bool = False
     path: str | None = None
     undo: list[Callable[[], None]] = field(default_factory=list)
 
@@ -78,14 +77,8 @@ class Place:
         """Take permissions away, and run the case as somebody whom that stops."""
         kept = path.stat().st_mode & 0o7777
         path.chmod(mode)
-        self.as_nobody = True
+        self.is_forbidden = True
         self.undo.append(lambda: path.chmod(kept))
-
-    def lend_keys(self) -> None:
-        """Give the keys to the account that the case runs as."""
-        for path in (self.settings.keys_dir, *self.settings.keys_dir.iterdir()):
-            if os.geteuid() == 0:
-                os.chown(path, NOBODY, -1)
 
     def encrypt(self, name: str, text: str, password: str) -> None:
         """Write an ansible-vault file of the project."""

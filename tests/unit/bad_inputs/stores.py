@@ -14,7 +14,6 @@ def damage(text: str = "{") -> Callable[[Place], None]:
 
 
 def forbid_all(place: Place) -> None:
-    place.lend_keys()
     for path in (place.store, *place.store.rglob("*")):
         if path.is_dir():
             place.forbid(path, 0o555)

@@ -1,7 +1,6 @@
 """The provider's lock, behind Latitude's API: off for the calls of a flash, and on again however that ends."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
@@ -131,7 +130,7 @@ def test_without_that_a_locked_host_refuses_even_us(rig, latitude) -> None:
 def test_a_provider_that_does_not_lock_again_is_warned_about(rig, latitude, monkeypatch) -> None:
     context = rig.context()
     context.host = rig.host
-    monkeypatch.setattr("flash.drivers.latitude.LatitudeDriver.lock", partial(_fail, "the API is away"))
+    monkeypatch.setattr("flash.drivers.latitude.LatitudeDriver.lock", lambda _: _fail("the API is away"))
     provider_lock.lock_again(context)
     assert "rpc-1 stays unlocked at its provider (the API is away)" in rig.reporter.lines[-1]
 
