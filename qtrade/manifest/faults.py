@@ -1,5 +1,6 @@
 """What pydantic has against a field, in words for people: what was found, what is allowed, and what was meant."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ _IN_WORDS = {
     "^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address in small letters, such as 52:54:00:12:34:56",
     "^http://": "a URL that begins with http://",
     r"^https?://[^\s]+$": "a URL that begins with http:// or https://",
+    r"^https?://[^\s@']+$": "a URL that begins with http:// or https://, without a login in it",
     r"^/[A-Za-z0-9/_-]+$": "an absolute path",
     r"^[^\n]*$": "one line",
 }
@@ -51,6 +53,8 @@ _RULES = {
 }
 # A secret itself may have been put where the name of its place belongs.
 _HIDDEN = frozenset({"keypair", "token", "client_secret", "api_key", "app_key", "secret", "secrets"})
+# What stands before the host in a URL may be a password.
+_LOGIN = re.compile(r"//[^/\s@]*@")
 
 
 def real_faults(errors: Iterable[Any]) -> list[Any]:
@@ -76,7 +80,7 @@ def describe_fault(model: type[BaseModel], item: Any) -> str:
     elif {str(part) for part in path[-2:]} & _HIDDEN or item.get("ctx", {}).get("pattern") == REFERENCE:
         found = " (found what is no reference)"
     else:
-        found = f" (found {item['input']!r:.{_SHOWN_CHARACTERS}})"
+        found = f" (found {_LOGIN.sub('//…@', repr(item['input'])):.{_SHOWN_CHARACTERS}})"
     return f"{field}: {message}{found}" if field else message
 
 

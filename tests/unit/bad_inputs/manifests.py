@@ -63,7 +63,7 @@ MANIFESTS = (
         "a password in an address for measurements",
         FLASH,
         BAD,
-        ("bench.fetch_url: ",),
+        ("bench.fetch_url: ", "without a login", "https://…@example.net/1g"),
         host(bench={"fetch_url": "https://me:secret@example.net/1g"}),
     ),
     Case(
