@@ -36,6 +36,8 @@ class FetchProgress:
         size = event.get("blob_bytes")
         if size is not None and event.get("blob_done_bytes") == size and blob not in self._whole:
             self._whole[blob] = int(size)
+            if event.get("was_there"):
+                return
             self._reporter.say(f"  {event.get('role')}: {self._whole[blob] / 1e6:.1f} MB{_rate(rate, event)}")
 
     def summary(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .errors import AgentError
 from .imagelist import Blob
 from .partial import Partial
 from .pump import Pump
+from .report import Tell
 from .web import FAULTS, STALL_S, Busy, Pace, ask
 
 _READ = 256 * 1024
@@ -43,7 +44,7 @@ class Fetcher:
         system: Path,
         *,
         chunks: ChunkLists = NONE,
-        progress: Optional[Callable[[Blob, int], None]] = None,
+        progress: Optional[Tell] = None,
         sleep: Callable[[float], None] = time.sleep,
         tries: int = _TRIES,
         stall_s: float = STALL_S,
@@ -51,7 +52,7 @@ class Fetcher:
         self._source = source
         self._system = system
         self._chunks = chunks
-        self._progress = progress or (lambda _blob, _done: None)
+        self._progress: Tell = progress or _tell_nobody
         self._sleep = sleep
         self._tries = tries
         self._stall_s = stall_s
@@ -84,7 +85,7 @@ class Fetcher:
                     self._download(blob)
                     checks.append((blob, checker.submit(self._settle, blob)))
                 else:
-                    self._progress(blob, blob.size_bytes)
+                    self._progress(blob, blob.size_bytes, was_there=True)
                     verity.protect(self._system / blob.path, blob)
             for blob, check in checks:
                 self._await_check(blob, check)
@@ -198,6 +199,10 @@ class Fetcher:
                 pump.put(data)
                 self._progress(blob, partial.done_bytes)
         self._progress(blob, partial.done_bytes)
+
+
+def _tell_nobody(blob: Blob, done_bytes: int, *, was_there: bool = False) -> None:
+    del blob, done_bytes, was_there
 
 
 def _require_whole(blob: Blob, path: Path) -> None:

@@ -5,16 +5,15 @@ import hmac
 import json
 import sys
 import time
-from typing import Any, Callable, Dict, Iterable, List, TextIO, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Protocol, TextIO, Tuple
 
 from .dsse import canonical
 from .errors import AgentError
 from .imagelist import Blob
 
 _TRIES = 5
-# The rate is taken over so many events, and no single read of the network is larger than this.
+# The rate is taken over so many events.
 _MARKS = 10
-_AT_ONCE = 1024 * 1024
 _HEADERS = {"Content-Type": "application/x-ndjson"}
 
 
@@ -62,28 +61,31 @@ def sign_report(report: Dict[str, Any], nonce: str) -> Dict[str, Any]:
     return {**rest, "hmac": hmac.new(nonce.encode(), canonical(rest), hashlib.sha256).hexdigest()}
 
 
-def tell_fetch(
-    reporter: Reporter, blobs: Iterable[Blob], clock: Callable[[], float] = time.monotonic
-) -> Callable[[Blob, int], None]:
+class Tell(Protocol):
+    """Hears how many bytes of a blob are there; `was_there` says that it was whole before."""
+
+    def __call__(self, blob: Blob, done_bytes: int, *, was_there: bool = False) -> None:
+        """Take `done_bytes`, all that is there of the blob."""
+
+
+def tell_fetch(reporter: Reporter, blobs: Iterable[Blob], clock: Callable[[], float] = time.monotonic) -> Tell:
     """Return what a `Fetcher` calls: one event a second at most, and one for every blob that is whole.
 
-    `blob_done_bytes` of `blob_bytes` are of the blob, `done_bytes` of `total_bytes` over all blobs; `bytes_per_s` is the mean of the
-    last seconds, over what really travelled, and `eta_s` what is left at that rate (null while nobody knows).
+    `was_there` says that it had not to travel. `blob_done_bytes` of `blob_bytes` are of the blob, `done_bytes` of `total_bytes` over
+    all blobs; `bytes_per_s` is the mean of the last seconds, over what really travelled, and `eta_s` what is left at that rate (null
+    while nobody knows).
     """
     total = sum({blob.sha256: blob.size_bytes for blob in blobs}.values())
     done: Dict[str, int] = {}
     marks: List[Tuple[float, int]] = []
     travelled = 0
 
-    def tell(blob: Blob, blob_bytes: int) -> None:
+    def tell(blob: Blob, done_bytes: int, *, was_there: bool = False) -> None:
         nonlocal travelled
-        before = done.get(blob.sha256, 0)
-        # What was there before is told once, whole.
-        was_there = blob.sha256 not in done and blob_bytes == blob.size_bytes and blob_bytes > _AT_ONCE
-        travelled += 0 if was_there else max(blob_bytes - before, 0)
-        done[blob.sha256] = blob_bytes
+        travelled += 0 if was_there else max(done_bytes - done.get(blob.sha256, 0), 0)
+        done[blob.sha256] = done_bytes
         now = clock()
-        if marks and now - marks[-1][0] < 1 and blob_bytes < blob.size_bytes:
+        if marks and now - marks[-1][0] < 1 and done_bytes < blob.size_bytes:
             return
         marks.append((now, travelled))
         del marks[:-_MARKS]
@@ -91,8 +93,9 @@ def tell_fetch(
         rate = int((travelled - then) / passed) if passed > 0 and since < now else 0
         left = total - sum(done.values())
         reporter.progress(
-            "fetch", role=blob.role, blob=blob.sha256, blob_done_bytes=blob_bytes, blob_bytes=blob.size_bytes,
+            "fetch", role=blob.role, blob=blob.sha256, blob_done_bytes=done_bytes, blob_bytes=blob.size_bytes,
             done_bytes=total - left, total_bytes=total, bytes_per_s=rate, eta_s=round(left / rate) if rate else None,
+            was_there=was_there,
         )  # fmt: skip
 
     return tell
