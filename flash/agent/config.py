@@ -195,7 +195,16 @@ def altered_files(config: Path, generation: str, names: Names) -> List[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(generation, error) from error
     found = {path: (stat.S_IMODE(mode), *rest) for path, (mode, *rest) in _snapshot(config / generation).items()}
+    for path in [path for path in found if _is_covered(config, generation, path)]:
+        found.pop(path)
+        wanted.pop(path, None)
     return sorted(path for path in set(wanted) | set(found) if wanted.get(path) != found.get(path))
+
+
+def _is_covered(config: Path, generation: str, path: str) -> bool:
+    """Say whether the initramfs has mounted the host's own file of that name over it (`qtrade_bind_state`): then nobody sees it."""
+    own = config.parent / "host" / path
+    return own.is_file() and own.samefile(config / generation / path)
 
 
 def read_sums(config: Path, generation: str) -> Dict[str, str]:

@@ -12,6 +12,7 @@ from flash.health import check_specs, wait_until_settled
 from flash.provider_lock import is_locked, lock_again
 from flash.readiness import ready_within_s, wait_until_ready
 from flash.secrets import resolve_secrets
+from flash.sent_secrets import sent_secrets
 from flash.trust import verify_blobs
 from qtrade.errors import HostError, QtradeError, Refused, ToolError
 from qtrade.manifest import Environment, Host, Image
@@ -81,7 +82,10 @@ def enter_configured(context: FlashContext, deadline_s: float) -> Evidence:
         raise HostError(f"{context.host.name} could not mount its state partition", details=f"state={status['state']}")
     values = resolve_secrets(context.settings, context.host, context.image.image)
     if values:
-        context.link.run(context.jobs.secrets(values))
+        jobs = context.jobs
+        report = context.link.run(jobs.secrets(values))
+        # What is the same is not sent again by the next push.
+        sent_secrets(context.settings, context.host.name, jobs.key).note(values, report.get("stamps", {}))
     return {"running_generation": status["generation"], "secrets_sent": list(values)}
 
 

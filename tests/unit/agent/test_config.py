@@ -82,6 +82,10 @@ def test_what_somebody_altered_is_named(tmp_path, make_bundle, names):
         "agave/validator.env",
         "otel/otel.yaml",
     ]
+    # Over the file of the generation that booted, the initramfs has mounted the host's own.
+    (tmp_path.parent / "host/otel").mkdir(parents=True)
+    (tmp_path.parent / "host/otel/otel.yaml").hardlink_to(folder / "otel/otel.yaml")
+    assert "otel/otel.yaml" not in config.altered_files(tmp_path, "1", names)
     (folder / ".bundle.json").write_text("{")
     with pytest.raises(AgentError, match="no readable bundle"):
         config.altered_files(tmp_path, "1", names)

@@ -36,13 +36,15 @@ TARGET = "/run/yellowstone"
 TLS = "/run/yellowstone-tls"
 LOOPBACK = ("127.", "[::1]:", "unix://")
 CHECK = f"{PLUGIN}/config-check"
-CHECK_TIMEOUT_S = 30
+# Under a second on hardware; what takes so long may be done in time at the next start.
+CHECK_TIMEOUT_S = 120
 # The key first: what the plugin reads in between is a pair that does not fit, which it does not take.
 TLS_FILES = {"geyser_tls_key": "tls.key", "geyser_tls_cert": "tls.crt"}
 TOKEN_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 TOKEN_SIZES = range(16, 513)
 NO_SECRET = "none"  # noqa: S105 - what the unit sets where the credential store has nothing
 BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
+TEMPORARY = 75  # EX_TEMPFAIL
 
 
 class Refused(Exception):
@@ -295,7 +297,10 @@ def main(arguments: list[str]) -> int:
             lay_tls(TLS)
         else:
             prepare()
-    except (Refused, OSError, ValueError, LookupError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        sys.stderr.write(f"<3>geyser: {error}\n")
+        return TEMPORARY
+    except (Refused, OSError, ValueError, LookupError) as error:
         sys.stderr.write(f"<3>geyser: {error}\n")
         return BAD_CONFIG
     return 0
