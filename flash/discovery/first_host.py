@@ -10,7 +10,6 @@ from flash.discovery.found import Machine
 from flash.discovery.manifest import Doors, manifest_path, render_manifest, write_manifest
 from flash.discovery.over_redfish import Bmc, discover_over_redfish
 from flash.discovery.over_ssh import discover_over_ssh, pin, require_key, show_host_key
-from flash.inventory import list_environments
 from qtrade.errors import BadInput, Refused, UsageError
 from qtrade.manifest.driver import Door
 from qtrade.settings import Settings
@@ -56,8 +55,10 @@ def draft_host(settings: Settings, given: Given, look: Look, ask: Ask, say: Call
     """Ask, look, ask again, and return the manifest; nothing is written. Raises the errors of each part."""
     if given.name is not None:
         manifest_path(settings, given.name)
-    recipes = sorted(path.stem for path in (settings.project / "manifests/images").glob("*.yaml"))
-    place = ask_place(given, ask, environments=list_environments(settings), recipes=recipes)
+    recipes = sorted(path.stem for path in settings.find_all("manifests/images", "*.yaml"))
+    # Those that come with qtrade too: a folder of one's own begins with none.
+    environments = sorted(path.stem for path in settings.find_all("manifests/environments", "*.yaml"))
+    place = ask_place(given, ask, environments=environments, recipes=recipes)
     path = manifest_path(settings, place.name)
     machine = discover(place, look, ask, say)
     for disk in machine.disks:

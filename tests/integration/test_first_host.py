@@ -232,9 +232,9 @@ class Terminal:
 def test_a_person_answers_every_question_on_a_terminal(settings, server) -> None:
     terminal = Terminal("init", "--ssh-port", str(server.port))
     terminal.answer("Name of the host", "rpc-1")
-    terminal.answer("Environment (development)", "moon")
+    terminal.answer("Environment (development, production, staging)", "moon")
     terminal.wait_for("'moon' is none of them")
-    terminal.answer("Environment (development)", "")
+    terminal.answer("Environment (development, production, staging)", "")
     terminal.answer("Role (rpc, validator)", "validator")
     terminal.answer("Recipe of its images", "lab")
     terminal.answer("Address", "127.0.0.1")
