@@ -22,6 +22,7 @@ _PROGRAMS = {
     "fdisk": ("sfdisk", "partition tables"),
     "iproute2": ("ip", "networks of bakes"),
     "gpg": ("gpg", "signed repositories"),
+    "gpg-agent": ("gpg-agent", "a key of the stand-ins' repository"),
     "gpgv": ("gpgv", "signatures of packages"),
     "apt-utils": ("apt-ftparchive", "the local repository of a bake"),
     "openssh-client": ("ssh", "every host"),

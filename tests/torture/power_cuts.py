@@ -167,17 +167,24 @@ def boot_cut(guest: TinyGuest, tools: ToolsRoot, point: Point, disk: Path, folde
 def _choose(
     recording: Recording, replay: Replay, points: dict[State, int], rng: random.Random
 ) -> list[tuple[int, Mark]]:
-    """Return entries of the log with the state that they fell into, in order."""
+    """Return entries of the log with the state that they fell into, in order.
+
+    A state in which nothing is written has the last entry before it.
+    """
     by_state: dict[State, list[tuple[int, Mark]]] = {state: [] for state in points}
+    begins: dict[State, list[tuple[int, Mark]]] = {state: [] for state in points}
     marks = iter(recording.marks)
     current, following = None, next(marks)
     for index, entry in enumerate(replay.entries):
         while following is not None and entry.data_at > following.log_bytes:
             current, following = following, next(marks, None)
+            if index and current.state in begins:
+                begins[current.state].append((index - 1, current))
         if current is not None and current.state in by_state:
             by_state[current.state].append((index, current))
     chosen = []
     for state, count in points.items():
-        assert by_state[state], f"nothing was written in {state}, so no cut can fall there"
-        chosen += [rng.choice(by_state[state]) for _ in range(count)]
+        found = by_state[state] or begins[state]
+        assert found, f"no flash came to {state}, so no cut can fall there"
+        chosen += [rng.choice(found) for _ in range(count)]
     return sorted(chosen, key=lambda pair: pair[0])
