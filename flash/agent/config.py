@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 from . import durable
 from .bundle import Bundle
@@ -137,11 +137,10 @@ def is_settled(config: Path, generation: str) -> bool:
     return (folder / _BUNDLE).is_file() and ((folder / _IMAGE).is_file() or not (folder / _SUMS).is_file())
 
 
-def read_envelopes(config: Path, image_id: str) -> Dict[str, Any]:
-    """Return generation -> signed bundle of the current generation and of those that the image could go back to."""
-    kept = {name for name, image in settled_generations(config).items() if image == image_id}
+def read_envelopes(config: Path, generations: Iterable[str]) -> Dict[str, Any]:
+    """Return generation -> signed bundle, of those that can be read."""
     found = {}
-    for name in sorted(kept | ({current_generation(config)} - {""})):
+    for name in sorted(set(generations) - {""}):
         with contextlib.suppress(OSError, ValueError):
             found[name] = json.loads((config / name / _BUNDLE).read_bytes())
     return found

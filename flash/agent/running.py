@@ -110,7 +110,9 @@ def show_config() -> int:
     are not as its bundle says, null where it cannot be read.
     """
     host = Host()
-    found = {**read_running(host), "bundles": config.read_envelopes(host.config, host.image_id), "altered": None}
+    found = {**read_running(host), "altered": None}
+    back = [name for name, image in found["kept"].items() if image == found["image"]]
+    found["bundles"] = config.read_envelopes(host.config, [found["generation"], *back])
     names = parse_names((host.etc / "passwd").read_text(), (host.etc / "group").read_text())
     with contextlib.suppress(AgentError):
         found["altered"] = config.altered_files(host.config, config.current_generation(host.config), names)
