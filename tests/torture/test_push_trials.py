@@ -77,7 +77,7 @@ def long_lived(found: dict[str, str]) -> dict[str, str]:
     ],
 )
 def test_one_changed_value_reloads_one_unit(
-    bios: LabRig, manifest, monkeypatch, logs: Path, name: str, values: list[Any], unit: str
+    bios: LabRig, manifest, monkeypatch, logs: Path, *, name: str, values: list[Any], unit: str
 ) -> None:
     connecting: list[float] = []
     commands: list[str] = []
