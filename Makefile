@@ -57,7 +57,7 @@ lint: setup ## style, types, imports, workflows, roles, templates
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
-	$(BIN)/pytest -n 4 tests/unit
+	$(BIN)/pytest -n 3 tests/unit
 
 integration: standins tools ## real tools; root
 	$(RUN) $(BIN)/pytest -n 4 --dist loadfile --durations=15 tests/integration
