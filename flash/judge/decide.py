@@ -4,15 +4,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from flash.judge.hard import judge_hard
-from flash.judge.record import Finding, Judgement, Sample, Verdict
+from flash.judge.record import WORST_FIRST, Finding, Judgement, Sample, Verdict
 from flash.judge.series import Series
 from flash.judge.soft import Question, judge_soft
 from qtrade.manifest.gates import GateKind, Gates
 
 # By host, where hosts got the new version one after another; one moment for all else. Unix seconds.
 Deployed = float | Mapping[str, float]
-
-_ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
 
 def judge(
@@ -53,7 +51,7 @@ def judge(
         findings += [judge_hard(gates, metric, series, host, start, until) for metric in hard]
         asked = (Question(gates, metric, series, host, moment, until, len(soft) * len(hosts)) for metric in soft)
         findings += [judge_soft(question, others) for question in asked]
-    findings.sort(key=lambda one: (_ORDER[one.verdict], one.kind, one.gate, one.host))
+    findings.sort(key=lambda one: (WORST_FIRST[one.verdict], one.kind, one.gate, one.host))
     return Judgement(findings[0].verdict, tuple(findings))
 
 

@@ -17,6 +17,10 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+# For sorting: what decides a judgement comes first.
+WORST_FIRST = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+
+
 @dataclass(frozen=True)
 class Sample:
     """One observation of a host: `value` of `metric` at `at` (Unix seconds of the controller's clock).

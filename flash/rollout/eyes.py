@@ -7,14 +7,12 @@ from flash.inventory import load_host
 from flash.judge.answers import silent
 from flash.judge.collect import Collector, Watched
 from flash.judge.decide import judge
-from flash.judge.record import Finding, Judgement, Sample, Verdict
+from flash.judge.record import WORST_FIRST, Finding, Judgement, Sample, Verdict
 from flash.rollout.waves import RolloutPlan
 from qtrade.errors import QtradeError
 from qtrade.manifest import Image
 from qtrade.manifest.gates import Gates
 from qtrade.settings import Settings
-
-_ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
 
 class Eyes:
@@ -66,7 +64,7 @@ class ClassJudge:
             findings += judge(gates, samples, own, others, deployed_at, until).findings
         if not canaries:
             return judge(self.gates, samples, (), (), deployed_at, until)
-        findings.sort(key=lambda one: _ORDER[one.verdict])
+        findings.sort(key=lambda one: WORST_FIRST[one.verdict])
         return Judgement(findings[0].verdict, tuple(findings))
 
     def _of(self, name: str, hosts: Sequence[str]) -> tuple[str, ...]:
