@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bcrypt
+import openstack
 
 from qtrade.settings import Settings
 from tests.fakes.running_host import free_port
@@ -173,3 +175,19 @@ def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
         else:
             return
     raise AssertionError(f"Ironic does not answer: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def as_operator(service: RunningIronic) -> Iterator[Any]:
+    """Give Ironic's bare-metal API as its own operator sees it."""
+    connection = openstack.connect(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type="none",
+        auth={"endpoint": service.url},
+        baremetal_endpoint_override=service.url,
+    )
+    try:
+        yield connection.baremetal
+    finally:
+        connection.close()

@@ -23,7 +23,7 @@ from qtrade.errors import BadInput, HostError, NotFound, Refused
 from qtrade.manifest import Host
 from qtrade.settings import Settings
 from tests.fakes.examples import make_host
-from tests.fakes.ironic_service import PASSWORD, USER, RunningIronic, ensure_ironic, ironic
+from tests.fakes.ironic_service import PASSWORD, USER, RunningIronic, as_operator, ensure_ironic, ironic
 
 pytestmark = [
     pytest.mark.torture,
@@ -101,16 +101,8 @@ def driver_of(host: Host, **times: float) -> IronicDriver:
 
 @pytest.fixture
 def admin(service: RunningIronic) -> Iterator[Any]:
-    """Ironic as its own operator sees it."""
-    connection = openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_type="none",
-        auth={"endpoint": service.url},
-        baremetal_endpoint_override=service.url,
-    )
-    yield connection.baremetal
-    connection.close()
+    with as_operator(service) as baremetal:
+        yield baremetal
 
 
 def node_of(admin: Any, host: Host) -> Any:

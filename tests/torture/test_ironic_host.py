@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import openstack
 import pytest
 
 from flash.drivers import BootSource
@@ -11,7 +10,7 @@ from flash.lab import host as lab
 from flash.lab.boot import load_state
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
-from tests.fakes.ironic_service import RunningIronic, ironic
+from tests.fakes.ironic_service import RunningIronic, as_operator, ironic
 from tests.rigs import LabRig, changed_manifest, make_rig, qtrade_json
 
 pytestmark = [
@@ -42,16 +41,8 @@ def rig(settings: Settings, image_010: str, service: RunningIronic) -> Iterator[
 
 @pytest.fixture
 def admin(service: RunningIronic) -> Iterator[Any]:
-    """Ironic as its own operator sees it."""
-    connection = openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_type="none",
-        auth={"endpoint": service.url},
-        baremetal_endpoint_override=service.url,
-    )
-    yield connection.baremetal
-    connection.close()
+    with as_operator(service) as baremetal:
+        yield baremetal
 
 
 def flash(rig: LabRig) -> dict[str, Any]:
