@@ -75,13 +75,13 @@ def push(settings: Settings, host_name: str, reporter: Reporter) -> PushResult:
     """Push config and secrets to a running host. Raises `HostError` when the host does not take them."""
     with (
         held_access(settings, open_store(settings), load_host(settings, host_name), reporter) as access,
-        prepared(access) as planned,
+        planned_push(access) as planned,
     ):
         return carry_out(planned)
 
 
 @contextmanager
-def prepared(access: HostAccess, order: Order | None = None) -> Iterator[Prepared]:
+def planned_push(access: HostAccess, order: Order | None = None) -> Iterator[Prepared]:
     """As `prepare`, for what is to be carried out within the context: an agent starts on the host meanwhile, and waits for it."""
     access.check_login()
     with access.link.ready() as started:

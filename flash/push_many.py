@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flash.access import HeldAccess, HostAccess, held_access
 from flash.inventory import list_hosts, load_host
-from flash.push import Order, Prepared, PushResult, carry_out, prepare, prepared
+from flash.push import Order, Prepared, PushResult, carry_out, planned_push, prepare
 from flash.push_plan import PushPlan
 from qtrade.errors import NotFound, QtradeError
 from qtrade.reporter import Reporter
@@ -69,7 +69,7 @@ def push_hosts(
     """Hold and plan all hosts, let `ask` see the plans and refuse them, then push side by side. Returns an outcome for each host."""
     with ExitStack() as held:
         planned = _side_by_side(
-            names, lambda name: held.enter_context(prepared(_hold(held, settings, name, reporter), order))
+            names, lambda name: held.enter_context(planned_push(_hold(held, settings, name, reporter), order))
         )
         ready = {one.plan.host: one for one in planned.values() if isinstance(one, Prepared)}
         ask([one.plan for one in ready.values()])
