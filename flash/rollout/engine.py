@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flash.judge.record import Finding, Judgement, Sample, Verdict
+from flash.judge.recording import Run
 from flash.rollout.decide import Begin, Decision, Judge, Stop, Wait, Write, next_step
 from flash.rollout.journal import RolloutJournal
 from flash.rollout.panel import Panel, choose_panel
@@ -60,6 +61,7 @@ class Engine:
         self._published = self._asked = 0.0
         # The wave that was looked at last, and since when the next look asks for samples.
         self._seen = (-1, 0.0)
+        self._told: tuple[str, Run] | None = None
         self._fault: Exception | None = None
         # What hosts and the judge said since the journal was last written: one flush to disk serves for all of it.
         self._news: list[tuple[Event, Fields]] = []
@@ -207,6 +209,10 @@ class Engine:
             return await asyncio.to_thread(self._judge, log, samples, panel)
 
     def _judge(self, log: SampleLog, samples: Sequence[Sample], panel: Panel) -> Judgement:
+        run = Run(self._plan.version, panel.deployed_at, panel.controls)
+        if (log.path.name, run) != self._told:
+            log.begin(run)
+            self._told = (log.path.name, run)
         log.add(samples)
         return self._ports.judge(log, panel.canaries, panel.controls, panel.deployed_at, self._ports.clock.now())
 

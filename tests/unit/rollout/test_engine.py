@@ -1,6 +1,5 @@
 """A rollout on a simulated fleet in this process: good, bad, doubtful, paused, aborted and undone."""
 
-import json
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from flash.judge.record import Judgement, Sample, Verdict
+from flash.judge.recording import read_run, read_samples
 from flash.lease import HeldHost
 from flash.rollout import control, wiring
 from flash.rollout.ports import Outcome, Ports
@@ -205,12 +205,14 @@ def test_a_rollout_of_another_version_waits(rig: Rig) -> None:
         rig.start()
 
 
-def test_samples_are_lines_on_disk(rig: Rig) -> None:
+def test_samples_are_a_record_for_each_wave_that_the_judge_reads_again(rig: Rig) -> None:
     rig.have(20)
     done = rig.start()
     files = sorted(done.journal.samples.glob("*.jsonl"))
     assert [path.name for path in files] == [f"{number:03}.jsonl" for number in range(len(done.plan.waves))]
-    assert json.loads(files[0].read_text().splitlines()[0])[1:2] == ["errors"]
+    for path in files:
+        assert read_run(path).version == done.plan.version
+    assert next(read_samples(files[0])).metric == "errors"
 
 
 def test_memory_does_not_grow_while_a_wave_is_watched(rig: Rig) -> None:
