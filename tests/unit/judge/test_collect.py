@@ -252,17 +252,17 @@ def soak(settings, tmp_path, fleet: Fleet, *, sick_from: int | None = None) -> V
             fleet.hosts[host.name].over["rpc_ms"] = lambda told: told | {"p99": told["p99"] * 4}
         return fleet.ask(host)
 
-    path, moments = tmp_path / "soak.jsonl", threading.local()
+    path, clock = tmp_path / "soak.jsonl", Clock(0.0, 0.0)
 
     def ask_at(host: Host) -> str:
-        moments.now = 1000.0 + 15 * (fleet.hosts[host.name].asked + 1)
+        clock.now = 1000.0 + 15 * (fleet.hosts[host.name].asked + 1)
         return ask(host)
 
-    fleet.now = lambda: moments.now
+    fleet.now = clock
     with Recorder(path) as record:
         record.begin(Run("1.2.0", {names[0]: 1000.0}, tuple(names[1:]), ()))
-        # One look every 15 seconds at each host, as the clock has it.
-        record.add(collect(settings, fleet, rounds=40, ask=ask_at, clock=lambda: getattr(moments, "now", 0.0)))
+        # One look every 15 seconds at each host, as the clock has it. One at a time: else a look could begin after its answer.
+        record.add(collect(settings, fleet, rounds=40, at_once=1, ask=ask_at, clock=clock))
     last = max(one.at for one in read_samples(path))
     return judge_run(Gates(warm_up_s=30), read_run(path), read_samples(path), last).verdict
 

@@ -313,7 +313,7 @@ def test_a_lock_that_another_one_has_is_waited_for(tmp_path: Path, monkeypatch: 
     with pytest.raises(subprocess.CalledProcessError):
         admin.Run(("sh", "-c", f"{count} 7", str(tries))).do()
     assert tries.read_text().count("\n") == 1
-    monkeypatch.setattr(admin, "LOCKED_S", 0)
+    monkeypatch.setitem(admin.Run.do.__globals__, "LOCKED_S", 0)
     with pytest.raises(subprocess.CalledProcessError):
         admin.Run(("sh", "-c", f"exit {admin.LOCKED}")).do()
 
