@@ -109,8 +109,10 @@ def install_on(stock: StockDebian, settings: Settings, disk: Path, *, hostname: 
     work = settings.cache_dir / "stock-debian" / f"install-{disk.parent.name}"
     shutil.rmtree(work, ignore_errors=True)
     root = work / "root"
-    # Its devices are the kernel's to make; to copy them would be to read them.
-    shutil.copytree(stock.root, root, symlinks=True, ignore=shutil.ignore_patterns("dev"))
+    work.mkdir()
+    # Owners too: sshd asks who owns the home folder.
+    process.run(["cp", "-a", stock.root, root])
+    shutil.rmtree(root / "dev")
     (root / "dev").mkdir()
     (root / "setup").mkdir()
     (root / "setup/keys").write_text("".join(f"{key}\n" for key in keys))
