@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_args
 
 from flash.discovery.found import FoundDisk, Machine
-from qtrade.errors import BadInput, UsageError
+from qtrade.errors import BadInput, Refused, UsageError
 from qtrade.manifest.base import HostRole
 from qtrade.manifest.driver import OPENS, Door, Driver
 
@@ -95,7 +95,18 @@ def ask_place(given: Given, ask: Ask, *, environments: Sequence[str], recipes: S
 
 
 def ask_disks(given: Given, ask: Ask, machine: Machine) -> Disks:
-    """Return which disk is what. There is no default for the OS disk; all others are protected unless that is said otherwise."""
+    """Return which disk is what. There is no default for the OS disk; all others are protected unless that is said otherwise.
+
+    Raises `Refused` where no disk was found: there is nothing to choose from.
+    """
+    if not machine.disks:
+        cures = {
+            "redfish": "look over SSH instead, at whatever runs there now or at a rescue system: --look-over ssh",
+            "ssh": "look whether its disks are there: lsblk; or ask its BMC: --driver redfish",
+        }
+        raise Refused(
+            f"{machine.source} shows no disk of that machine, so none can be chosen", resolution=cures[machine.source]
+        )
     names = [disk.name for disk in machine.disks]
     named = given.os_disk or ask("Which disk is the OS disk? A flash overwrites it", option="--os-disk", among=names)
     os_disk = find_disk(machine, named)
@@ -131,9 +142,8 @@ def ask_doors(given: Given, ask: Ask, kind: str, machine: Machine) -> tuple[tupl
         doors = tuple(door for door in (Door.IN_PLACE, Door.RESCUE, *more) if door in OPENS[kind])
     if url is None:
         return doors, None, None
-    macs = [nic.mac for nic in sorted(machine.nics, key=lambda nic: not nic.is_up)]
-    default = macs[0] if macs else None
-    mac = given.mac or ask("MAC of the card that boots from the network", option="--mac", default=default)
+    question = "MAC of the card that boots from the network"
+    mac = given.mac or ask(question, option="--mac", default=machine.mac or None)
     return doors, url, mac.lower()
 
 

@@ -69,6 +69,16 @@ class FoundNic:
 
 
 @dataclass(frozen=True)
+class FoundNetwork:
+    """How the card with the way out is set up now. `addresses` have prefix lengths; they are empty where DHCP gave them."""
+
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Machine:
     """All of it. `source` is ssh or redfish; `host_key` (`ssh-ed25519 AAAA…`) is what its SSH server showed, empty over Redfish."""
 
@@ -78,3 +88,9 @@ class Machine:
     host_key: str = ""
     firmware: str = ""
     system: str = ""
+    network: FoundNetwork = FoundNetwork()
+
+    @property
+    def mac(self) -> str:
+        """Return the MAC of the card that has the addresses, else of the first with a link; empty where no card is known."""
+        return self.network.mac or next((nic.mac for nic in sorted(self.nics, key=lambda nic: not nic.is_up)), "")

@@ -16,6 +16,7 @@ from qtrade.manifest.driver import Door, wipes
 from qtrade.settings import Settings
 
 _IDENTIFIERS = ("serial", "wwid", "size_bytes")
+_CONFIG_SAYS = "as it is set up now; `qtrade config show` says what else its image takes. Give people keys of their own"
 _ENDS_HERE = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -97,6 +98,28 @@ def _fields(place: Place, disks: Disks, doors: Doors, machine: Machine) -> Itera
     if disks.data:
         data = [{**_known(disk), **_fs(disk), "mount": mount} for disk, mount in disks.data]
         yield {"data_disks": data}, _described("the services write to", tuple(disk for disk, _ in disks.data))
+    config = _config(place, disks, doors, machine)
+    yield {"config": config}, _CONFIG_SAYS
+
+
+def _config(place: Place, disks: Disks, doors: Doors, machine: Machine) -> dict[str, Any]:
+    """Return what every image asks for and what was seen: the network, the mounts, who may log in."""
+    network, mac = machine.network, machine.mac or doors.mac
+    public = place.identity_file.with_name(f"{place.identity_file.name}.pub") if place.identity_file else None
+    key = public.read_text().strip() if public and public.is_file() else ""
+    mounts = [
+        {"what": f"UUID={disk.fs_uuid}", "where": mount, "type": disk.partitions[0].filesystem}
+        for disk, mount in disks.data
+        if disk.fs_uuid and len(disk.partitions) == 1
+    ]
+    return {
+        **({"bare_metal_mac": mac} if mac else {}),
+        **({"bare_metal_addresses": list(network.addresses)} if network.addresses else {}),
+        **({"bare_metal_gateways": list(network.gateways)} if network.gateways else {}),
+        **({"bare_metal_dns": list(network.dns)} if network.dns else {}),
+        "bare_metal_mounts": mounts,
+        **({"bare_metal_ssh_keys": {"deploy": [key], "operator": [key], "readonly": []}} if key else {}),
+    }
 
 
 def _netboot(doors: Doors) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Identifiers come from where the agent reads them, so that what is written here i
 import shlex
 from pathlib import Path
 
-from flash.discovery.found import FoundDisk, FoundNic, FoundPartition, Machine
+from flash.discovery.found import FoundDisk, FoundNetwork, FoundNic, FoundPartition, Machine
 from flash.doors.login import first_keys
 from flash.host_keys import fingerprint
 from qtrade.errors import HostError, TrustError
@@ -37,6 +37,11 @@ done
 while read -r device target rest; do
   case $device in /dev/*) printf 'mount\t%s\t%s\n' "${device#/dev/}" "$target";; esac
 done </proc/mounts
+ip -o addr show scope global 2>/dev/null | while read -r _ nic _ address rest; do
+  printf 'address\t%s\t%s\t%s\t%s\n' "$nic" "$(text "/sys/class/net/$nic/address")" "$address" "$rest"
+done
+{ ip route show default; ip -6 route show default; } 2>/dev/null | while read -r line; do printf 'route\t%s\n' "$line"; done
+while read -r word server rest; do [ "$word" = nameserver ] && printf 'dns\t%s\n' "$server"; done 2>/dev/null </etc/resolv.conf
 lsblk -P -o NAME,FSTYPE,LABEL,PARTLABEL,UUID 2>/dev/null | while read -r line; do printf 'lsblk\t%s\n' "$line"; done
 true
 """
@@ -101,7 +106,22 @@ def parse_look(text: str, key: str = "") -> Machine:
         for name, mac, state in (fields for fields in by_kind.get("nic", ()) if len(fields) == 3)
     )
     firmware = by_kind.get("firmware", [[""]])[0][0]
-    return Machine("ssh", disks, nics, key, firmware)
+    return Machine("ssh", disks, nics, key, firmware, network=_network(by_kind))
+
+
+def _network(by_kind: dict[str, list[list[str]]]) -> FoundNetwork:
+    """Return how the card of the default route is set up. Addresses with a lifetime are DHCP's or an advertisement's: left out."""
+    routes = [shlex.split(fields[0]) for fields in by_kind.get("route", ()) if fields]
+    ways = [dict(zip(words[1::2], words[2::2], strict=False)) for words in routes]
+    card = next((way["dev"] for way in ways if "dev" in way), "")
+    rows = [fields for fields in by_kind.get("address", ()) if len(fields) == 4 and fields[0] == card]
+    own = tuple(address for _, _, address, rest in rows if "dynamic" not in rest.split())
+    if not rows or not own:
+        return FoundNetwork(rows[0][1].lower() if rows else "")
+    gateways = tuple(dict.fromkeys(way["via"] for way in ways if way.get("dev") == card and "via" in way))
+    # A resolver of the machine's own is not there after a flash.
+    dns = (fields[0] for fields in by_kind.get("dns", ()) if fields and not fields[0].startswith(("127.", "::1")))
+    return FoundNetwork(rows[0][1].lower(), own, gateways, tuple(dict.fromkeys(dns)))
 
 
 def _disk(

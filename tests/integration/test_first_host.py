@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -164,6 +165,9 @@ def test_options_alone_write_a_manifest_that_is_never_overwritten(settings, serv
     }  # fmt: skip
     assert [disk.serial for disk in host.protected_disks] == ["WD-1234"]
     assert host.rescue.host_key == " ".join((server.folder / "host_key.pub").read_text().split()[:2])
+    key = Path(f"{server.identity}.pub").read_text().strip()
+    assert (host.config["bare_metal_mac"], host.config["bare_metal_mounts"]) == ("02:00:00:00:00:02", [])
+    assert host.config["bare_metal_ssh_keys"] == {"deploy": [key], "operator": [key], "readonly": []}
     before = path.read_bytes()
     again = qtrade(*words)
     assert (again.returncode, path.read_bytes()) == (8, before)

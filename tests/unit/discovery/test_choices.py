@@ -1,11 +1,12 @@
 """From what options say and a person answers to a manifest that passes the schema."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flash.discovery import FoundDisk, FoundNic, Machine
+from flash.discovery import FoundDisk, FoundNetwork, FoundNic, FoundPartition, Machine
 from flash.discovery.choices import Given, ask_disks, ask_doors, ask_place, find_disk
 from flash.discovery.first_host import HostDraft, Look, discover, draft_host, next_commands
 from flash.discovery.manifest import Doors, identify, manifest_path, render_manifest, write_manifest
@@ -71,6 +72,7 @@ def test_defaults_protect_every_disk_that_nobody_named() -> None:
         "rescue": {"user": "root", "port": 22, "host_key": KEY},
         "os_disk": {"serial": "S1", "wwid": "eui.01", "size_bytes": 4 << 30},
         "protected_disks": [{"serial": "S2", "wwid": "eui.02"}, {"serial": "S3"}],
+        "config": {"bare_metal_mac": "02:00:00:00:00:02", "bare_metal_mounts": []},
     }
 
 
@@ -104,6 +106,34 @@ def test_a_person_says_which_disk_is_what_by_name_serial_or_wwid() -> None:
 def test_what_cannot_be_is_refused(given, error, told) -> None:
     with pytest.raises(error, match=told):
         manifest(Given(**given))
+
+
+def test_config_is_as_the_machine_is_set_up_now(tmp_path) -> None:
+    key = tmp_path / "deploy"
+    key.with_name("deploy.pub").write_text("ssh-ed25519 AAAA deploy\n")
+    data = replace(DATA, partitions=(FoundPartition("sda1", filesystem="ext4", uuid="beef"),))
+    network = FoundNetwork("02:00:00:00:00:01", ("192.0.2.10/24",), ("192.0.2.1",), ("192.0.2.53",))
+    machine = replace(MACHINE, disks=(OS, LEDGER, data), network=network)
+    made = manifest(Given(os_disk="S1", data=("sda:/mnt/data",)), machine=machine, identity_file=key)
+    assert made["config"] == {
+        "bare_metal_mac": "02:00:00:00:00:01",
+        "bare_metal_addresses": ["192.0.2.10/24"],
+        "bare_metal_gateways": ["192.0.2.1"],
+        "bare_metal_dns": ["192.0.2.53"],
+        "bare_metal_mounts": [{"what": "UUID=beef", "where": "/mnt/data", "type": "ext4"}],
+        "bare_metal_ssh_keys": {
+            "deploy": ["ssh-ed25519 AAAA deploy"],
+            "operator": ["ssh-ed25519 AAAA deploy"],
+            "readonly": [],
+        },
+    }
+
+
+def test_a_machine_that_shows_no_disk_is_no_question() -> None:
+    answers = Answers(os_disk="anything")
+    with pytest.raises(Refused, match="redfish shows no disk") as refused:
+        ask_disks(Given(), answers, Machine("redfish", (), ()))
+    assert (answers.asked, "--look-over ssh" in refused.value.resolution) == ([], True)
 
 
 def test_disks_that_look_the_same_are_told_apart_or_refused() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flash.discovery import FoundDisk, FoundNic, FoundPartition
+from flash.discovery import FoundDisk, FoundNetwork, FoundNic, FoundPartition
 from flash.discovery.over_ssh import parse_look, require_key
 from qtrade.errors import TrustError
 
@@ -55,6 +55,37 @@ def test_disks_cards_and_firmware() -> None:
     )
     assert machine.nics == (FoundNic("eno1", "ac:1f:6b:00:00:01", is_up=True), FoundNic("eno2", "ac:1f:6b:00:00:02"))
     assert (machine.source, machine.firmware, machine.host_key) == ("ssh", "uefi", KEY)
+
+
+def of_network(*lines: str) -> FoundNetwork:
+    return parse_look("".join(f"{line}\n" for line in lines)).network
+
+
+STATIC = (
+    "address\teno1\tAC:1F:6B:00:00:01\t192.0.2.10/24\tbrd 192.0.2.255 scope global eno1",
+    "address\teno1\tAC:1F:6B:00:00:01\t2001:db8::10/64\tscope global",
+    "address\teno2\tac:1f:6b:00:00:02\t10.0.0.2/24\tscope global eno2",
+    "route\tdefault via 192.0.2.1 dev eno1 onlink",
+    "route\tdefault via fe80::1 dev eno1 metric 1024",
+    "dns\t127.0.0.53",
+    "dns\t192.0.2.53",
+)
+
+
+def test_the_network_is_that_of_the_card_with_the_way_out() -> None:
+    assert of_network(*STATIC) == FoundNetwork(
+        "ac:1f:6b:00:00:01", ("192.0.2.10/24", "2001:db8::10/64"), ("192.0.2.1", "fe80::1"), ("192.0.2.53",)
+    )
+
+
+def test_what_dhcp_gave_is_left_to_dhcp() -> None:
+    given = (f"{STATIC[0]} dynamic", f"{STATIC[1]} dynamic mngtmpaddr", *STATIC[2:])
+    assert of_network(*given) == FoundNetwork("ac:1f:6b:00:00:01")
+
+
+@pytest.mark.parametrize("lines", [(), STATIC[:3], STATIC[3:], ("route\tdefault",), ("address\teno1",)])
+def test_without_addresses_or_a_way_out_nothing_is_known(lines) -> None:
+    assert of_network(*lines) == FoundNetwork()
 
 
 def test_a_line_tells_a_person_which_disk_it_is() -> None:
