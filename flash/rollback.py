@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 
 from flash.access import Evidence, HostAccess, held_access
+from flash.agent_link import AgentLink
 from flash.deploys import recorded_deploy
 from flash.identity.guard import refuse_holder
 from flash.inventory import load_host
+from flash.journal import latest
 from flash.ladder import reboot
-from flash.rollback_guard import check_target, choose_target
+from flash.rollback_guard import check_target, choose_target, reasons_against
+from flash.ssh import target_for
+from flash.states import State
 from flash.trust import check_not_revoked
 from qtrade.errors import HostError, Refused
+from qtrade.look import Row, render_plan
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -26,6 +31,52 @@ class RollbackResult:
     image: str
     bytes_fetched: int
     boot: Evidence
+
+
+@dataclass(frozen=True)
+class RollbackPlan:
+    """What a rollback would boot, every reason why it is refused, and what to know of that version first."""
+
+    host: str
+    runs: str
+    version: str
+    image: str
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def plan_rollback(settings: Settings, host_name: str, *, to: str | None = None) -> RollbackPlan:
+    """Ask the host, and change nothing. Raises `HostError`, and `Refused` where no version can be meant."""
+    store, host = open_store(settings), load_host(settings, host_name)
+    status = AgentLink(target_for(settings, host)).status()
+    target = choose_target(settings, store, host, status, to)
+    reasons = reasons_against(settings, store, host, status, target)
+    if target.id == status["image"]:
+        reasons = (f"{host.name} runs that version already", *reasons)
+    warning = _say_last_end(settings, host.name, target.version)
+    return RollbackPlan(host.name, status["version"], target.version, target.id, reasons, (warning,) if warning else ())
+
+
+def render_rollback(plan: RollbackPlan, *, width: int | None = None) -> str:
+    """Return the plan for people."""
+    facts = [("runs", plan.runs), ("image", plan.image)]
+    facts += [("note", text) for text in plan.warnings]
+    facts += [("refused", text) for text in plan.reasons]
+    rows = [
+        Row("make it the default", "boot state", "no byte is downloaded"),
+        Row("reboot", plan.host, "its services stop and start; ledger, database and identity stay as they are"),
+    ]
+    return render_plan(f"rollback of {plan.host} to {plan.version or plan.image[:16]}", rows, facts=facts, width=width)
+
+
+def _say_last_end(settings: Settings, host: str, version: str) -> str:
+    """Return what became of the last flash of this machine where it was of that version and did not end well, else nothing."""
+    journal = latest(settings.state_dir / "flashes" / host)
+    if journal is None or journal.is_open or journal.state in (None, State.COMMITTED):
+        return ""
+    if journal.evidence("version") != version:
+        return ""
+    return f"the last flash of {version} ended {journal.state}: {journal.evidence('error') or 'see its journal'}"
 
 
 def rollback(settings: Settings, host_name: str, reporter: Reporter, *, to: str | None = None) -> RollbackResult:

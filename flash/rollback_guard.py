@@ -42,11 +42,16 @@ def choose_target(settings: Settings, store: Store, host: Host, status: Mapping[
     if not wanted or wanted not in status["installed"]:
         raise Refused(
             f"{host.name} has no {f'version {to}' if to else 'previous version'} installed",
-            details=f"installed: {', '.join(image[:16] for image in status['installed'])}",
-            resolution="flash that version instead",
+            details=f"installed: {', '.join(_called(store, host, image) for image in status['installed'])}",
+            resolution="name one of these with --to, or flash another" if not to else "flash that version instead",
         )
     image = find_installed(store, host.recipe, wanted)
     return Target(wanted, image, image.version if image is not None else to or "")
+
+
+def _called(store: Store, host: Host, image_id: str) -> str:
+    image = find_installed(store, host.recipe, image_id)
+    return image.version if image is not None else f"{image_id[:16]}…"
 
 
 def check_target(settings: Settings, store: Store, host: Host, status: Mapping[str, Any], target: Target) -> None:

@@ -158,13 +158,14 @@ def _of_hosts() -> dict[str, dict[str, Any]]:
     from flash.plan import FlashPlan  # noqa: PLC0415
     from flash.push import PushResult  # noqa: PLC0415
     from flash.push_plan import PushPlan  # noqa: PLC0415
-    from flash.rollback import RollbackResult  # noqa: PLC0415
+    from flash.rollback import RollbackPlan, RollbackResult  # noqa: PLC0415
     from flash.run import FlashResult  # noqa: PLC0415
     from flash.verify import VerifyResult  # noqa: PLC0415
 
     return {
         "flash-plan": {**_fields_of(FlashPlan), "expected_s": float | None},
         "flash": _fields_of(FlashResult),
+        "rollback-plan": _fields_of(RollbackPlan),
         "rollback": _fields_of(RollbackResult),
         "push-plan": _fields_of(PushPlan),
         "push": _fields_of(PushResult),

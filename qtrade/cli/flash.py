@@ -128,13 +128,23 @@ def rollback(
         str | None,
         typer.Option("--to", help="Installed version; the previous one if left out.", autocompletion=complete_versions),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the host, show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Boot an earlier installed version. Downloads nothing."""
+    from flash.rollback import plan_rollback, render_rollback  # noqa: PLC0415
     from flash.rollback import rollback as roll_back  # noqa: PLC0415
 
     settings = load_settings()
+    if dry_run and as_json:
+        print_document("rollback-plan", asdict(plan_rollback(settings, host, to=to)))
+        return
+    if dry_run:
+        typer.echo(render_rollback(plan_rollback(settings, host, to=to), width=width_of()))
+        return
+    if not yes and sys.stdin.isatty():
+        typer.echo(render_rollback(plan_rollback(settings, host, to=to), width=width_of(sys.stderr)), err=True)
     confirm(f"roll {host} back", host, yes=yes)
     result = roll_back(settings, host, console(settings), to=to)
     if as_json:

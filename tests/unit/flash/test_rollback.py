@@ -2,9 +2,11 @@
 
 import pytest
 
-from flash.rollback import rollback
+from flash.journal import Journal
+from flash.rollback import plan_rollback, render_rollback, rollback
 from flash.rollback_guard import require_config
 from flash.ssh import pin_host_key
+from flash.states import State
 from qtrade.errors import HostError, Refused
 from qtrade.settings import Settings
 from tests.fakes.examples import make_settings
@@ -60,6 +62,39 @@ def hung(tmp_path, monkeypatch) -> tuple[Hung, Settings]:
     monkeypatch.setattr("flash.access.AgentLink", lambda _: link)
     monkeypatch.setattr("flash.access.driver_for", lambda *_, **__: link.board)
     return link, settings
+
+
+def test_a_plan_says_what_would_boot_and_touches_nothing(hung, monkeypatch) -> None:
+    link, settings = hung
+    monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
+    plan = plan_rollback(settings, "rpc-1")
+    assert (plan.runs, plan.version, plan.reasons, plan.warnings) == ("0.2.0", "0.1.0", (), ())
+    assert (link.jobs, link.board.calls) == ([], [])
+    assert render_rollback(plan).splitlines()[0] == "rollback of rpc-1 to 0.1.0"
+    assert plan_rollback(settings, "rpc-1", to="0.2.0").reasons == ("rpc-1 runs that version already",)
+
+
+def test_a_plan_warns_of_a_version_that_has_just_fallen_back(hung, monkeypatch) -> None:
+    link, settings = hung
+    monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
+    folder = settings.state_dir / "flashes/rpc-1"
+    folder.mkdir(parents=True)
+    journal = Journal(folder / "20261129T000000Z-1.jsonl")
+    journal.write(State.PLANNED, {"version": "0.1.0"})
+    journal.write(State.ROLLED_BACK, {"error": "rpc-1 is degraded"})
+    assert plan_rollback(settings, "rpc-1").warnings == (
+        "the last flash of 0.1.0 ended ROLLED_BACK: rpc-1 is degraded",
+    )
+    assert plan_rollback(settings, "rpc-1", to="0.2.0").warnings == ()
+
+
+def test_without_a_previous_version_those_that_are_there_are_named(hung, monkeypatch) -> None:
+    link, settings = hung
+    link.statuses[0]["previous"] = ""
+    monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
+    with pytest.raises(Refused, match="no previous version") as refused:
+        plan_rollback(settings, "rpc-1")
+    assert (refused.value.details, "--to" in refused.value.resolution) == ("installed: 0.2.0, 0.1.0", True)
 
 
 def test_a_host_that_hangs_on_its_way_down_is_power_cycled(hung) -> None:
