@@ -9,11 +9,27 @@ from flash.journal import Journal, latest
 from flash.ssh import target_for
 from flash.states import ENDS
 from qtrade.errors import QtradeError
+from qtrade.look import render_plan
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.store.leases import Leases
 
 _CONSOLE_LINES = 10
+# For machines: what a person does not compare by eye, or what stands in the first line.
+_UNSEEN = {
+    "host",
+    "answers",
+    "version",
+    "image",
+    "lease",
+    "flash",
+    "nonce",
+    "secret_stamps",
+    "verbs",
+    "upper_entries",
+    "trust_expires",
+}
+_ID = 64
 
 
 def show(settings: Settings, host_name: str) -> dict[str, Any]:
@@ -29,6 +45,44 @@ def show(settings: Settings, host_name: str) -> dict[str, Any]:
         found |= {"answers": False, "problem": f"{error.brief} {error.details}".strip()}
     journal = latest(settings.state_dir / "flashes" / host.name)
     return {**found, "lease": _lease(settings, host.name), "flash": _flash(journal) if journal else None}
+
+
+def render_standing(found: dict[str, Any], *, width: int | None = None) -> str:
+    """Return what `show` found for people, by the names of its fields; what is empty is left out, and images are cut short."""
+    runs = f"runs {found['version']} ({_short(found['image'])})" if found["answers"] else "does not answer"
+    lease, flash = found["lease"], found["flash"]
+    facts = [(name, _words(value)) for name, value in found.items() if name not in _UNSEEN]
+    facts += [("trust_expires", _clock(found["trust_expires"]))] if found.get("trust_expires") else []
+    if lease and "problem" not in lease:
+        held = f"{lease['holder']} (process {lease['pid']}) until {lease['expires']}" if lease["held"] else "nobody"
+        facts += [("held by", held), ("quarantine", lease["quarantine"])]
+    elif lease:
+        facts.append(("lease", lease["problem"]))
+    if flash:
+        is_open = ", open" if flash["open"] else ""
+        facts.append(("last flash", f"{flash['version']} through {flash['door']}: {flash['state']}{is_open}"))
+        facts += [(f"  {one['state']}", one["at"]) for one in flash["reached"]]
+        facts.append(("  journal", flash["journal"]))
+    shown = [(name, text) for name, text in facts if text]
+    return render_plan(f"{found['host']} {runs}", (), facts=shown, width=width)
+
+
+def _words(value: Any) -> str:
+    """Return a value on one line; nothing where it says nothing."""
+    match value:
+        case dict():
+            return ", ".join(f"{_short(name)} {_words(one)}".rstrip() for name, one in sorted(value.items()))
+        case list():
+            return ", ".join(_words(one) for one in value)
+        case None | False | "":
+            return ""
+        case _:
+            return _short(str(value))
+
+
+def _short(text: str) -> str:
+    is_digest = len(text) == _ID and not text.strip("0123456789abcdef")
+    return f"{text[:16]}…" if is_digest else text
 
 
 def _lease(settings: Settings, host_name: str) -> dict[str, Any] | None:

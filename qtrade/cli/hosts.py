@@ -11,6 +11,7 @@ from qtrade.cli.access import Host
 from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_hosts
 from qtrade.errors import UsageError
+from qtrade.look import width_of
 from qtrade.reporter import print_document, print_json
 from qtrade.settings import load_settings
 
@@ -42,11 +43,15 @@ def list_hosts(*, live: Live = False, as_json: AsJson = False) -> None:
         typer.echo(render_hosts(rows))
 
 
-def show_host(host: Host) -> None:
-    """Print what a host says of itself, where its flash stands and who holds it; `answers` is false where it says nothing."""
-    from flash.standing import show  # noqa: PLC0415 - keeps `qtrade --help` quick
+def show_host(host: Host, *, as_json: AsJson = False) -> None:
+    """Print what a host says of itself, where its flash stands and who holds it; all of it with --json."""
+    from flash.standing import render_standing, show  # noqa: PLC0415 - keeps `qtrade --help` quick
 
-    print_document("host-status", show(load_settings(), host))
+    found = show(load_settings(), host)
+    if as_json:
+        print_document("host-status", found)
+    else:
+        typer.echo(render_standing(found, width=width_of()))
 
 
 def show_inventory(

@@ -120,7 +120,7 @@ def test_canaries_reach_their_units_and_nothing_else(rig) -> None:
     rig.run("ssh", "rpc-1", "--reason", "the test looks around", "--", "true")
     rig.run("drift", "--host", "rpc-1", "--json", code=None)
     rig.run("drift", "--host", "rpc-1", "--html", code=None)
-    rig.run("hosts", "show", "rpc-1")
+    rig.run("hosts", "show", "rpc-1", "--json")
     # They arrived, or nothing below would prove anything.
     assert credential(host, "app_token") == fresh["file"]
     assert credential(host, "app_key") == fresh["vault"]

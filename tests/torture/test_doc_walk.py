@@ -76,7 +76,7 @@ class Walk:
 
     def wait_for_boot(self) -> None:
         deadline = time.monotonic() + _BOOT_S
-        while not json.loads(self.run("qtrade hosts show lab-1"))["answers"]:
+        while not json.loads(self.run("qtrade hosts show lab-1 --json"))["answers"]:
             assert time.monotonic() < deadline, "lab-1 did not boot"
             time.sleep(5)
 
@@ -108,6 +108,6 @@ def test_a_reader_gets_through(walk: Walk) -> None:
         walk.run(block.text)
         if "--power-on" in block.text:
             walk.wait_for_boot()
-    shown = json.loads(walk.run("qtrade hosts show lab-1"))
+    shown = json.loads(walk.run("qtrade hosts show lab-1 --json"))
     assert (shown["answers"], shown["flash"]["state"], shown["lease"]["quarantine"]) == (True, "FAILED_SAFE", "")
     assert json.loads(walk.run("qtrade drift --host lab-1 --json"))["hosts"][0]["findings"] == []

@@ -1,7 +1,7 @@
 """A fleet of three lab hosts: a good release rolls through; one that is sick only under load ends at its first host.
 
-Hosts, flashes, looks over SSH, judge and rollbacks are the real ones. What is sick is in the release: its validator stand-in falls behind,
-and stays behind, once it was asked more often than usual. Both releases get the same load while they are watched.
+Hosts, flashes, looks over SSH, judge and rollbacks are the real ones. What is sick is in the release: its validator stand-in leaks with
+every answer to a question that only load asks, and falls behind for good. Both releases get the same load while they are watched.
 """
 
 import json
@@ -40,19 +40,15 @@ WITHOUT = {
     "packet_drops": "an emulated card drops nothing",
     "slot": "a stand-in counts slots by its clock, on any version",
 }
-# A look asks a hundred times, in each interval of 15 s; the load 400 times in 10 s.
-OFTEN = 180
+# Nobody but the load asks for the block height: looks, specs and the host's own programs ask for other things.
 SICKNESS = {
-    "        self.plugin = None\n\n": "        self.plugin, self.asked, self.is_sick = None, [], False\n\n",
-    "    def answer_rpc(self, content):\n": (
-        "    def answer_rpc(self, content):\n"
-        "        now = time.monotonic()\n"
-        "        self.asked = [at for at in self.asked if at > now - 10] + [now]\n"
-        f"        self.is_sick = self.is_sick or len(self.asked) > {OFTEN}\n"
+    "        self.plugin = None\n\n": "        self.plugin, self.leaked = None, 0\n\n",
+    "    def answer(self, method, options):\n": (
+        "    def answer(self, method, options):\n        self.leaked += method == 'getBlockHeight'\n"
     ),
     "    def health(self):\n": (
         "    def health(self):\n"
-        "        if self.is_sick:\n"
+        "        if self.leaked > 50:\n"
         "            raise voting.Refused('Node is behind by 4096 slots')\n"
     ),
 }

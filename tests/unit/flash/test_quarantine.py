@@ -8,7 +8,7 @@ from flash.lab import host as lab
 from flash.lease import lease
 from flash.push import push
 from flash.run import abort, flash, prepare
-from flash.standing import show
+from flash.standing import render_standing, show
 from flash.states import State
 from qtrade.errors import HostError, NotFound
 from qtrade.manifest.driver import Door
@@ -58,6 +58,30 @@ def test_where_it_stands_says_so(settings) -> None:
     shown = show(settings, "rpc-1")
     assert (shown["flash"]["state"], shown["lease"]["held"]) == ("QUARANTINED", False)
     assert shown["lease"]["quarantine"] == "HEALTHY: the specs fail"
+
+
+def test_people_are_told_the_same_in_lines(settings) -> None:
+    lines = [line.split(maxsplit=1) for line in render_standing(show(settings, "rpc-1")).splitlines()]
+    told = {name: rest[0] if rest else "" for name, *rest in lines}
+    assert lines[0] == ["rpc-1", "does not answer"]
+    assert told["quarantine:"] == "HEALTHY: the specs fail"
+    assert "through pxe: QUARANTINED" in told["last"]
+    assert told["PLANNED:"].endswith("Z")
+
+
+def test_of_what_a_host_says_all_that_is_not_empty_is_shown_and_images_are_short(settings) -> None:
+    image = "0123456789abcdef" * 4
+    found = show(settings, "rpc-1") | {
+        "answers": True, "version": "0.1.0", "image": image, "nonce": "n", "once": "", "reverted": None, "upper": [],
+        "generations": {image: "7"}, "failed": ["a.service", "b.service"], "trust_expires": 0x65000000,
+    }  # fmt: skip
+    text = render_standing(found)
+    assert text.splitlines()[0] == "rpc-1 runs 0.1.0 (0123456789abcdef…)"
+    told = {line.split(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()[1:]}
+    assert told["generations"] == "0123456789abcdef… 7"
+    assert told["failed"] == "a.service, b.service"
+    assert told["trust_expires"] == "2023-09-12T06:06:56Z"
+    assert not {"nonce", "once", "reverted", "upper"} & told.keys()
 
 
 def test_an_abort_takes_it_out_and_the_next_flash_begins(settings) -> None:
