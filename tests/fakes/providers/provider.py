@@ -15,6 +15,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.fakes.providers.machine import Machine
 
+# How long an operation waits to be seen, where nobody looks.
+_TOLD_S = 2.0
+
 
 @dataclass(frozen=True)
 class Call:
@@ -63,6 +66,8 @@ class _Operation:
     statuses: tuple[str, ...]
     started: float
     is_done: bool = False
+    # Set once somebody was told its last status by a GET: on a starved machine a brief one would never be seen.
+    told: threading.Event = field(default_factory=threading.Event)
 
 
 class FakeProvider(ABC):
@@ -87,6 +92,7 @@ class FakeProvider(ABC):
         self.resting: str | None = None
         self.lock = threading.RLock()
         self._operation: _Operation | None = None
+        self._is_read = False
         self._stale: tuple[str, float] = ("", 0.0)
         self._threads: list[threading.Thread] = []
         handler = type("Handler", (_Handler,), {"provider": self})
@@ -170,7 +176,10 @@ class FakeProvider(ABC):
                 return stale
             if self._operation is not None and not self._operation.is_done:
                 shown = int((time.monotonic() - self._operation.started - self.stale_s) / max(self.transition_s, 0.001))
-                return self._operation.statuses[min(shown, len(self._operation.statuses) - 1)]
+                last = len(self._operation.statuses) - 1
+                if self._is_read and shown >= last:
+                    self._operation.told.set()
+                return self._operation.statuses[min(shown, last)]
             return self.resting or self.power_status(is_on=self.machine.is_on)
 
     @abstractmethod
@@ -183,6 +192,7 @@ class FakeProvider(ABC):
             began = time.monotonic()
             work()
             time.sleep(max(0.0, self.transition_s - (time.monotonic() - began)))
+            operation.told.wait(_TOLD_S)
         except BaseException as error:  # noqa: BLE001 - raised again by `settle`
             self.errors.append(error)
         with self.lock:
@@ -233,6 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, call: Call) -> Reply:
         with self.provider.lock:
+            self.provider._is_read = call.method == "GET"
             allowed = self.provider.is_authorised(call)
             try:
                 reply = self.provider.answer(call) if allowed else self.provider.denied()
