@@ -107,7 +107,7 @@ def under_load(fleet: Fleet) -> Iterator[None]:
     ended = threading.Event()
 
     def load(name: str) -> None:
-        words = ("bench", "load", "--host", name, "--kind", "rpc", "--rps", "40", "--for", "30s", "--yes", "--json")
+        words = ("bench", "load", "--host", name, "--kind", "rpc", "--rps", "8", "--for", "30s", "--yes", "--json")
         while not ended.wait(5):
             shown = qtrade("rollout", "status", "--env", "development", "--json", check=False, env=fleet.env)
             if shown.returncode == 0 and fields_of(shown.stdout)["phase"] == "SOAKING":
