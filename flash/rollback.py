@@ -21,6 +21,8 @@ from qtrade.store import open_store
 from qtrade.store.history import Ending, Kind, Outcome
 from qtrade.trust.keyring import ensure_keyring
 
+_RUNS_ALREADY = "{host} runs that version already"
+
 
 @dataclass(frozen=True)
 class RollbackResult:
@@ -52,7 +54,7 @@ def plan_rollback(settings: Settings, host_name: str, *, to: str | None = None) 
     target = choose_target(settings, store, host, status, to)
     reasons = reasons_against(settings, store, host, status, target)
     if target.id == status["image"]:
-        reasons = (f"{host.name} runs that version already", *reasons)
+        reasons = (_RUNS_ALREADY.format(host=host.name), *reasons)
     warning = _say_last_end(settings, host.name, target.version)
     return RollbackPlan(host.name, status["version"], target.version, target.id, reasons, (warning,) if warning else ())
 
@@ -94,7 +96,7 @@ def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
     target = choose_target(settings, store, host, status, to)
     check_not_revoked(store, target.id, ensure_keyring(settings).trust)
     if target.id == status["image"]:
-        raise Refused(f"{host.name} runs that version already", resolution="name another with --to")
+        raise Refused(_RUNS_ALREADY.format(host=host.name), resolution="name another with --to")
     check_target(settings, store, host, status, target)
     inputs = {"to": to or "", "before": {"version": status["version"], "image": status["image"]}}
     with recorded_deploy(access, Kind.ROLLBACK, version=target.version, image=target.id, inputs=inputs) as progress:

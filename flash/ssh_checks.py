@@ -17,6 +17,7 @@ from qtrade.errors import BadInput, HostError, QtradeError, Refused
 from qtrade.manifest import Environment, Host
 from qtrade.reporter import Reporter
 from qtrade.settings import Settings
+from qtrade.ssh import public_half
 
 # The value of role bare_metal: account -> lines of authorized_keys, which may begin with options, such as expiry-time="20270131".
 _KEYS = "bare_metal_ssh_keys"
@@ -110,7 +111,7 @@ def _line_for(environment: Environment, host: Host, user: str, identity: Path) -
     accounts = _config(environment, host).get(_KEYS)
     lines = accounts.get(user, ()) if isinstance(accounts, dict) else ()
     done = process.run(["ssh-keygen", "-y", "-P", "", "-f", identity], check=False)
-    public = identity.with_suffix(".pub")
+    public = public_half(identity)
     text = done.stdout if done.returncode == 0 else public.read_text() if public.is_file() else ""
     words = text.split()
     return next((str(line) for line in lines if len(words) > 1 and words[1] in str(line).split()), None)

@@ -225,6 +225,11 @@ class StartedCommand:
         return code, said
 
 
+def public_half(identity: Path) -> Path:
+    """Return where ssh-keygen puts the public half of a private key: beside it, its name with `.pub` behind."""
+    return identity.with_name(f"{identity.name}.pub")
+
+
 def unreachable(target: SshTarget, stderr: str) -> HostError:
     """Return the error for a host that SSH cannot reach; a changed host key is called by its name."""
     if "host key is known for" in stderr:

@@ -14,6 +14,7 @@ from qtrade.errors import BadInput, ConflictError
 from qtrade.manifest import Host, load_text
 from qtrade.manifest.driver import Door, wipes
 from qtrade.settings import Settings
+from qtrade.ssh import public_half
 
 _IDENTIFIERS = ("serial", "wwid", "size_bytes")
 _CONFIG_SAYS = "as it is set up now; `qtrade config show` says what else its image takes. Give people keys of their own"
@@ -105,7 +106,7 @@ def _fields(place: Place, disks: Disks, doors: Doors, machine: Machine) -> Itera
 def _config(place: Place, disks: Disks, doors: Doors, machine: Machine) -> dict[str, Any]:
     """Return what every image asks for and what was seen: the network, the mounts, who may log in."""
     network, mac = machine.network, machine.mac or doors.mac
-    public = place.identity_file.with_name(f"{place.identity_file.name}.pub") if place.identity_file else None
+    public = public_half(place.identity_file) if place.identity_file else None
     key = public.read_text().strip() if public and public.is_file() else ""
     mounts = [
         {"what": f"UUID={disk.fs_uuid}", "where": mount, "type": disk.partitions[0].filesystem}

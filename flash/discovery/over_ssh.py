@@ -111,7 +111,7 @@ def parse_look(text: str, key: str = "") -> Machine:
 
 def _network(by_kind: dict[str, list[list[str]]]) -> FoundNetwork:
     """Return how the card of the default route is set up. Addresses with a lifetime are DHCP's or an advertisement's: left out."""
-    routes = [shlex.split(fields[0]) for fields in by_kind.get("route", ()) if fields]
+    routes = [fields[0].split() for fields in by_kind.get("route", ()) if fields]
     ways = [dict(zip(words[1::2], words[2::2], strict=False)) for words in routes]
     card = next((way["dev"] for way in ways if "dev" in way), "")
     rows = [fields for fields in by_kind.get("address", ()) if len(fields) == 4 and fields[0] == card]

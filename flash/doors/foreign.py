@@ -25,7 +25,7 @@ from flash.ssh import known_hosts_path
 from qtrade.errors import HostError, QtradeError
 from qtrade.initrd import read_initrd, write_tar
 from qtrade.redaction import redact
-from qtrade.ssh import SshTarget
+from qtrade.ssh import SshTarget, public_half
 from qtrade.toolsroot import open_tools
 
 _ROOT = "/run/qtrade-installer"
@@ -231,7 +231,7 @@ def refuse_unknown_key(context: FlashContext) -> None:
 def read_public_key(context: FlashContext) -> str:
     """Return the public half of the key that deploys log in with. Raises `DoorClosed` when it is not beside the private one."""
     identity = context.host.ssh.identity_file
-    path = identity.with_name(f"{identity.name}.pub") if identity else None
+    path = public_half(identity) if identity else None
     if path is None or not path.is_file():
         raise DoorClosed(
             f"host {context.host.name}: the public key beside ssh.identity_file is missing",

@@ -16,6 +16,7 @@ from qtrade import process
 from qtrade.errors import UsageError, choose_from
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
+from qtrade.ssh import public_half
 from qtrade.toolsroot import open_tools
 
 _NETWORK = ("10.0.2.0/24", "fd42:716c:6162::/64")
@@ -89,7 +90,7 @@ def complete_manifest(made: LabHost, identity: Path, vault: Path) -> None:
 
 
 def _config(made: LabHost, identity: Path) -> dict[str, object]:
-    public_key = identity.with_suffix(".pub").read_text().strip()
+    public_key = public_half(identity).read_text().strip()
     own = {"type": "tmpfs", "what": "tmpfs", "options": f"size=64m,mode=0750,uid={_SOL},gid={_SOL}"}
     return {
         "bare_metal_mounts": [
