@@ -67,10 +67,17 @@ class LabRig:
             return hashlib.file_digest(disk, "sha256").hexdigest()
 
 
-def qtrade(*args: str, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def qtrade(
+    *args: str, check: bool = True, env: dict[str, str] | None = None, timeout_s: float = 1500
+) -> subprocess.CompletedProcess[str]:
     """Run the command line as people do."""
     done = subprocess.run(
-        [QTRADE, *args], capture_output=True, text=True, check=False, timeout=1500, env={**os.environ, **(env or {})}
+        [QTRADE, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+        env={**os.environ, **(env or {})},
     )
     if check and done.returncode != 0:
         pytest.fail(f"qtrade {' '.join(args)}: {done.returncode}\n{done.stderr[-4000:]}")

@@ -5,7 +5,6 @@ every answer to a question that only load asks, and falls behind for good. Both 
 """
 
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,20 +17,22 @@ from typing import Any
 import pytest
 import yaml
 
+from bake.run import load_recipe
 from flash.lab import host as lab
+from flash.rollout.progress import Phase
+from flash.rollout.status import read_status
+from qtrade.errors import NotFound
 from qtrade.machine.spec import Firmware
 from qtrade.settings import Settings
 from tests.doc_blocks import PROJECT
 from tests.e2e.images import extra_layer, publish_variant
 from tests.fakes.doc_project import copy_project
-from tests.fakes.documents import fields_of
-from tests.rigs import QTRADE, LabRig, make_rig, qtrade, qtrade_json
+from tests.rigs import LabRig, make_rig, qtrade, qtrade_json
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(7200)]
 
 NAMES = ("fleet-1", "fleet-2", "fleet-3")
 GOOD, SICK = "0.2.0", "0.3.0"
-VALIDATOR = "opt/agave/4.2.1/bin/agave-validator"
 POLICY = {"first_soak_s": 180, "steps": [{"percent": 100, "soak_s": 120}], "judge_every_s": 15}
 # Without soft gates: these compare what an emulator on shared processors cannot tell.
 WITHOUT = {
@@ -79,26 +80,18 @@ class Fleet:
         """Return the document of the rollout."""
         return qtrade_json("rollout", "status", "--env", "development", env=self.env)
 
-    def roll_out(self, version: str) -> int:
-        """Roll a version out, with load on every host while one is watched; return the command's exit code."""
-        argv = [str(QTRADE), "rollout", "start", "--env", "development", "--version", version, "--yes"]
-        log = self.settings.state_dir / f"rollout-{version}.log"
-        with log.open("wb") as sink, under_load(self):
-            done = subprocess.run(
-                argv,
-                env={**environment_without_qtrade(), **self.env},
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                check=False,
-                timeout=5400,
-            )
-        return done.returncode
+    def roll_out(self, version: str) -> subprocess.CompletedProcess[str]:
+        """Roll a version out, with load on every host while one is watched."""
+        words = ("rollout", "start", "--env", "development", "--version", version, "--yes")
+        with under_load(self):
+            return qtrade(*words, check=False, env=self.env, timeout_s=5400)
 
-
-def environment_without_qtrade() -> dict[str, str]:
-    """Return this process's variables but for qtrade's own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("QTRADE_")}
+    def is_watched(self) -> bool:
+        """Say whether hosts soak now. In this process: a command every few seconds would be a load of its own."""
+        try:
+            return read_status(self.settings, "development").phase == Phase.SOAKING
+        except NotFound:
+            return False
 
 
 @contextmanager
@@ -109,8 +102,7 @@ def under_load(fleet: Fleet) -> Iterator[None]:
     def load(name: str) -> None:
         words = ("bench", "load", "--host", name, "--kind", "rpc", "--rps", "8", "--for", "30s", "--yes", "--json")
         while not ended.wait(5):
-            shown = qtrade("rollout", "status", "--env", "development", "--json", check=False, env=fleet.env)
-            if shown.returncode == 0 and fields_of(shown.stdout)["phase"] == "SOAKING":
+            if fleet.is_watched():
                 # A load that meets a sick host fails, and is meant to.
                 qtrade(*words, check=False, env=fleet.env)
 
@@ -147,7 +139,8 @@ def publish_releases(settings: Settings, folder: Path) -> None:
     for anchor, text in SICKNESS.items():
         assert program.count(anchor) == 1, anchor
         program = program.replace(anchor, text)
-    for version, files in ((GOOD, {"usr/lib/qtrade/good": "good\n"}), (SICK, {VALIDATOR: program})):
+    place = f"opt/agave/{load_recipe(settings, 'lab').components['agave'].version}/bin/agave-validator"
+    for version, files in ((GOOD, {"usr/lib/qtrade/good": "good\n"}), (SICK, {place: program})):
         own = folder / version
         own.mkdir()
         publish_variant(settings, version, top=extra_layer(settings, own, files))
@@ -176,18 +169,18 @@ def fleet(settings: Settings, image_010: str, tmp_path_factory: pytest.TempPathF
 
 def test_a_good_release_rolls_through_under_load(fleet: Fleet) -> None:
     before = [rig.ledger_sha256() for rig in fleet.rigs]
-    code = fleet.roll_out(GOOD)
+    done = fleet.roll_out(GOOD)
     status = fleet.status()
-    assert (code, status["phase"], status["counts"]) == (0, "DONE", {"COMMITTED": 3}), status
+    assert (done.returncode, status["phase"], status["counts"]) == (0, "DONE", {"COMMITTED": 3}), done.stderr
     assert fleet.runs() == dict.fromkeys(NAMES, GOOD)
     assert [rig.ledger_sha256() for rig in fleet.rigs] == before
 
 
 def test_one_that_is_sick_under_load_only_ends_at_its_first_host_and_is_blocked(fleet: Fleet) -> None:
     before = [rig.ledger_sha256() for rig in fleet.rigs]
-    code = fleet.roll_out(SICK)
+    done = fleet.roll_out(SICK)
     status = fleet.status()
-    assert (code != 0, status["phase"], status["blocked"]) == (True, "FAILED", True), status
+    assert (done.returncode != 0, status["phase"], status["blocked"]) == (True, "FAILED", True), done.stderr
     assert {one["name"]: one["state"] for one in status["hosts"]} == {
         NAMES[0]: "RETURNED",
         NAMES[1]: "WAITING",
