@@ -6,10 +6,16 @@ import pytest
 
 from flash.ssh import pin_host_key, target_for
 from qtrade.errors import BadInput, HostError
-from qtrade.ssh import SshTarget, unreachable
+from qtrade.ssh import SshTarget, public_half, unreachable
 from tests.fakes.examples import make_host, make_settings
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(("identity", "public"), [("deploy", "deploy.pub"), ("deploy.key", "deploy.key.pub")])
+def test_the_public_half_lies_where_ssh_keygen_puts_it(tmp_path, identity, public) -> None:
+    assert public_half(tmp_path / identity) == tmp_path / public
+
 
 TARGET = SshTarget("rpc-1", "192.0.2.10", 2222, "deploy", Path("/keys/deploy"), Path("/state/known_hosts/rpc-1"))
 CHANGED = """\
