@@ -48,4 +48,6 @@ def test_no_tab_waits_for_a_network(settings, monkeypatch) -> None:
 
 def test_outside_of_a_project_nothing_completes(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("QTRADE_PROJECT", str(tmp_path))
+    # Not that of `make`, in which a demo may have left a lab host and its image.
+    monkeypatch.delenv("QTRADE_STATE_DIR", raising=False)
     assert (complete_hosts(""), complete_environments(""), complete_recipes(""), complete_versions("")) == ([],) * 4
