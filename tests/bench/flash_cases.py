@@ -22,7 +22,7 @@ def make_plan(store: Path, blobs: list[Blob]) -> dict[str, object]:
     """Return what a job says of the blobs, for `fetch`."""
     lists = {blob.sha256: base64.b64encode(list_chunks(store / blob.sha256)).decode() for blob in blobs}
     return {
-        "blobs": [vars(blob) for blob in blobs],
+        "blobs": [blob._asdict() for blob in blobs],
         "chunks": {"size_bytes": 4 << 20, "sha256": lists},
     }
 
