@@ -9,6 +9,7 @@ STATE := $(or $(QTRADE_STATE_DIR),$(CURDIR)/.state)
 export QTRADE_STATE_DIR := $(STATE)
 RUN := $(SUDO) env QTRADE_STATE_DIR=$(STATE)
 VERSION ?= 0.1.0
+HINT := $(SUDO:%=% )$(BIN)/qtrade
 
 # For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), partition tables in the agent's tests (fdisk), the .debs and
 # the signed repository of the stand-ins (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps
@@ -39,9 +40,9 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 	$(RUN) $(BIN)/qtrade flash --host lab-1 --version $(VERSION) --yes; \
 	$(RUN) $(BIN)/qtrade hosts show lab-1; \
 	printf '%s\n' "" "lab-1 was flashed with lab $(VERSION) and is healthy; it is switched off now. Where to look next:" \
-	  "  sudo $(BIN)/qtrade lab up --power-on            start it again" \
-	  "  sudo $(BIN)/qtrade hosts show lab-1             what it says of itself" \
-	  "  sudo $(BIN)/qtrade flash --host lab-1 --dry-run what a flash would do" \
+	  "  $(HINT) lab up --power-on            start it again" \
+	  "  $(HINT) hosts show lab-1             what it says of itself" \
+	  "  $(HINT) flash --host lab-1 --dry-run what a flash would do" \
 	  "  $(STATE)/lab/lab-1/console.log                  its console" \
 	  "  docs/architecture.md                            how it works"
 

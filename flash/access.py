@@ -24,7 +24,7 @@ from qtrade.trust.keyring import ensure_keyring
 Evidence = dict[str, Any]
 _Ability = TypeVar("_Ability")
 # One lost answer is no sign that nothing runs there.
-_ANSWER_S = 90.0
+ANSWER_S = 90.0
 
 
 class HostAccess:
@@ -106,7 +106,7 @@ class HostAccess:
         if not self.is_known or self.is_off():
             return None
         try:
-            return self.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer")
+            return self.wait_for_status(lambda _: True, within_s=ANSWER_S, what="an answer")
         except QtradeError:
             return None
 

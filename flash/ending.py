@@ -4,12 +4,14 @@ from flash.context import Evidence, FlashContext
 from flash.doors import in_place
 from flash.doors.shared import clear_boot_override
 from flash.draining import is_drained, undrain
+from flash.health import wait_until_settled
 from flash.journal import Journal
 from flash.plan import FlashPlan
 from flash.states import State, rules, sequence
 from qtrade.errors import HostError, QtradeError, Refused
 from qtrade.manifest.driver import Door
 
+_SETTLED_S = 300.0
 _HALF_WRITTEN = "the OS disk may be half written: flash the host again, through a door that needs no running system"
 
 
@@ -35,6 +37,8 @@ def fail(
         except QtradeError as worse:
             end = State.QUARANTINED
             evidence["fallback"] = worse.brief
+        else:
+            _look_at_old(context, error, evidence)
     was_drained = context.was_drained or is_drained(context.journal, plan.door, failed=state)
     if _runs_on(context, end, evidence) and was_drained:
         left = undrain(context, plan.door)
@@ -102,6 +106,17 @@ def _disarm(context: FlashContext, end: State, error: QtradeError, evidence: Evi
         return State.QUARANTINED
     evidence["disarmed"] = True
     return end
+
+
+def _look_at_old(context: FlashContext, error: QtradeError, evidence: Evidence) -> None:
+    """Note how the old version is, now that it is back: it may have been ill before the flash, or what made the new one ill ails it too."""
+    try:
+        with context.reporter.step("the old version settles"):
+            evidence.update(wait_until_settled(context, within_s=_SETTLED_S))
+    except QtradeError as ill:
+        evidence["ill"] = f"{ill.brief}: {ill.details}"[:500]
+        left = f"the old version is back and not well either: {evidence['ill']}"
+        error.resolution = "; ".join(filter(None, (error.resolution, left)))
 
 
 def _end_of(context: FlashContext, plan: FlashPlan, state: State) -> State:

@@ -1,7 +1,7 @@
 """What a push would do to a host, as a pure function of what it has and what it is to have."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,8 @@ class PushPlan:
     """What a push of one host does.
 
     `secrets` maps names to the reason why they are sent, never to a value; the manifest names those to `forget` no more. SSH, network
-    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Only a boot reads `reboot`
-    files. `to` is the generation that is gone back to, empty where a new one is pushed.
+    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Units `if_new` are left alone
+    where the host finds that it holds the very secrets that come. Only a boot reads `reboot` files. `to` is the generation that is gone back to, empty where a new one is pushed.
     """
 
     host: str
@@ -74,6 +74,7 @@ class PushPlan:
     secrets: Mapping[str, str] = field(default_factory=dict)
     forget: tuple[str, ...] = ()
     units: tuple[UnitStep, ...] = ()
+    if_new: tuple[str, ...] = ()
     guarded: tuple[str, ...] = ()
     reboot: tuple[str, ...] = ()
     to: str = ""
@@ -96,13 +97,7 @@ def plan_push(
     sent = secrets or SecretChanges()
     files = tuple(_compare_files(held, wanted.files))
     declared = {file.path: inputs for file in files if (inputs := declaration_of(image, file.path)) is not None}
-    of_secrets = [
-        action
-        for inputs in image.inputs.values()
-        for secret in inputs.secrets
-        if secret.name in sent.reasons or secret.name in sent.forget
-        for action in secret.units
-    ]
+    of_sent, of_forgotten = _units_of(image, sent.reasons), _units_of(image, sent.forget)
     of_files = [action for inputs in declared.values() for action in inputs.units]
     return PushPlan(
         host=wanted.host,
@@ -112,7 +107,8 @@ def plan_push(
         values=tuple(_compare_values(held.bundle, wanted)),
         secrets=dict(sent.reasons),
         forget=sent.forget,
-        units=merge_actions([*of_files, *of_secrets]),
+        units=merge_actions([*of_files, *of_sent, *of_forgotten]),
+        if_new=_only_in(of_sent, [*of_files, *of_forgotten]),
         guarded=tuple(path for path, inputs in declared.items() if inputs.access),
         reboot=tuple(path for path, inputs in declared.items() if inputs.reboot),
         to=to,
@@ -139,6 +135,16 @@ def merge_actions(actions: Iterable[UnitAction]) -> tuple[UnitStep, ...]:
     return tuple(chosen.values())
 
 
+def _units_of(image: Image, names: Container[str]) -> list[UnitAction]:
+    secrets = (secret for inputs in image.inputs.values() for secret in inputs.secrets)
+    return [action for secret in secrets if secret.name in names for action in secret.units]
+
+
+def _only_in(actions: Iterable[UnitAction], others: Iterable[UnitAction]) -> tuple[str, ...]:
+    known = {action.name for action in others}
+    return tuple(dict.fromkeys(action.name for action in actions if action.name not in known))
+
+
 def render_plan(plan: PushPlan, *, shows_values: bool = False, width: int | None = None) -> str:
     """Return the plan as lines for people, without a trailing newline."""
     if plan.is_empty:
@@ -147,7 +153,7 @@ def render_plan(plan: PushPlan, *, shows_values: bool = False, width: int | None
     rows = [Row(file.change, f"file {file.path}", _effect(plan, file.path)) for file in plan.files]
     rows += [Row("send", f"secret {name}", f"since {reason}") for name, reason in sorted(plan.secrets.items())]
     rows += [Row("remove", f"secret {name}", "the host's manifest does not name it") for name in plan.forget]
-    rows += [Row(unit.action, f"unit {unit.name}", "it reads what changes") for unit in plan.units]
+    rows += [Row(unit.action, f"unit {unit.name}", _why(plan, unit)) for unit in plan.units]
     lines = [
         look.render_plan(
             f"push {plan.host}: {aim}, from {plan.generation or 'none'}, for {plan.version}", rows, width=width
@@ -167,6 +173,10 @@ def _effect(plan: PushPlan, path: str) -> str:
         "read at boot only: the change waits for a reboot": path in plan.reboot,
     }
     return "; ".join(text for text, applies in said.items() if applies)
+
+
+def _why(plan: PushPlan, unit: UnitStep) -> str:
+    return "if the host holds another secret" if unit.name in plan.if_new else "it reads what changes"
 
 
 def _render_value(value: ValueChange) -> str:

@@ -260,6 +260,11 @@ def require_root(what: str) -> None:
         raise UsageError(f"{what} needs root", resolution="run the same command with sudo")
 
 
+def as_root(command: str) -> str:
+    """Return a command that needs root as a person types it here: root itself may not have sudo."""
+    return command if os.geteuid() == 0 else f"sudo {command}"
+
+
 def beside_python(name: str) -> str:
     """Return the program `name` of this interpreter's own environment."""
     return str(Path(sys.executable).parent / name)

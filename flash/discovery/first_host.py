@@ -12,6 +12,7 @@ from flash.discovery.over_redfish import Bmc, discover_over_redfish
 from flash.discovery.over_ssh import discover_over_ssh, pin, require_key, show_host_key
 from qtrade.errors import BadInput, Refused, UsageError
 from qtrade.manifest.driver import Door
+from qtrade.process import as_root
 from qtrade.settings import Settings
 from qtrade.ssh import SshTarget
 
@@ -113,7 +114,7 @@ def next_commands(draft: HostDraft, *, has_keys: bool, has_images: bool) -> tupl
     """Return the commands that lead from the manifest to a host that runs."""
     steps = [] if has_keys else ["qtrade keys init"]
     steps.append("qtrade doctor")
-    steps += [] if has_images else ["sudo qtrade bake --version 0.1.0"]
+    steps += [] if has_images else [as_root("qtrade bake --version 0.1.0")]
     return (*steps, f"qtrade flash --host {draft.name} --dry-run", f"qtrade flash --host {draft.name}")
 
 

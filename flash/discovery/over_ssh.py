@@ -48,7 +48,7 @@ true
 
 
 def show_host_key(target: SshTarget) -> tuple[str, str]:
-    """Ask for the SSH host key, without logging in; return it and its fingerprint. Raises `TrustError` when there is none."""
+    """Ask for the SSH host key, without logging in; return it and its fingerprint. Raises `HostError` when nothing answers."""
     keys = first_keys(target)
     # Ed25519 first: it is what our own hosts have.
     key = min(keys, key=lambda one: not one.startswith("ssh-ed25519"))

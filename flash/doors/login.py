@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from qtrade import process
-from qtrade.errors import HostError, TrustError
+from qtrade.errors import HostError
 from qtrade.redaction import redact, register_secret
 from qtrade.ssh import SshTarget, unreachable
 
@@ -17,13 +17,17 @@ def write_known_keys(target: SshTarget, keys: tuple[str, ...]) -> None:
 
 
 def first_keys(target: SshTarget) -> tuple[str, ...]:
-    """Return the host keys that a system shows now. Raises `TrustError` when it shows none."""
+    """Return the host keys that a system shows now. Raises `HostError` when no SSH server answers there in time."""
     argv = ["ssh-keyscan", "-T", "10", "-p", str(target.port), target.address]
     done = process.run(argv, timeout_s=60, check=False)
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line and not line.startswith("#")]
     keys = tuple(line[1] for line in lines if len(line) > 1)
     if not keys:
-        raise TrustError(f"{target.host} shows no SSH host key at {target.address}:{target.port}")
+        raise HostError(
+            f"{target.host}: no SSH server answers at {target.address}:{target.port}",
+            details=redact(done.stderr.strip()[-500:]),
+            resolution="check the address and the port; a host that boots or is busy answers later: run the same command again",
+        )
     return keys
 
 

@@ -120,7 +120,10 @@ def main(commands: Callable[[], object] = _run) -> None:
         _fail(error)
     except OSError as error:
         _fail(explain_system(error))
-    except ABORTED:
+    except ABORTED as aborted:
+        if isinstance(aborted.__context__, KeyboardInterrupt):  # Ctrl-C at a question
+            tell("interrupted; nothing was done")
+            sys.exit(_INTERRUPTED)
         _fail(Refused("nobody answered; nothing was done", resolution="answer the question, or add --yes"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:

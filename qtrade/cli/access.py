@@ -48,12 +48,12 @@ def ssh(
 def logs(
     host: Host,
     *,
-    unit: Annotated[str, typer.Option("--unit", help="Unit of systemd, such as agave.service.")],
+    unit: Annotated[str, typer.Option("--unit", help="Unit of systemd, such as agave-validator.service.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on as lines come, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", min=1, max=100000, help="How many to begin with.")] = 200,
     reason: Reason = "",
 ) -> None:
-    """Show the journal of a unit: `qtrade logs rpc-1 --unit agave.service --follow`. On record, as `qtrade ssh`."""
+    """Show the journal of a unit: `qtrade logs rpc-1 --unit agave-validator.service`. On record, as `qtrade ssh`."""
     from flash.go_in import follow_logs  # noqa: PLC0415 - keeps `qtrade --help` quick
 
     raise typer.Exit(follow_logs(load_settings(), host, unit, follow=follow, lines=lines, reason=reason))

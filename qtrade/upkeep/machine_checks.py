@@ -10,7 +10,11 @@ from pathlib import Path
 
 from qtrade import clock, process
 from qtrade.errors import QtradeError
+from qtrade.machine.accel import KVM
+from qtrade.machine.machine import find_qemu
+from qtrade.process import as_root
 from qtrade.settings import Settings
+from qtrade.toolsroot import has_tools, open_tools
 from qtrade.upkeep.check import Check, good, missing, warning
 
 _GIB = 1 << 30
@@ -32,6 +36,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # A bake of the lab image takes about 6 GiB of disk with its cache; a boot test and a lab host 2 GiB of memory each.
 _DISK_NEEDED, _DISK_WANTED = 2 * _GIB, 12 * _GIB
 _MEMORY_NEEDED, _MEMORY_WANTED = _GIB // 2, 3 * _GIB
+_EMULATED = "labs and boot tests emulate the CPU, many times slower"
 _UNSYNCHRONIZED = 5  # adjtimex(2): TIME_ERROR
 
 
@@ -40,7 +45,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
     yield from _programs()
     yield _python()
     yield _root()
-    yield _kvm()
+    yield _kvm(settings)
     yield _room(settings)
     yield _memory(Path("/proc/meminfo").read_text())
     yield check_clock(_clock_state())
@@ -52,10 +57,10 @@ def _programs() -> Iterator[Check]:
     for package, (program, use) in _PROGRAMS.items():
         if shutil.which(program, path=process.CLEAN_PATH) is None:
             lacking = True
-            yield missing(f"package {package}", f"no {program}, for {use}", f"sudo apt-get install {package}")
+            yield missing(f"package {package}", f"no {program}, for {use}", _install(package))
     if not _KEYRING.is_file():
         lacking = True
-        cure = "sudo apt-get install debian-archive-keyring"
+        cure = _install("debian-archive-keyring")
         yield missing("package debian-archive-keyring", "no keys of Debian's archive, for locks", cure)
     if not lacking:
         yield good("packages", f"{len(_PROGRAMS) + 1} of {len(_PROGRAMS) + 1}")
@@ -63,11 +68,11 @@ def _programs() -> Iterator[Check]:
         clock.library()
     except QtradeError as error:
         yield warning(
-            "package libfaketime", f"{error.brief}: no `qtrade bake --verify`", "sudo apt-get install libfaketime"
+            "package libfaketime", f"{error.brief}: no `qtrade bake --verify`", _install("libfaketime")
         )
     if shutil.which("dnsmasq", path=process.CLEAN_PATH) is None:
         yield warning(
-            "package dnsmasq-base", "no dnsmasq, for hosts with `netboot.dhcp`", "sudo apt-get install dnsmasq-base"
+            "package dnsmasq-base", "no dnsmasq, for hosts with `netboot.dhcp`", _install("dnsmasq-base")
         )
 
 
@@ -85,14 +90,25 @@ def _root() -> Check:
     return warning("root", "no: bakes and the tools root need it, flashes do not", "sudo qtrade …")
 
 
-def _kvm() -> Check:
+def _kvm(settings: Settings) -> Check:
     device = Path("/dev/kvm")
-    if os.access(device, os.R_OK | os.W_OK):
-        return good("KVM", str(device))
-    said = "no rights for it" if device.exists() else "none: labs and boot tests emulate the CPU, many times slower"
+    if not device.exists():
+        cure = f"{as_root('modprobe kvm_intel')}, or kvm_amd; or switch virtualization on in the firmware"
+        return warning("KVM", f"none: {_EMULATED}", cure)
+    if not os.access(device, os.R_OK | os.W_OK):
+        return warning("KVM", f"no rights for it: {_EMULATED}", as_root('usermod -aG kvm "$USER", then log in anew'))
+    if not has_tools(settings.tools_dir.resolve()):
+        return good("KVM", f"{device}; tried when there is a tools root")
+    # It opens on machines whose CPU runs no guest too.
+    if find_qemu(settings, open_tools(settings)).accelerator == KVM:
+        return good("KVM", f"{device}, runs a guest")
     return warning(
-        "KVM", said, "sudo modprobe kvm_intel || sudo modprobe kvm_amd; or switch virtualization on in the firmware"
+        "KVM", f"{device} opens and runs no guest: {_EMULATED}", "let the machine below this one allow nested guests"
     )
+
+
+def _install(package: str) -> str:
+    return as_root(f"apt-get install {package}")
 
 
 def _room(settings: Settings) -> Check:
@@ -121,7 +137,7 @@ def _memory(meminfo: str) -> Check:
 def check_clock(state: int) -> Check:
     """Judge what the kernel says of its clock; signatures and leases have times in them."""
     if state == _UNSYNCHRONIZED:
-        return warning("clock", "nobody keeps it right", "sudo timedatectl set-ntp true, or install chrony")
+        return warning("clock", "nobody keeps it right", f"{as_root('timedatectl set-ntp true')}, or install chrony")
     return good("clock", "synchronized") if state >= 0 else warning("clock", "the kernel does not say", "timedatectl")
 
 
@@ -138,7 +154,7 @@ def stale_mounts(settings: Settings, mountinfo: str) -> Iterator[Check]:
         if path.relative_to(settings.state_dir).parts[0] in _WORK
     ]
     for path in found:
-        yield warning("stale mounts", str(path), f"sudo umount -R {path}, once no `qtrade` command runs")
+        yield warning("stale mounts", str(path), f"{as_root(f'umount -R {path}')}, once no `qtrade` command runs")
     if not found:
         yield good("stale mounts", "none")
 

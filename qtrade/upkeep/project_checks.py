@@ -11,6 +11,7 @@ from flash.secrets.check import SecretState, check_driver
 from qtrade.errors import QtradeError
 from qtrade.manifest import Host
 from qtrade.manifest.driver import RedfishDriver
+from qtrade.process import as_root
 from qtrade.settings import S3Address, Settings
 from qtrade.toolsroot import has_tools
 from qtrade.trust.keyring import load_keyring
@@ -115,16 +116,14 @@ def _store(settings: Settings) -> Check:
 def _tools(settings: Settings) -> Check:
     if has_tools(settings.tools_dir.resolve()):
         return good("tools root", str(settings.tools_dir.resolve()))
-    return warning("tools root", "none: labs, exports and boot tests need it, a bake makes it", "sudo qtrade tools")
+    return warning("tools root", "none: labs, exports and boot tests need it, a bake makes it", as_root("qtrade tools"))
 
 
 def _packer(settings: Settings) -> Check:
     program = find_packer(settings)
     if program is not None:
         return good("Packer", str(program))
-    return warning(
-        "Packer", "none: the first bake unpacks Debian 12's", "sudo apt-get install packer, where apt has it"
-    )
+    return warning("Packer", "none: the first bake unpacks Debian 12's", "nothing to do; one on the PATH is taken first")
 
 
 def _environments(settings: Settings) -> Iterator[Check]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from qtrade.process import as_root
 from qtrade.trust.keyring import init_keys
 from tests.fakes.examples import make_settings
 from tests.fakes.projects import write_project
@@ -38,7 +39,7 @@ def test_a_program_that_is_not_there_is_named_with_its_package(settings) -> None
     code, missing = examine("mount --bind /dev/null /usr/bin/mmdebstrap")
     assert (code, list(missing)) == (1, ["package mmdebstrap"])
     assert missing["package mmdebstrap"]["found"] == "no mmdebstrap, for roots of Debian for bakes"
-    assert missing["package mmdebstrap"]["cure"] == "sudo apt-get install mmdebstrap"
+    assert missing["package mmdebstrap"]["cure"] == as_root("apt-get install mmdebstrap")
 
 
 def test_a_store_without_room_is_found_before_a_bake_fails(settings) -> None:

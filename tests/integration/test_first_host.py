@@ -5,6 +5,8 @@ import os
 import pty
 import re
 import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -197,7 +199,15 @@ class Terminal:
     def __init__(self, *words: str) -> None:
         main, other = pty.openpty()
         argv = [sys.executable, "-m", "qtrade.cli", *words]
-        self._child = subprocess.Popen(argv, stdin=other, stdout=other, stderr=other, start_new_session=True)
+        self._child = subprocess.Popen(
+            argv,
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            start_new_session=True,
+            # A test run that was started in the background ignores interrupts, and hands that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - this process has no threads
+        )
         os.close(other)
         self._main, self.shown, self._at = main, "", 0
 
@@ -215,6 +225,9 @@ class Terminal:
     def answer(self, question: str, text: str) -> None:
         self.wait_for(question)
         self.type(text)
+
+    def interrupt(self) -> None:
+        self._child.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         while self._read():
@@ -266,6 +279,27 @@ def test_who_says_no_to_a_host_key_is_asked_nothing_more(settings, server) -> No
     assert terminal.end() == 7
     assert re.search(r"that host key is not trusted; nothing was done", terminal.shown)
     assert server.connections == 0
+
+
+def test_ctrl_c_at_a_question_is_no_answer(settings) -> None:
+    terminal = Terminal("init")
+    terminal.wait_for("Name of the host")
+    terminal.interrupt()
+    assert terminal.end() == 130
+    assert terminal.shown.endswith("interrupted; nothing was done\n")
+    assert "error" not in terminal.shown
+
+
+def test_a_machine_whose_ssh_does_not_answer_yet_is_not_called_untrusted(settings, tmp_path) -> None:
+    identity = tmp_path / "key"
+    identity.touch(mode=0o600)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        argv = ("--env", "development", "--role", "rpc", "--recipe", "lab", "--address", "127.0.0.1", "--driver", "ssh")
+        done = qtrade("init", "--name", "rpc-1", *argv, "--identity", str(identity), "--ssh-port", str(port), "--yes")
+    assert done.returncode == HostError.exit_code, done.stderr
+    assert f"rpc-1: no SSH server answers at 127.0.0.1:{port}" in done.stderr
+    assert "run the same command again" in done.stderr
 
 
 def test_disks_and_cards_of_a_bmc_that_is_not_ours(settings, tmp_path) -> None:

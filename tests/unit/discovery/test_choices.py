@@ -13,6 +13,7 @@ from flash.discovery.manifest import Doors, identify, manifest_path, render_mani
 from qtrade.errors import BadInput, ConflictError, Refused, UsageError
 from qtrade.manifest import Host, load_text
 from qtrade.manifest.driver import Door
+from qtrade.process import as_root
 from tests.fakes.examples import make_settings
 from tests.fakes.projects import write_project
 
@@ -249,7 +250,7 @@ def test_what_comes_next_depends_on_what_is_there(tmp_path) -> None:
     assert next_commands(draft, has_keys=False, has_images=False) == (
         "qtrade keys init",
         "qtrade doctor",
-        "sudo qtrade bake --version 0.1.0",
+        as_root("qtrade bake --version 0.1.0"),
         "qtrade flash --host rpc-1 --dry-run",
         "qtrade flash --host rpc-1",
     )

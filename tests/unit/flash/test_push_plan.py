@@ -86,6 +86,7 @@ def test_the_whole_plan() -> None:
             UnitStep("token.service", "restart"),
             UnitStep("old.service", "restart"),
         ),
+        if_new=("token.service",),
         guarded=("net", "ssh/deploy"),
         reboot=("fstab",),
     )
@@ -117,7 +118,7 @@ def test_the_plan_for_people() -> None:
         "  send     secret token        since changed",
         "  remove   secret old          the host's manifest does not name it",
         "  reload   unit net.service    it reads what changes",
-        "  restart  unit token.service  it reads what changes",
+        "  restart  unit token.service  if the host holds another secret",
         "  restart  unit old.service    it reads what changes",
         "  value app_port: 1 -> 2",
     ]

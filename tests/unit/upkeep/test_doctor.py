@@ -8,6 +8,7 @@ import yaml
 
 from flash.inventory import load_host
 from flash.secrets.check import check_driver
+from qtrade.process import as_root
 from qtrade.trust.keyring import init_keys, renew_trust
 from qtrade.upkeep.check import Check, Health
 from qtrade.upkeep.doctor import examine
@@ -127,7 +128,7 @@ def test_the_store_and_the_tools_root(settings) -> None:
     assert found(settings, "store")[0].found.endswith("made by the first bake")
     publish_image(settings)
     assert found(settings, "store") == [Check("store", Health.GOOD, str(settings.store))]
-    assert found(settings, "tools root")[0].cure == "sudo qtrade tools"
+    assert found(settings, "tools root")[0].cure == as_root("qtrade tools")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_mounts_that_a_killed_command_left(settings) -> None:
             "stale mounts",
             Health.WARNING,
             str(layer),
-            f"sudo umount -R {layer}, once no `qtrade` command runs",
+            as_root(f"umount -R {layer}") + ", once no `qtrade` command runs",
         )
     ]
     assert [check.health for check in stale_mounts(settings, "")] == [Health.GOOD]
