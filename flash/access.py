@@ -1,7 +1,7 @@
 """The ways to a host that is held: its agent, and its driver. Whoever has lost the lease gets no further."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from qtrade.trust.keyring import ensure_keyring
 Evidence = dict[str, Any]
 _Ability = TypeVar("_Ability")
 # One lost answer is no sign that nothing runs there.
-ANSWER_S = 90.0
+_ANSWER_S = 90.0
 
 
 class HostAccess:
@@ -101,12 +101,16 @@ class HostAccess:
         except QtradeError:
             return False
 
-    def status_or_none(self) -> Evidence | None:
-        """Return the running host's status, or None when it does not answer. Nobody waits for a host that has no power."""
+    def status_or_none(self, asking: str = "") -> Evidence | None:
+        """Return the running host's status, or None when it does not answer. Nobody waits for a host that has no power.
+
+        While it waits, people are shown what it is `asking`.
+        """
         if not self.is_known or self.is_off():
             return None
         try:
-            return self.wait_for_status(lambda _: True, within_s=ANSWER_S, what="an answer")
+            with self.reporter.step(asking) if asking else nullcontext():
+                return self.wait_for_status(lambda _: True, within_s=_ANSWER_S, what="an answer")
         except QtradeError:
             return None
 

@@ -37,13 +37,13 @@ def fail(
         except QtradeError as worse:
             end = State.QUARANTINED
             evidence["fallback"] = worse.brief
-        else:
-            _look_at_old(context, error, evidence)
     was_drained = context.was_drained or is_drained(context.journal, plan.door, failed=state)
     if _runs_on(context, end, evidence) and was_drained:
         left = undrain(context, plan.door)
         evidence["undrained"] = not left
         error.resolution = "; ".join(filter(None, (error.resolution, left)))
+    if end is State.ROLLED_BACK:
+        _look_at_old(context, error, evidence)
     context.journal.write(end, evidence)
     context.reporter.say(f"{end}: {error.brief}")
     return end
@@ -109,7 +109,7 @@ def _disarm(context: FlashContext, end: State, error: QtradeError, evidence: Evi
 
 
 def _look_at_old(context: FlashContext, error: QtradeError, evidence: Evidence) -> None:
-    """Note how the old version is, now that it is back: it may have been ill before the flash, or what made the new one ill ails it too."""
+    """Note how the old version is, now that it is back: it may have been ill before, or of the same cause as the new one."""
     try:
         with context.reporter.step("the old version settles"):
             evidence.update(wait_until_settled(context, within_s=_SETTLED_S))

@@ -62,8 +62,9 @@ class PushPlan:
     """What a push of one host does.
 
     `secrets` maps names to the reason why they are sent, never to a value; the manifest names those to `forget` no more. SSH, network
-    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Units `if_new` are left alone
-    where the host finds that it holds the very secrets that come. Only a boot reads `reboot` files. `to` is the generation that is gone back to, empty where a new one is pushed.
+    or firewall depend on the files that are `guarded`: the host takes them back unless they are confirmed. Units `if_new` are left
+    alone where the host finds that it holds the very secrets that come. Only a boot reads `reboot` files. `to` is the
+    generation that is gone back to, empty where a new one is pushed.
     """
 
     host: str

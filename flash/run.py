@@ -10,7 +10,6 @@ from pathlib import Path
 from flash.availability import demand_of, require_available
 from flash.config import render_bundle
 from flash.console import captured
-from flash.access import ANSWER_S
 from flash.context import ADOPT_ANY, Evidence, FlashContext, Reimage
 from flash.deploys import recorded_deploy
 from flash.doors import Steps
@@ -31,7 +30,6 @@ from flash.ssh import target_for
 from flash.states import ENDS, State, check_move, sequence
 from flash.trust import choose_version, load_allowed
 from qtrade.errors import HostError, NotFound, QtradeError, Refused, UsageError, choose_from
-from qtrade.look import say_seconds
 from qtrade.manifest import Host
 from qtrade.manifest.driver import Door
 from qtrade.reporter import Reporter
@@ -357,12 +355,9 @@ def _choose_door(context: FlashContext) -> Door:
     for door in context.host.doors:
         if door is Door.IN_PLACE and context.reimage.is_asked:
             continue
-        if door is Door.IN_PLACE:
-            with context.reporter.step(f"door in_place: does the host answer within {say_seconds(ANSWER_S)}?"):
-                answers = context.status_or_none() is not None
-            if not answers:
-                context.reporter.say("door in_place is closed: the host runs no agent that answers")
-                continue
+        if door is Door.IN_PLACE and context.status_or_none("door in_place: wait for the host's answer") is None:
+            context.reporter.say("door in_place is closed: the host runs no agent that answers")
+            continue
         return door
     raise HostError(
         f"no door of {context.host.name} is open",

@@ -28,6 +28,7 @@ from qtrade.store.leases import Lease, Leases
 from qtrade.store.rollouts import OrderKind, RolloutRecord, Rollouts
 from qtrade.trust.attest import attest_rollout
 from qtrade.trust.keyring import ensure_keyring
+from qtrade.trust.statements import verify_statements
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,14 @@ def start(settings: Settings, plan: RolloutPlan, reporter: Reporter, *, at_most_
     After `at_most_s` it pauses: a runner's job has an end.
     """
     with _held(settings, plan.environment, reporter) as held:
-        found = check_startable(find_rollout(settings, plan.environment), plan)
+        last = find_rollout(settings, plan.environment)
+        if last is not None and _lacks_signature(settings, last, plan):
+            reporter.say(
+                f"{plan.version} was committed to {plan.environment} already, and that was not signed: it is now"
+            )
+            _attest(settings, last, reporter)
+            return last
+        found = check_startable(last, plan)
         Rollouts(open_store(settings).objects).forget_order(plan.environment)
         if found is None:
             journal = new_journal(settings, plan.environment)
@@ -256,11 +264,22 @@ def _carry_out(
     desk.publish(progress)
     asyncio.run(Engine(plan, progress, journal, ports, desk, reporter).run())
     if progress.phase is Phase.DONE:
-        _attest(settings, rollout, reporter, now=ports.clock.now())
+        _attest(settings, rollout, reporter)
     return rollout
 
 
-def _attest(settings: Settings, rollout: Rollout, reporter: Reporter, *, now: float) -> None:
+def _lacks_signature(settings: Settings, last: Rollout, plan: RolloutPlan) -> bool:
+    """Say whether that rollout of the same image was committed, and its controller killed before it signed so."""
+    if last.progress.phase is not Phase.DONE or last.plan.image != plan.image:
+        return False
+    if not last.progress.names(HostState.COMMITTED):
+        return False
+    envelopes = open_store(settings).attestations(plan.image)
+    signed = verify_statements(plan.image, envelopes, ensure_keyring(settings).trust)
+    return last.journal.id not in {one.rollout for one in signed.rollouts}
+
+
+def _attest(settings: Settings, rollout: Rollout, reporter: Reporter) -> None:
     """Sign that the rollout was committed, which a promotion to production asks for. The fleet runs it either way."""
     plan, progress = rollout.plan, rollout.progress
     hosts = progress.names(HostState.COMMITTED)
@@ -272,7 +291,7 @@ def _attest(settings: Settings, rollout: Rollout, reporter: Reporter, *, now: fl
             environment=plan.environment,
             version=plan.version,
             hosts=tuple(sorted(hosts)),
-            soak_s=int(now - max(progress.hosts[name].at for name in hosts)),
+            soak_s=int(progress.moved - max(progress.hosts[name].at for name in hosts)),
             rollout=rollout.journal.id,
         )
     except QtradeError as error:

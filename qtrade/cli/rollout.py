@@ -2,6 +2,8 @@
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +13,10 @@ import typer
 from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_recipes, complete_versions
 from qtrade.cli.prompts import Yes, confirm_fleet, console
+from qtrade.errors import UsageError
 from qtrade.look import width_of
 from qtrade.reporter import print_document, tell
-from qtrade.settings import load_settings
+from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from flash.rollout.control import Rollout
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 EnvName = Annotated[str, typer.Option("--env", help="Environment.", autocompletion=complete_environments)]
 AtMost = Annotated[
     float | None, typer.Option("--at-most", min=1, help="Pause after so many minutes, for runners whose jobs end.")
+]
+Serve = Annotated[
+    str | None,
+    typer.Option("--serve", metavar="[ADDRESS:]PORT", help="Show it there meanwhile, as `rollout serve` does."),
 ]
 _DAY_S = 86400.0
 
@@ -50,6 +57,7 @@ def start(  # noqa: PLR0913 - one parameter per option
         typer.Option("--recipe", help="Recipe, where hosts run several.", autocompletion=complete_recipes),
     ] = None,
     at_most: AtMost = None,
+    serve_at: Serve = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -70,7 +78,9 @@ def start(  # noqa: PLR0913 - one parameter per option
     reporter = console(settings)
     reporter.say(render_rollout(plan, width=width_of(sys.stderr)))
     confirm_fleet(f"roll {plan.recipe} {plan.version} out", env, [one.name for one in plan.members], yes=yes)
-    _end(control.start(settings, plan, reporter, at_most_s=_seconds(at_most)), as_json=as_json)
+    with _served(settings, serve_at):
+        rollout = control.start(settings, plan, reporter, at_most_s=_seconds(at_most))
+    _end(rollout, as_json=as_json)
 
 
 def status(
@@ -103,7 +113,9 @@ def pause(*, env: EnvName, as_json: AsJson = False) -> None:
     _show_rollout(control.stop(settings, env, "pause", console(settings)), as_json=as_json)
 
 
-def resume(*, env: EnvName, at_most: AtMost = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def resume(
+    *, env: EnvName, at_most: AtMost = None, serve_at: Serve = None, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Go on with a rollout that is paused, or whose controller has gone."""
     from flash.rollout import control  # noqa: PLC0415
 
@@ -111,7 +123,9 @@ def resume(*, env: EnvName, at_most: AtMost = None, yes: Yes = False, as_json: A
     found = control.open_rollout(settings, env)
     tell(f"paused because: {found.progress.why}" if found.progress.why else "its controller has gone")
     confirm_fleet(f"go on with {found.plan.recipe} {found.plan.version}", env, list(found.progress.hosts), yes=yes)
-    _end(control.resume(settings, env, console(settings), at_most_s=_seconds(at_most)), as_json=as_json)
+    with _served(settings, serve_at):
+        rollout = control.resume(settings, env, console(settings), at_most_s=_seconds(at_most))
+    _end(rollout, as_json=as_json)
 
 
 def abort(*, env: EnvName, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -162,11 +176,30 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = 9464,
 ) -> None:
     """Serve a live page of each environment's rollout, and /metrics for Prometheus, until Ctrl-C. Reads the store, changes nothing."""
+    with _showing(load_settings(), listen, port, until="Ctrl-C ends it"):
+        threading.Event().wait()
+
+
+@contextmanager
+def _served(settings: Settings, where: str | None) -> Iterator[None]:
+    """Show rollouts at `where` while the `with` lasts; nothing where it is None. Raises `UsageError`, `ConflictError`."""
+    if where is None:
+        yield
+        return
+    address, _, port = where.rpartition(":")
+    if not port.isdecimal() or int(port) >= 1 << 16:
+        raise UsageError(f"--serve {where} is no [ADDRESS:]PORT", resolution="write it as 9464 or 10.0.0.5:9464")
+    with _showing(settings, address.strip("[]") or "127.0.0.1", int(port), until="until this ends"):
+        yield
+
+
+@contextmanager
+def _showing(settings: Settings, listen: str, port: int, *, until: str) -> Iterator[None]:
     from flash.rollout.serve import RolloutServer  # noqa: PLC0415
 
-    with RolloutServer(load_settings(), listen, port) as server:
-        tell(f"rollouts are shown at {server.url}; Ctrl-C ends it")
-        threading.Event().wait()
+    with RolloutServer(settings, listen, port) as server:
+        tell(f"rollouts are shown at {server.url}; {until}")
+        yield
 
 
 def _seconds(minutes: float | None) -> float:

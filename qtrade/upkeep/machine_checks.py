@@ -67,13 +67,9 @@ def _programs() -> Iterator[Check]:
     try:
         clock.library()
     except QtradeError as error:
-        yield warning(
-            "package libfaketime", f"{error.brief}: no `qtrade bake --verify`", _install("libfaketime")
-        )
+        yield warning("package libfaketime", f"{error.brief}: no `qtrade bake --verify`", _install("libfaketime"))
     if shutil.which("dnsmasq", path=process.CLEAN_PATH) is None:
-        yield warning(
-            "package dnsmasq-base", "no dnsmasq, for hosts with `netboot.dhcp`", _install("dnsmasq-base")
-        )
+        yield warning("package dnsmasq-base", "no dnsmasq, for hosts with `netboot.dhcp`", _install("dnsmasq-base"))
 
 
 def _python() -> Check:

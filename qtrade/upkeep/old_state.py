@@ -12,6 +12,7 @@ class Kind(StrEnum):
     """What lies in the state directory and is ever deleted. Everything else there stays: keys, pins, leases, caches, records of access."""
 
     FLASHES = "flashes"
+    ROLLOUTS = "rollouts"
     LOGS = "logs"
     FAILED = "failed"
     WORK = "work"
@@ -32,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Item:
-    """Something that may go as a whole. `paths` are relative to the state directory; `of` is the host or the role that it belongs to.
+    """Something that may go as a whole. `paths` are relative to the state directory; `of` is whose it is: a host, environment or role.
 
     `needed` says who needs it, empty where nobody does. `size` in bytes as they are on disk, `age_s` since the last change.
     """
@@ -88,7 +89,7 @@ def _reason(kind: Kind, rank: int, age_s: float, limits: Limits) -> str:
     match kind:
         case Kind.FLASHES if rank < limits.flashes:
             return f"one of the last {limits.flashes} of its host"
-        case Kind.FLASHES | Kind.LOGS | Kind.OUTPUTS if age_s <= limits.days * _DAY_S:
+        case Kind.FLASHES | Kind.ROLLOUTS | Kind.LOGS | Kind.OUTPUTS if age_s <= limits.days * _DAY_S:
             return f"younger than {limits.days:g} days"
         case Kind.FAILED | Kind.PARTIAL | Kind.WORK if age_s <= limits.failed_days * _DAY_S:
             return f"younger than {limits.failed_days:g} days"

@@ -123,7 +123,9 @@ def _packer(settings: Settings) -> Check:
     program = find_packer(settings)
     if program is not None:
         return good("Packer", str(program))
-    return warning("Packer", "none: the first bake unpacks Debian 12's", "nothing to do; one on the PATH is taken first")
+    return warning(
+        "Packer", "none: the first bake unpacks Debian 12's", "nothing to do; one on the PATH is taken first"
+    )
 
 
 def _environments(settings: Settings) -> Iterator[Check]:

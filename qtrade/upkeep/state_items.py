@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bake.lock.check import locked_tools
 from flash.journal import Journal
+from flash.rollout.journal import RolloutJournal
+from flash.rollout.progress import ENDS
 from qtrade.errors import BadInput
 from qtrade.machine import pids
 from qtrade.settings import Settings
@@ -36,6 +38,7 @@ def find_items(settings: Settings) -> tuple[Item, ...]:
         )
         for kind, of, paths, needed in (
             *_flashes(state),
+            *_rollouts(state),
             *_logs(state),
             *_work(state),
             *_outputs(state),
@@ -80,6 +83,24 @@ def _flashes(state: Path) -> Iterator[tuple[Kind, str, tuple[Path, ...], str]]:
 def _open_flash(path: Path) -> str:
     try:
         return "a flash that has not ended" if Journal(path).is_open else ""
+    except BadInput:
+        return "a journal that cannot be read"
+
+
+def _rollouts(state: Path) -> Iterator[tuple[Kind, str, tuple[Path, ...], str]]:
+    """Give what each rollout left: its journal, the judge's samples and what the flashes of hosts said."""
+    for folder in _folders(state / "rollouts"):
+        journals = [path for path in _children(folder) if path.suffix == ".jsonl"]
+        for path in journals:
+            # The journal goes last: without it, nobody would find the rest.
+            rest = [one for one in _children(folder) if one.name.startswith(f"{path.stem}.") and one != path]
+            needed = "its last rollout" if path == journals[-1] else _open_rollout(path)
+            yield Kind.ROLLOUTS, folder.name, (*rest, path), needed
+
+
+def _open_rollout(path: Path) -> str:
+    try:
+        return "" if RolloutJournal(path).read()[1].phase in ENDS else "a rollout that has not ended"
     except BadInput:
         return "a journal that cannot be read"
 

@@ -2,9 +2,11 @@
 
 import threading
 from dataclasses import asdict
+from unittest.mock import Mock
 
 import pytest
 
+from flash import ending
 from flash.context import Evidence
 from flash.journal import Journal, latest
 from flash.run import flash
@@ -23,7 +25,8 @@ STATES = [(door, state) for door in DOORS for state in sequence(door)]
 
 
 @pytest.fixture
-def rig(tmp_path) -> Rig:
+def rig(tmp_path, monkeypatch) -> Rig:
+    monkeypatch.setattr(ending, "wait_until_settled", lambda *_, **__: {"system": "running"})
     return Rig(make_settings(tmp_path))
 
 
@@ -194,6 +197,17 @@ def test_what_was_drained_starts_again_where_the_old_version_runs_on(rig, door, 
     assert kinds(rig) == sent
     assert latest(rig.folder).entries[-1].evidence.get("undrained") == (True if "undrain" in sent else None)
     assert error.resolution == "mend it"
+
+
+def test_an_old_version_that_is_ill_itself_is_told_of(rig, monkeypatch) -> None:
+    ill = Mock(side_effect=HostError("rpc-1 is degraded", details="failed units: agave.service"))
+    monkeypatch.setattr(ending, "wait_until_settled", ill)
+    rig.link.statuses = [{**OLD, "boot_id": "b2"}]
+    error = fail_at(rig, Door.IN_PLACE, FakeDoor({State.HEALTHY: HostError("it broke", resolution="mend it")}, DRAINED))
+    told = "rpc-1 is degraded: failed units: agave.service"
+    assert error.resolution == f"mend it; the old version is back and not well either: {told}"
+    assert rig.states()[-1] is State.ROLLED_BACK
+    assert latest(rig.folder).entries[-1].evidence["ill"] == told
 
 
 def test_a_host_that_fell_back_by_a_reboot_is_not_undrained(rig) -> None:

@@ -1,17 +1,21 @@
 """`qtrade rollout` and `qtrade images unblock` as people type them, on a simulated fleet."""
 
+import re
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from flash.judge.record import Judgement, Verdict
-from flash.rollout import undoing, wiring
+from flash.rollout import control, undoing, wiring
 from flash.rollout.control import lease_name
 from flash.rollout.ports import Ports
 from flash.rollout.waves import RolloutPlan
+from qtrade.errors import Refused, UsageError
 from qtrade.manifest import Image
 from qtrade.settings import Settings
 from qtrade.store import open_store
@@ -109,6 +113,47 @@ def test_a_rollout_goes_through_and_is_undone(cli: Cli, world: World, monkeypatc
     assert cli.json("rollout", "undo", *ENV, "--yes")["phase"] == "UNDONE"
     assert world.fleet is not None
     assert world.fleet.versions() == {OLD: 4}
+
+
+def test_a_controller_killed_before_it_signed_lets_the_next_start_do_it(
+    cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(control, "attest_rollout", Mock(side_effect=KeyboardInterrupt))
+        assert cli(*START, "--yes")[0] == 130
+    assert cli.json("rollout", "status", *ENV)["phase"] == "DONE"
+    assert attested(world, NEW) == ()
+    assert world.fleet is not None
+    boots = {name: host.boots for name, host in world.fleet.hosts.items()}
+    code, _, err = cli(*START, "--yes")
+    assert code == 0
+    assert f"{NEW} was committed to development already, and that was not signed: it is now" in err
+    (said,) = attested(world, NEW)
+    assert said.hosts == ("rpc-1", "rpc-2", "rpc-3", "val-1")
+    assert {name: host.boots for name, host in world.fleet.hosts.items()} == boots
+    # What is signed is not signed twice.
+    assert cli(*START, "--yes")[0] == 0
+    assert said in attested(world, NEW)
+    assert len({one.rollout for one in attested(world, NEW)}) == len(attested(world, NEW))
+
+
+def test_the_page_is_served_by_the_very_command_that_rolls_out(
+    cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def look(*_: Any, **__: Any) -> Any:
+        url = re.search(r"shown at (http://\S+);", capsys.readouterr().err)
+        assert url
+        seen.append(urllib.request.urlopen(f"{url[1]}/metrics").read())
+        raise Refused("seen")
+
+    monkeypatch.setattr(control, "start", look)
+    assert cli(*START, "--yes", "--serve", "127.0.0.1:0")[0] == Refused.exit_code
+    assert b"# TYPE qtrade_rollout" in seen[0]
+    code, _, err = cli(*START, "--yes", "--serve", "here")
+    assert code == UsageError.exit_code
+    assert "--serve here is no [ADDRESS:]PORT" in err
 
 
 def test_an_undo_that_one_host_does_not_fit_is_refused(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

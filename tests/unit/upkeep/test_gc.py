@@ -11,6 +11,8 @@ import pytest
 
 from bake.lock.document import Lock, digest_packages
 from flash.journal import Journal
+from flash.rollout.journal import journal_of
+from flash.rollout.progress import Event
 from flash.states import State
 from qtrade.errors import BadInput
 from qtrade.upkeep import collect
@@ -19,6 +21,7 @@ from qtrade.upkeep.old_state import Item, Kept, Kind, Limits, decide
 from qtrade.upkeep.state_items import find_items
 from tests.fakes.cli import Cli
 from tests.fakes.examples import make_settings
+from tests.fakes.rollout.fleet import make_members, make_plan
 
 pytestmark = pytest.mark.unit
 
@@ -115,6 +118,27 @@ def test_a_hosts_newest_and_its_open_flashes_stay_with_their_consoles(settings) 
         "flashes/rpc-1/2b.jsonl": "a journal that cannot be read",
         "flashes/rpc-1/4.console": "the host's last flash",
     }
+
+
+def test_a_rollout_goes_with_its_samples_and_its_hosts_words(settings) -> None:
+    plan = make_plan(make_members(2))
+    for name, ends in (("1", True), ("2", False), ("3", True)):
+        journal = journal_of(settings, "staging", name)
+        progress = journal.begin(plan, 1.0)
+        if ends:
+            journal.write(progress, [(Event.ENDED, {"phase": "DONE"})], 2.0)
+        put(settings, f"rollouts/staging/{name}.samples/wave-1.jsonl")
+        put(settings, f"rollouts/staging/{name}.hosts/host-0001.log")
+        os.utime(journal.path, (1.0, 1.0))
+    found = [f"rollouts/staging/1.{ending}" for ending in ("hosts", "jsonl", "samples")]
+    assert gone(settings) == found
+    assert reasons(settings) == {
+        "rollouts/staging/2.hosts": "a rollout that has not ended",
+        "rollouts/staging/3.hosts": "its last rollout",
+    }
+    collect.collect(settings, ALL, collect.plan(settings, ALL))
+    assert not [path for path in found if (settings.state_dir / path).exists()]
+    assert (settings.state_dir / "rollouts/staging/2.samples/wave-1.jsonl").exists()
 
 
 def test_only_what_is_named_here_ever_goes(settings) -> None:
