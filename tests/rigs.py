@@ -91,11 +91,24 @@ def qtrade_json(*args: str, env: dict[str, str] | None = None) -> dict[str, obje
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Give the tests a store of their own: layers are kept from run to run, versions are not."""
-    os.environ["QTRADE_STATE_DIR"] = str(load_settings().state_dir)
-    os.environ["QTRADE_STORE"] = str(load_settings().state_dir / "e2e-store")
+    made = load_settings()
+    os.environ["QTRADE_STATE_DIR"] = str(made.state_dir)
+    os.environ["QTRADE_STORE"] = str(made.state_dir / "e2e-store")
     os.environ["E2E_DATADOG_KEY"] = SECRET
     if not hasattr(session.config, "workerinput"):
         shutil.rmtree(load_settings().store / "versions", ignore_errors=True)
+        if isinstance(made.store, Path):
+            _take_layers(made.store, made.state_dir / "e2e-store")
+
+
+def _take_layers(theirs: Path, own: Path) -> None:
+    """Begin with the layers that the integration tests, or a demo, have made."""
+    if (own / "records").exists() or not (theirs / "records").is_dir():
+        return
+    for name in ("blobs", "records"):
+        shutil.rmtree(own / name, ignore_errors=True)
+        shutil.copytree(theirs / name, own / f"{name}.new", dirs_exist_ok=True)
+        (own / f"{name}.new").rename(own / name)
 
 
 def bake(version: str, *options: str, env: dict[str, str] | None = None) -> dict[str, object]:
