@@ -108,7 +108,7 @@ def prepare_esp(esp: Path, grub: Path) -> None:
     for source, target in (("grub.cfg", "grub/grub.cfg"), ("BOOTX64.EFI", "EFI/BOOT/BOOTX64.EFI")):
         data = (grub / source).read_bytes()
         if _read(esp / target) != data:
-            durable.write_file(esp / target, data)
+            durable.write_on_fat(esp / target, data)
 
 
 def render_entry(image: ImageList, system_uuid: str, state_uuid: str, host_cmdline: str) -> str:

@@ -1,6 +1,7 @@
 """Writes that survive a power cut: flushed before they are named, and flushed again by name."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -11,28 +12,48 @@ _FITHAW = 0xC0045878
 _SYNC_FILE_RANGE_WRITE = 2
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# Power cuts in the one moment that leaves something behind on FAT.
+_LEFTOVERS = 100
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put a file in place as a whole: temporary name, flush, rename, flush of the folder.
-
-    The old file is held open meanwhile: on FAT, which has no journal, its clusters are freed when it is closed, and so not before the
-    folder leads to the new one. After a power cut in between, the folder leads to the old one, which is whole.
-    """
+    """Put a file in place as a whole: temporary name, flush, rename, flush of the folder. For filesystems with a journal."""
     fresh = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
-    device = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(device, "wb") as file:
-        os.fchmod(device, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(device)
+    _write_new(fresh, data, mode)
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def write_on_fat(path: Path, data: bytes) -> None:
+    """As `write_file`, on FAT, which has no journal: after a power cut at any moment, the name leads to the old file or to the new one.
+
+    Linux keeps in memory where a renamed file begins until its inode is written, and frees the clusters of the replaced file when that is
+    closed. So the old file is held open until the temporary name is gone and the inode flushed, in this order: two names must not lead to
+    the same clusters. What a power cut left under a temporary name stays: its clusters may be another file's by now, and deleting it would
+    free them.
+    """
+    names = (path.with_name(f".{path.name}.new{number or ''}") for number in range(_LEFTOVERS))
+    fresh = next((name for name in names if not name.exists()), None)
+    if fresh is None:
+        raise OSError(errno.EEXIST, "too many leftovers of power cuts", str(path))
+    _write_new(fresh, data, 0o644)
     with contextlib.ExitStack() as held:
         if path.is_file():
             held.enter_context(path.open("rb"))
         fresh.replace(path)
         sync_folder(path.parent)
+        flush_file(path)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    device = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(device, "wb") as file:
+        os.fchmod(device, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(device)
 
 
 def put_file(path: Path, data: bytes, mode: int) -> None:

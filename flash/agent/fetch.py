@@ -11,7 +11,7 @@ from . import durable, verity
 from .chunks import NONE, ChunkLists
 from .errors import AgentError
 from .imagelist import Blob
-from .partial import Partial
+from .partial import Partial, flush
 from .pump import Pump
 from .report import Tell
 from .web import FAULTS, STALL_S, Busy, Pace, ask
@@ -77,10 +77,10 @@ class Fetcher:
         """Make every blob be there, whole and, where the filesystem can, under verity. Raises `AgentError`."""
         unique = {blob.sha256: blob for blob in blobs}
         missing = {blob.sha256 for blob in self.missing(unique.values())}
-        # While one blob is read back, the next one travels.
+        # While one blob is flushed and read back, the next one travels. The smallest come last, so that the last check is short.
         with ThreadPoolExecutor(1) as checker:
             checks = []
-            for blob in unique.values():
+            for blob in sorted(unique.values(), key=lambda one: -one.size_bytes):
                 if blob.sha256 in missing:
                     self._download(blob)
                     checks.append((blob, checker.submit(self._settle, blob)))
@@ -120,8 +120,9 @@ class Fetcher:
             return
 
     def _settle(self, blob: Blob) -> None:
-        """Read a blob back, put it under verity, and give it its name. Raises `AgentError`."""
+        """Flush a blob and read it back, put it under verity, and give it its name. Raises `AgentError`."""
         path, final = self._partial_path(blob), self._system / blob.path
+        flush(path, blob)
         _require_whole(blob, path)
         verity.protect(path, blob)
         path.replace(final)

@@ -54,7 +54,6 @@ class Plan(NamedTuple):
     before: Dict[str, str]
     bundle: Optional[Bundle]
     trust: TrustSet
-    io_errors: int
     warnings: List[str]
 
 
@@ -119,10 +118,7 @@ def check(job: Job, trust: TrustSet, now: float, host: Host, reporter: Reporter)
     esps = [f"{one} has an ESP too: the firmware may boot from it" for one in disks.second_esps(disk, everything)]
     for warning in esps:
         reporter.progress("warning", text=warning)
-    return Plan(
-        job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle, trust,
-        hardware.io_errors(disk, host.sys), esps,
-    )  # fmt: skip
+    return Plan(job, job.image, job.layout, disk, keeps_layout, [*guarded, *data], before, bundle, trust, esps)
 
 
 def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
@@ -131,6 +127,8 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(disks.held(plan.disk))
         disk, keeps_system = _lay_out(plan, host, reporter)
+        # From here on: zeroing and discarding try commands that many a SCSI disk does not know, and those count as errors too.
+        io_errors = hardware.io_errors(disk, host.sys)
         esp = stack.enter_context(
             mounts.mounted(disk.partition_path("qtrade-esp"), host.run / "esp", "vfat", "rw", "umask=0077", "quiet")
         )
@@ -155,7 +153,7 @@ def install(plan: Plan, host: Host, reporter: Reporter) -> Dict[str, Any]:
         boot.prepare_esp(esp, GRUB)
         protected = protect.compare(plan.before, _fingerprints(plan.guarded))
         durable.flush_filesystem(system)
-        hardware.require_no_new_errors(disk, host.sys, plan.io_errors)
+        hardware.require_no_new_errors(disk, host.sys, io_errors)
         reporter.progress("boot")
         entry = boot.render_entry(
             image.contents, disk.partition("qtrade-system").uuid, disk.partition("qtrade-state").uuid, job.cmdline

@@ -22,9 +22,10 @@ _FLUSH = 8 * 1024 * 1024
 
 
 class Partial:
-    """The file `path`; a context manager, that flushes it in the end. What is there in the beginning is checked, chunk by chunk.
+    """The file `path`; a context manager, that flushes in its end what is not complete: a complete one is `flush`ed by who checks it.
 
-    Without digests it counts as it is, as long as it is not whole: then only the sum of the whole blob decides.
+    What is there in the beginning is checked, chunk by chunk. Without digests it counts as it is, as long as it is not whole: then only the
+    sum of the whole blob decides.
     """
 
     def __init__(self, path: Path, blob: Blob, chunks: Chunks) -> None:
@@ -32,6 +33,7 @@ class Partial:
         self._blob = blob
         self.chunks = chunks
         self._left: List[int] = list(range(chunks.number))
+        self._done = 0
         self._device = -1
         self._flushed = 0
         self._begin(0)
@@ -45,12 +47,10 @@ class Partial:
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         try:
-            os.fsync(self._device)
-            # What is checked next must come from the disk, not from the page cache.
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self._device, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not self.is_complete:
+                os.fsync(self._device)
         except OSError as problem:
-            raise self._failed(problem) from problem
+            raise write_failed(self._blob, problem) from problem
         finally:
             os.close(self._device)
 
@@ -71,7 +71,7 @@ class Partial:
     @property
     def done_bytes(self) -> int:
         """Return how much is there: right chunks, and what has come of the one under way."""
-        return self.chunks.blob_bytes - sum(self.chunks.span(number)[1] for number in self._left) + self._have
+        return self._done + self._have
 
     def wanted(self) -> Tuple[int, int]:
         """Return the run of bytes to ask for next, first and behind the last: the chunk under way goes on."""
@@ -94,14 +94,18 @@ class Partial:
             rest = rest[took:]
             self._have += took
             if self._have == size:
-                self._left.remove(self._number)
+                self._finish(self._number)
                 self._begin(self._number + 1)
 
     def clear(self) -> None:
         """Forget everything."""
         os.ftruncate(self._device, 0)
-        self._left = list(range(self.chunks.number))
+        self._left, self._done = list(range(self.chunks.number)), 0
         self._begin(0)
+
+    def _finish(self, number: int) -> None:
+        self._left.remove(number)
+        self._done += self.chunks.span(number)[1]
 
     def _begin(self, number: int) -> None:
         self._number = number
@@ -119,7 +123,7 @@ class Partial:
                 self._number, self._have = number, max(there - start, 0)
                 return
             if self._is_right(number):
-                self._left.remove(number)
+                self._finish(number)
         self._begin(self.chunks.number)
 
     def _is_right(self, number: int) -> bool:
@@ -141,11 +145,26 @@ class Partial:
                 self._flushed = offset // _FLUSH
                 durable.begin_flush(self._device)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(self._blob, error) from error
 
-    def _failed(self, error: OSError) -> AgentError:
-        return AgentError(
-            "disk-write-failed",
-            f"{self._blob.role} {self._blob.sha256} cannot be written: {error.strerror}",
-            "look at the disk's health, and at the space on it",
-        )
+
+def flush(path: Path, blob: Blob) -> None:
+    """Flush a file, and let the page cache forget it: what is checked next must come from the disk. Raises `AgentError`."""
+    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(device)
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(device, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        raise write_failed(blob, error) from error
+    finally:
+        os.close(device)
+
+
+def write_failed(blob: Blob, error: OSError) -> AgentError:
+    """Return the error of a disk that does not take a blob."""
+    return AgentError(
+        "disk-write-failed",
+        f"{blob.role} {blob.sha256} cannot be written: {error.strerror}",
+        "look at the disk's health, and at the space on it",
+    )

@@ -1,7 +1,7 @@
 """Measure the data path of a flash beside a pipe and a plain writer, then flashes of a lab host: `python -m tests.bench.flash`.
 
-The blobs are those of a baked image. They come from the controller's own server over the loopback into an ext4 in a file. The report is
-the part between the marks of docs/bench-flash.md, and its picture.
+The blobs are those of a baked image. They come from the controller's own server, over links of several rates, into an ext4 in a file.
+The report is the part between the marks of docs/bench-flash.md, and its picture.
 """
 
 import argparse
@@ -22,9 +22,12 @@ from flash.agent.verity import enable, hash_file
 from qtrade.settings import Settings, load_settings
 from tests.bench import flash_host
 from tests.bench.flash_cases import make_plan
+from tests.bench.flash_link import LINKS, link
 from tests.bench.flash_report import Case, DataPath, write_report
 
 _SERVER = (sys.executable, "-m", "tests.bench.flash_cases")
+# All blobs in one compressed file, which has a digest's name, as the server wants it.
+_PACKED = "f" * 64
 _WORKER = (sys.executable, "-m", "tests.bench.flash_fetch")
 
 
@@ -42,12 +45,12 @@ def main() -> None:
     scratch.mkdir(parents=True)
     try:
         flash_host.bake(settings)
-        data_path = _measure(settings.store / "blobs", scratch, asked.runs, asked.most_mib << 20)
+        data_paths = _measure(settings.store / "blobs", scratch, asked.runs, asked.most_mib << 20)
         host = flash_host.measure_host(settings, asked.host_runs, scratch) if asked.host_runs else None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     docs = None if asked.no_report else settings.project / "docs"
-    sys.stdout.write(write_report(docs, data_path, host))
+    sys.stdout.write(write_report(docs, data_paths, host))
 
 
 def _own_store() -> Settings:
@@ -59,7 +62,7 @@ def _own_store() -> Settings:
     return settings
 
 
-def _measure(store: Path, scratch: Path, runs: int, most: int) -> DataPath:
+def _measure(store: Path, scratch: Path, runs: int, most: int) -> tuple[DataPath, ...]:
     blobs = _choose(store, most)
     total = sum(blob.size_bytes for blob in blobs)
     plan = scratch / "plan.json"
@@ -72,24 +75,34 @@ def _measure(store: Path, scratch: Path, runs: int, most: int) -> DataPath:
     packed.mkdir()
     for blob in blobs:
         (packed / blob.sha256).symlink_to(store / blob.sha256)
-    name = "f" * 64
-    subprocess.run(["zstd", "-q", "-3", "-T0", str(raw), "-o", str(packed / name)], check=True)
-    with _mounted(scratch, total * 2 + (256 << 20)) as target, _served(packed) as url:
-        every = " ".join(f"{url}/blobs/{blob.sha256}" for blob in blobs)
-        worker, dd = shlex.join(_WORKER), f"dd of={target}/raw bs=1M conv=fsync status=none"
-        cases = [
-            Case("link", f"curl -sS {every} >/dev/null", "the server and the loopback alone"),
-            Case("decode", f"zstd -dcq {packed / name} >/dev/null", "`zstd -d` alone"),
-            Case("disk", f"dd if={raw} of={target}/raw bs=4M conv=fsync status=none", "`dd` from memory, flushed"),
-            Case("zstd | dd", f"set -o pipefail; curl -sS {url}/blobs/{name} | zstd -dcq | {dd}", "nothing"),
-            Case("plain Python", f"{worker} plain {url} {target} {plan}", "nothing"),
-            Case("agent", f"{worker} agent {url} {target} {plan}", "every byte, read back from the disk"),
-        ]  # fmt: skip
-        for _ in range(runs):
-            for case in cases:
-                case.runs.append(_run(case.command, target))
+    subprocess.run(["zstd", "-q", "-3", "-T0", str(raw), "-o", str(packed / _PACKED)], check=True)
+    found = []
+    with _mounted(scratch, total * 2 + (256 << 20)) as target:
         has_verity = _has_verity(target)
-    return DataPath(tuple(cases), len(blobs), total, (packed / name).stat().st_size, has_verity=has_verity)
+        for link_name, rate in LINKS.items():
+            with link(rate) as inside, _served(packed, inside) as url:
+                cases = _cases(url, blobs, target, scratch)
+                for _ in range(runs):
+                    for case in cases:
+                        case.runs.append(_run((*inside, "bash", "-c", case.command), target))
+            packed_bytes = (packed / _PACKED).stat().st_size
+            found.append(DataPath(link_name, tuple(cases), len(blobs), total, packed_bytes, has_verity=has_verity))
+    return tuple(found)
+
+
+def _cases(url: str, blobs: list[Blob], target: Path, scratch: Path) -> list[Case]:
+    raw, packed, plan = scratch / "set.raw", scratch / "served" / _PACKED, scratch / "plan.json"
+    every = " ".join(f"{url}/blobs/{blob.sha256}" for blob in blobs)
+    worker, dd = shlex.join(_WORKER), f"dd of={target}/raw bs=1M conv=fsync status=none"
+    pipe = f"set -o pipefail; curl -sS {url}/blobs/{_PACKED} | zstd -dcq | {dd}"
+    return [
+        Case("link", f"curl -sS {every} >/dev/null", "the server and the link alone"),
+        Case("decode", f"zstd -dcq {packed} >/dev/null", "`zstd -d` alone"),
+        Case("disk", f"dd if={raw} of={target}/raw bs=4M conv=fsync status=none", "`dd` from memory, flushed"),
+        Case("zstd | dd", pipe, "nothing"),
+        Case("plain Python", f"{worker} plain {url} {target} {plan}", "nothing"),
+        Case("agent", f"{worker} agent {url} {target} {plan}", "every byte, read back from the disk"),
+    ]
 
 
 def _choose(store: Path, most: int) -> list[Blob]:
@@ -119,8 +132,8 @@ def _mounted(scratch: Path, size: int) -> Iterator[Path]:
 
 
 @contextmanager
-def _served(store: Path) -> Iterator[str]:
-    server = subprocess.Popen([*_SERVER, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _served(store: Path, inside: tuple[str, ...]) -> Iterator[str]:
+    server = subprocess.Popen([*inside, *_SERVER, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
@@ -131,22 +144,22 @@ def _served(store: Path) -> Iterator[str]:
         server.stdout.close()
 
 
-def _run(command: str, target: Path) -> tuple[float, float]:
+def _run(argv: tuple[str, ...], target: Path) -> tuple[float, float]:
     for path in target.iterdir():
         if path.name != "lost+found":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     os.sync()
-    return _timed(command)
+    return _timed(argv)
 
 
-def _timed(command: str) -> tuple[float, float]:
+def _timed(argv: tuple[str, ...]) -> tuple[float, float]:
     start = time.monotonic()
-    child = subprocess.Popen(["bash", "-c", command], stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.monotonic() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"bench: {command}: {child.returncode}")
+        raise SystemExit(f"bench: {shlex.join(argv)}: {child.returncode}")
     return wall, usage.ru_utime + usage.ru_stime
 
 

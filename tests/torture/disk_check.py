@@ -20,6 +20,9 @@ from tests.torture import tiny_grub
 from tests.torture.tiny_image import TinyImages
 
 _SECTOR = 512
+# What firmware and GRUB read of the ESP.
+_STATE = ("grub/once", "grub/state.a", "grub/state.a.sum", "grub/state.b", "grub/state.b.sum")
+_ON_ESP = ("EFI/BOOT/BOOTX64.EFI", "grub/grub.cfg", *_STATE)
 Signature = Callable[[int, int], object]
 
 
@@ -118,7 +121,10 @@ class DiskCheck:
         work = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             drive, env = f"{disk}@@{esp.start}", {"MTOOLS_SKIP_CHECK": "1"}
-            self.tools.run("mcopy", "-s", "-n", "-i", drive, "::grub", "::EFI", work, env=env, check=False)
+            for name in _ON_ESP:
+                # One by one: a torn leftover beside them, which nothing reads, would end the copy of a folder.
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                self.tools.run("mcopy", "-n", "-i", drive, f"::{name}", work / name, env=env, check=False)
             return boot.read_state(work), tiny_grub.find_faults(disk, bios_boot, work, self.images.grubs)
         finally:
             shutil.rmtree(work)

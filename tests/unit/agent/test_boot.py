@@ -227,21 +227,36 @@ def test_a_core_that_does_not_fit_twice_is_refused(bios_disk):
         bios.install_bios(disk, where, b"b" * 512, bytes(where.size // 2 + 1))
 
 
-def test_a_file_that_is_replaced_lives_until_the_folder_is_flushed(tmp_path, monkeypatch):
-    """On FAT its clusters are free from then on, and the folder on the disk must not lead to free ones."""
+def test_on_fat_a_replaced_file_lives_until_name_and_inode_of_the_new_one_are_flushed(tmp_path, monkeypatch):
+    """Its clusters are free once it is closed, and nothing on the disk must lead to free ones then."""
     path = tmp_path / "grub.cfg"
     path.write_bytes(b"old")
     seen = []
 
     inode = path.stat().st_ino
 
-    def flush(folder):
+    def flush(where):
         open_ones = [fd for fd in range(256) if is_open(fd, inode)]
-        seen.append((folder, path.read_bytes(), len(open_ones)))
+        seen.append((where, path.read_bytes(), len(open_ones)))
 
     monkeypatch.setattr(durable, "sync_folder", flush)
-    durable.write_file(path, b"new")
-    assert seen == [(tmp_path, b"new", 1)]
+    monkeypatch.setattr(durable, "flush_file", flush)
+    durable.write_on_fat(path, b"new")
+    assert seen == [(tmp_path, b"new", 1), (path, b"new", 1)]
+    assert not [fd for fd in range(256) if is_open(fd, inode)]
+
+
+def test_on_fat_what_a_power_cut_left_is_never_deleted(tmp_path):
+    """Its clusters may be those of a file that lives."""
+    path = tmp_path / "grub.cfg"
+    leftovers = [tmp_path / ".grub.cfg.new", tmp_path / ".grub.cfg.new1"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"torn")
+    durable.write_on_fat(path, b"one")
+    durable.write_on_fat(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *leftovers])
+    assert {leftover.read_bytes() for leftover in leftovers} == {b"torn"}
 
 
 def is_open(descriptor, inode):

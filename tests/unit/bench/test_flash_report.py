@@ -23,13 +23,13 @@ def data_path(agent_s: float) -> DataPath:
     seconds = {"link": 2.0, "decode": 1.0, "disk": 9.0, "zstd | dd": 9.5, "plain Python": 9.5, "agent": agent_s}
     # A run that is far off moves no median.
     cases = [Case(name, "true", "nothing", [(wall, 1.0), (wall, 1.0), (99.0, 9.0)]) for name, wall in seconds.items()]
-    return DataPath(tuple(cases), 9, 400_000_000, 380_000_000, has_verity=True)
+    return DataPath("1 Gbit/s", tuple(cases), 9, 400_000_000, 380_000_000, has_verity=True)
 
 
 @pytest.mark.parametrize(("agent_s", "verdict"), [(10.0, "0.90 of disk: met"), (10.2, "0.88 of disk: missed")])
 def test_the_target_is_met_or_missed_against_the_slowest_part(agent_s: float, verdict: str) -> None:
-    text = render(data_path(agent_s), None)
-    assert verdict in text
+    text = render((data_path(agent_s),), None)
+    assert f"Over 1 Gbit/s it is {verdict}" in text
     assert "| zstd &#124; dd | 9.50 | 42 | 1.00 | 0.95 |" in text
     assert "not measured" in text
 
@@ -64,7 +64,7 @@ def test_shares_are_of_the_whole_time_with_what_lies_between() -> None:
 def test_a_report_changes_what_stands_between_its_marks(tmp_path: Path) -> None:
     page = tmp_path / "bench-flash.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    text = write_report(tmp_path, data_path(10.0), (REIMAGE, IN_PLACE))
+    text = write_report(tmp_path, (data_path(10.0),), (REIMAGE, IN_PLACE))
     assert page.read_text() == f"before\n{BEGIN}\n\n{text}\n{END}\nafter\n"
     assert "75.5 s. In it 8.4 MB were transferred, in 1.5 s" in text
     assert "120.0 s through the door `virtual_media`" in text
