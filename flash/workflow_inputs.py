@@ -83,7 +83,8 @@ def _rollout(text: str) -> dict[str, str]:
     lane = "work" if inputs.action in ("start", "resume", "undo") else "order"
     action = f"{inputs.action}_plan" if inputs.dry_run and inputs.action in ("start", "undo") else inputs.action
     target = f"{action}_to" if inputs.action == "undo" and inputs.version else action
-    return {"environment": inputs.environment, "action": target, "version": inputs.version or "", "lane": lane}
+    chosen = {"version": inputs.version or "", "recipe": inputs.recipe or ""}
+    return {"environment": inputs.environment, "action": target, "lane": lane, **chosen}
 
 
 def _promote(text: str) -> dict[str, str]:

@@ -68,7 +68,7 @@ def start(  # noqa: PLR0913 - one parameter per option
     from flash.rollout.waves import render_rollout  # noqa: PLC0415
 
     settings = load_settings()
-    plan = control.choose_plan(settings, env, version, recipe)
+    plan = control.choose_plan(settings, env, version, recipe or None)
     if dry_run and as_json:
         print_document("rollout-plan", PLANS.dump_python(plan, mode="json"))
         return

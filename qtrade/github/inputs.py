@@ -64,11 +64,12 @@ class Rollback(Inputs):
 
 
 class Rollout(Inputs):
-    """`rollout.yml`. A start needs a version; `undo` goes to that version, or to what each host ran before."""
+    """`rollout.yml`. A start needs a version, and a recipe where hosts run several; `undo` goes to that version, or to what each ran."""
 
     environment: EnvironmentName
     action: Literal["start", "status", "pause", "resume", "abort", "undo"] = "start"
     version: Version | None = None
+    recipe: Name | None = None
     dry_run: bool = False
 
     @model_validator(mode="after")

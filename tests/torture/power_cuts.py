@@ -80,11 +80,12 @@ def check_health(guest: TinyGuest, status: dict[str, Any], allowed: set[str]) ->
 
 @dataclass(frozen=True)
 class Recording:
-    """A flash or several, write by write: the disk before, the log, and when which state was entered."""
+    """A flash or several, write by write: the disk before, the log, when which state was entered, and in which the default moves."""
 
     base: Path
     log: Path
     marks: tuple[Mark, ...]
+    moves_in: State = State.COMMITTED
 
 
 def record_walks(guest: TinyGuest, versions: str, folder: Path) -> Recording:
@@ -111,7 +112,9 @@ def record_reinstall(guest: TinyGuest, old: str, new: str, folder: Path) -> Reco
     guest.start(logged_disk(guest.os_disk, log), installer=job)
     guest.wait_installed(job)
     guest.kill()
-    return Recording(base, log, (Mark(State.WRITING, old, new, 0), Mark(State.HEALTHY, new, new, log.stat().st_size)))
+    marks = (Mark(State.WRITING, old, new, 0), Mark(State.HEALTHY, new, new, log.stat().st_size))
+    # The installer's last write.
+    return Recording(base, log, marks, moves_in=State.WRITING)
 
 
 def replay_cuts(
@@ -139,10 +142,10 @@ def replay_cuts(
     return done
 
 
-def judge(point: Point) -> list[str]:
+def judge(point: Point, moves_in: State) -> list[str]:
     """Return what is wrong with what a cut left: nothing but old or new may boot, and new only from where it may."""
     verdict, faults = point.verdict, list(point.verdict.faults)
-    may_be_default = {point.old, point.new} if point.state is State.COMMITTED else {point.old}
+    may_be_default = {point.old, point.new} if point.state is moves_in else {point.old}
     may_be_once = {"", point.new} if point.state in (State.ARMED, State.REBOOTING) else {""}
     if verdict.default not in may_be_default:
         faults.append(f"default is {verdict.default!r} in {point.state}")

@@ -57,7 +57,7 @@ def prove_cuts(
     bad: list[dict[str, Any]] = []
 
     def look(point: Point) -> None:
-        row, faults = point.row, judge(point)
+        row, faults = point.row, judge(point, recording.moves_in)
         if not faults and len(log.rows) % boot_every == boot_every - 1:
             row["booted"], row["boot_s"] = boot_cut(guest, tools, point, recording.base, work)
             booted["new" if row["booted"] == point.new else "old"] += 1
