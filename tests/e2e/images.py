@@ -55,7 +55,7 @@ def extra_layer(settings: Settings, folder: Path, files: dict[str, str]) -> Imag
     tree = folder / "tree"
     for name, text in files.items():
         path = tree / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
     packed = pack_layer(open_tools(settings), tree, folder / "extra.erofs", name="extra", epoch=1763856000)
