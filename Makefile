@@ -46,9 +46,9 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 	  "  $(STATE)/lab/lab-1/console.log                  its console" \
 	  "  docs/architecture.md                            how it works"
 
-test: setup ## everything; what can be side by side, is
-	$(MAKE) -j 3 --output-sync=line lint unit standins tools
-	$(MAKE) integration e2e
+test: setup ## everything
+	$(MAKE) --no-print-directory -j 3 --output-sync=line lint standins tools
+	$(MAKE) --no-print-directory unit integration e2e
 
 lint: setup ## style, types, imports, workflows, roles, templates
 	$(BIN)/ruff check .
