@@ -162,6 +162,7 @@ class PushedHost:
             . {CHOOSE}
             QTRADE={self.folder}/run image={self.image.id} config=none
             qtrade_note() {{ echo "$*" >&2; }}
+            qtrade_alarm() {{ echo "$*" >&2; }}
             qtrade_choose_config
             qtrade_choose_secrets
             echo "$config"

@@ -104,6 +104,7 @@ class Rig:
             . {SCRIPT}
             QTRADE={self.ground.config.parents[1]} image={IMAGE} config=none
             qtrade_note() {{ :; }}
+            qtrade_alarm() {{ :; }}
             qtrade_choose_config
             qtrade_choose_secrets
         """

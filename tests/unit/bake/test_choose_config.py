@@ -45,6 +45,7 @@ def boot(folder, image=IMAGE):
         . {SCRIPT}
         QTRADE={folder.parents[1]}
         qtrade_note() {{ echo "$*" >>{said}; }}
+        qtrade_alarm() {{ echo "$*" >>{said}; }}
         image={image} config=none
         qtrade_choose_config
         echo "$config"
