@@ -37,7 +37,10 @@ class RollbackResult:
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """What a rollback would boot, every reason why it is refused, and what to know of that version first."""
+    """What a rollback would boot, every reason why it is refused, and what to know of that version first.
+
+    Without `reboots` the version runs already, since the host fell back to it: it becomes the default, and nothing restarts.
+    """
 
     host: str
     runs: str
@@ -45,6 +48,7 @@ class RollbackPlan:
     image: str
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    reboots: bool = True
 
 
 def plan_rollback(settings: Settings, host_name: str, *, to: str | None = None) -> RollbackPlan:
@@ -53,10 +57,24 @@ def plan_rollback(settings: Settings, host_name: str, *, to: str | None = None) 
     status = AgentLink(target_for(settings, host)).status()
     target = choose_target(settings, store, host, status, to)
     reasons = reasons_against(settings, store, host, status, target)
-    if target.id == status["image"]:
+    if _is_settled(status, target.id):
         reasons = (_RUNS_ALREADY.format(host=host.name), *reasons)
     warning = _say_last_end(settings, host.name, target.version)
-    return RollbackPlan(host.name, status["version"], target.version, target.id, reasons, (warning,) if warning else ())
+    return RollbackPlan(
+        host.name,
+        status["version"],
+        target.version,
+        target.id,
+        reasons,
+        (warning,) if warning else (),
+        reboots=target.id != status["image"],
+    )
+
+
+def _is_settled(status: Evidence, image: str) -> bool:
+    """Say whether there is nothing to do: the host runs the image, and not because it fell back to it, while the default is another."""
+    fell_back = status["previous"] == image != status["default"]
+    return bool(status["image"] == image and not fell_back)
 
 
 def render_rollback(plan: RollbackPlan, *, width: int | None = None) -> str:
@@ -66,7 +84,9 @@ def render_rollback(plan: RollbackPlan, *, width: int | None = None) -> str:
     facts += [("refused", text) for text in plan.reasons]
     rows = [
         Row("make it the default", "boot state", "no byte is downloaded"),
-        Row("reboot", plan.host, "its services stop and start; ledger, database and identity stay as they are"),
+        Row("reboot", plan.host, "its services stop and start; ledger, database and identity stay as they are")
+        if plan.reboots
+        else Row("no reboot", plan.host, "it fell back to that version, and runs it"),
     ]
     return render_plan(f"rollback of {plan.host} to {plan.version or plan.image[:16]}", rows, facts=facts, width=width)
 
@@ -95,21 +115,23 @@ def _roll_back(access: HostAccess, *, to: str | None) -> RollbackResult:
     status = access.link.status()
     target = choose_target(settings, store, host, status, to)
     check_not_revoked(store, target.id, ensure_keyring(settings).trust)
-    if target.id == status["image"]:
+    if _is_settled(status, target.id):
         raise Refused(_RUNS_ALREADY.format(host=host.name), resolution="name another with --to")
     check_target(settings, store, host, status, target)
     inputs = {"to": to or "", "before": {"version": status["version"], "image": status["image"]}}
     with recorded_deploy(access, Kind.ROLLBACK, version=target.version, image=target.id, inputs=inputs) as progress:
-        result = _boot(access, target.id, status["boot_id"])
+        result = _boot(access, target.id, status)
         progress.ending = Ending(Outcome.DONE, version=result.version, image=result.image)
     return result
 
 
-def _boot(access: HostAccess, wanted: str, boot_id: str) -> RollbackResult:
-    """Make the image the default and boot it. Raises `HostError`."""
+def _boot(access: HostAccess, wanted: str, status: Evidence) -> RollbackResult:
+    """Make the image the default, and boot it where it does not run. Raises `HostError`."""
     host = access.host.name
     report = access.link.run(access.jobs.commit(wanted, require_running=False))
-    after, how = reboot(access, boot_id, what="the boot of the earlier version")
+    if status["image"] == wanted:
+        return RollbackResult(host, status["version"], wanted, report["bytes_fetched"], {})
+    after, how = reboot(access, status["boot_id"], what="the boot of the earlier version")
     if after["image"] != wanted:
         raise HostError(f"{host} runs {after['image'][:16]}…, not {wanted[:16]}…", resolution="look at its console")
     return RollbackResult(host, after["version"], after["image"], report["bytes_fetched"], how)

@@ -74,6 +74,24 @@ def test_a_plan_says_what_would_boot_and_touches_nothing(hung, monkeypatch) -> N
     assert plan_rollback(settings, "rpc-1", to="0.2.0").reasons == ("rpc-1 runs that version already",)
 
 
+def test_what_a_host_fell_back_to_becomes_its_default_without_a_reboot(hung, monkeypatch) -> None:
+    link, settings = hung
+    monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
+    old, new = link.boots, link.statuses[0]["image"]
+    link.statuses[0].update(image=old, version="0.1.0")
+    plan = plan_rollback(settings, "rpc-1")
+    assert (plan.image, plan.reasons, plan.reboots) == (old, (), False)
+    assert "no reboot" in render_rollback(plan)
+    result = rollback(settings, "rpc-1", RecordingReporter())
+    assert (result.image, result.version, result.boot) == (old, "0.1.0", {})
+    assert len(link.jobs) == 1
+    assert link.board.calls == []
+    # One that boots once, of a flash under way, is no such thing.
+    link.statuses[0].update(image=new, version="0.2.0", default=old, previous="")
+    with pytest.raises(Refused, match="runs that version already"):
+        rollback(settings, "rpc-1", RecordingReporter(), to="0.2.0")
+
+
 def test_a_plan_warns_of_a_version_that_has_just_fallen_back(hung, monkeypatch) -> None:
     link, settings = hung
     monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
