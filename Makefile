@@ -63,10 +63,10 @@ unit: setup ## no root, no network
 	$(BIN)/pytest -n 3 tests/unit
 
 integration: standins tools ## real tools; root
-	$(RUN) $(BIN)/pytest -n 4 --dist loadfile --durations=15 tests/integration
+	$(RUN) $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15 tests/integration
 
 e2e: standins tools ## boots machines; root
-	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --durations=25 tests/e2e
+	$(RUN) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 tests/e2e
 
 torture: standins tools ## faults at seeded moments, for hours; root. ARGS go to pytest: ARGS='--seed 7 -k cut'
 	mkdir -p $(STATE)/torture

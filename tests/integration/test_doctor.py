@@ -73,4 +73,4 @@ def test_a_mount_that_a_killed_bake_left(settings) -> None:
     argv = ["unshare", "--mount", "sh", "-euc", script, sys.executable]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert f"warning  stale mounts: {root}\n         to mend it: sudo umount -R {root}" in done.stdout
+    assert f"warning  stale mounts: {root}\n         to mend it: {as_root(f'umount -R {root}')}" in done.stdout

@@ -14,7 +14,7 @@ import pytest
 
 import flash.doors.installer as installer_door
 import flash.doors.rescue as rescue_door
-from flash import access
+from flash import access, ending
 from flash.context import Evidence
 from flash.doors import Steps, in_place
 from flash.doors.kexec import KexecEntry
@@ -79,6 +79,7 @@ class Controller:
         access.driver_for = lambda *_, **__: ModelProvider(host)  # type: ignore[assignment]
         rescue_door.reach = rescue_door.reach_before = lambda *_: ModelRescue(host)  # type: ignore[assignment]
         rescue_door.read_public_key = lambda _: KEY  # type: ignore[assignment]
+        ending.wait_until_settled = lambda *_, **__: self.settle()  # type: ignore[assignment]
         # In place, `prepare` would ask a real host whether it answers.
         door = Door.IN_PLACE if self.is_in_place else None
         made, plan = prepare(self.settings, "rpc-1", "0.1.0", reporter, door=door)
@@ -87,6 +88,11 @@ class Controller:
             flash_in_order(context, plan, steps_of=lambda door: self._steps(door, host))
         finally:
             (self.settings.state_dir / "said").write_text("\n".join(reporter.lines))
+
+    def settle(self) -> Evidence:
+        """Say that the old version is well."""
+        self.tick("while the old version settles")
+        return {"system": "running"}
 
     def _steps(self, door: Door, host: ModelHost) -> Steps:
         entries = {Door.KEXEC: KexecEntry, Door.RESCUE: RescueEntry, Door.PXE: lambda: ModelEntry(host)}
