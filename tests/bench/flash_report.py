@@ -82,7 +82,7 @@ def _data_paths(found: tuple[DataPath, ...]) -> str:
         f"{first.count} blobs of a baked lab image, {first.size_bytes / 1e6:.0f} MB ({first.packed_bytes / 1e6:.0f} MB "
         f"after `zstd -3`); medians of {runs} runs in turns."
     )
-    return "\n".join(("### The data path", "", head, "", *(line for one in found for line in _data_path(one))))
+    return "\n".join(("## The data path", "", head, "", *(line for one in found for line in _data_path(one))))
 
 
 def _data_path(found: DataPath) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _data_path(found: DataPath) -> tuple[str, ...]:
 def _in_place(found: InPlace) -> str:
     return "\n".join(
         (
-            "### In place, one small layer changed",
+            "## In place, one small layer changed",
             "",
             (
                 f"`qtrade flash` of a lab host that runs, whole: {found.whole_s:.1f} s. In it {found.bytes_fetched / 1e6:.1f} MB "
@@ -126,7 +126,7 @@ def _in_place(found: InPlace) -> str:
 def _reimage(found: Reimage) -> str:
     return "\n".join(
         (
-            "### A blank lab host from power-on to healthy",
+            "## A blank lab host from power-on to healthy",
             "",
             f"{total_s(found.spans):.1f} s through the door `{found.door}`, with {found.bytes_fetched / 1e6:.0f} MB transferred.",
             "",
