@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple
 
-from . import durable
+from . import durable, room
 from .bundle import Bundle
 from .dsse import canonical, digest
 from .errors import AgentError
@@ -62,8 +62,7 @@ def _require_space(config: Path, bundle: Bundle) -> None:
     sizes = [len(one.content) for one in bundle.files] + [len(canonical(bundle.envelope)), _BLOCK, _BLOCK]
     # Every file takes whole blocks, and a folder and a journal's line may come with it.
     needed = sum(-(-size // _BLOCK) * _BLOCK + _BLOCK for size in sizes) + 4 * _BLOCK
-    status = os.statvfs(config)
-    free = status.f_bfree * status.f_frsize
+    free = room.root_can_write(config)
     if needed > free:
         raise AgentError(
             "state-full",

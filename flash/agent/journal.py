@@ -1,12 +1,13 @@
 """The agent's memory on the state partition: which nonces were used, what was done, and the last report."""
 
+import contextlib
 import errno
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
-from . import durable
+from . import durable, room
 from .errors import AgentError
 from .job import Job
 
@@ -34,7 +35,8 @@ class Journal:
         """Keep the token of the job's lease. Raises as `require_holder`."""
         self.require_holder(job)
         if job.lease > self._read_lease():
-            durable.write_file(self._lease, f"{job.lease}\n".encode(), 0o600)
+            with self._writing("lease"):
+                durable.write_file(self._lease, f"{job.lease}\n".encode(), 0o600)
 
     def require_holder(self, job: Job) -> None:
         """Raise `AgentError` when a later holder of this host gave a job already."""
@@ -59,10 +61,11 @@ class Journal:
 
     def keep_report(self, report: Dict[str, Any]) -> None:
         """Keep the last report."""
-        durable.write_file(self._folder / "report.json", json.dumps(report, sort_keys=True).encode(), 0o600)
+        with self._writing("report.json"):
+            durable.write_file(self._folder / "report.json", json.dumps(report, sort_keys=True).encode(), 0o600)
 
     def _append(self, path: Path, line: str) -> None:
-        try:
+        with self._writing(path.name):
             device = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 os.write(device, f"{line}\n".encode())
@@ -70,9 +73,17 @@ class Journal:
             finally:
                 os.close(device)
             durable.sync_folder(self._folder)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Write one of the agent's files. Raises `AgentError`, with figures where the partition is full."""
+        try:
+            yield
         except OSError as error:
+            is_full = error.errno == errno.ENOSPC
+            free = f"; {room.root_can_write(self._folder)} bytes are free" if is_full else ""
             raise AgentError(
-                "state-full" if error.errno == errno.ENOSPC else "io-failed",
-                f"{path.name} on qtrade-state cannot be written: {error.strerror}",
+                "state-full" if is_full else "io-failed",
+                f"{name} on qtrade-state cannot be written: {error.strerror}{free}",
                 "make room below /var on the host (journalctl --vacuum-size=100M, /var/crash), or look at the disk",
             ) from error
