@@ -137,11 +137,11 @@ def start(settings: Settings, plan: RolloutPlan, reporter: Reporter, *, at_most_
     with _held(settings, plan.environment, reporter) as held:
         last = find_rollout(settings, plan.environment)
         if last is not None and _lacks_signature(settings, last, plan):
-            reporter.say(
-                f"{plan.version} was committed to {plan.environment} already, and that was not signed: it is now"
-            )
-            _attest(settings, last, reporter)
-            return last
+            reporter.say(f"{plan.version} was committed to {plan.environment} already, and that was not signed")
+            is_signed = _attest(settings, last, reporter)
+            # Hosts that were passed over then, or are new, are brought to it by a rollout of their own.
+            if is_signed and set(plan.by_name) <= set(last.progress.names(HostState.COMMITTED)):
+                return last
         found = check_startable(last, plan)
         Rollouts(open_store(settings).objects).forget_order(plan.environment)
         if found is None:
@@ -279,8 +279,11 @@ def _lacks_signature(settings: Settings, last: Rollout, plan: RolloutPlan) -> bo
     return last.journal.id not in {one.rollout for one in signed.rollouts}
 
 
-def _attest(settings: Settings, rollout: Rollout, reporter: Reporter) -> None:
-    """Sign that the rollout was committed, which a promotion to production asks for. The fleet runs it either way."""
+def _attest(settings: Settings, rollout: Rollout, reporter: Reporter) -> bool:
+    """Sign that the rollout was committed, which a promotion to production asks for, and say whether that could be.
+
+    The fleet runs it either way.
+    """
     plan, progress = rollout.plan, rollout.progress
     hosts = progress.names(HostState.COMMITTED)
     try:
@@ -298,6 +301,8 @@ def _attest(settings: Settings, rollout: Rollout, reporter: Reporter) -> None:
         reporter.say(
             f"warning: that {plan.version} was committed to {plan.environment} could not be signed: {error.brief}"
         )
+        return False
+    return True
 
 
 def _desk(settings: Settings, rollout: Rollout, held: HeldHost, at_most_s: float) -> Desk:
