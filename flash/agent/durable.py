@@ -1,11 +1,12 @@
 """Writes that survive a power cut: flushed before they are named, and flushed again by name."""
 
 import contextlib
-import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Iterable
+
+from .errors import AgentError
 
 _FIFREEZE = 0xC0045877
 _FITHAW = 0xC0045878
@@ -32,12 +33,14 @@ def write_on_fat(path: Path, data: bytes) -> None:
     Linux keeps in memory where a renamed file begins until its inode is written, and frees the clusters of the replaced file when that is
     closed. So the old file is held open until the temporary name is gone and the inode flushed, in this order: two names must not lead to
     the same clusters. What a power cut left under a temporary name stays: its clusters may be another file's by now, and deleting it would
-    free them.
+    free them. Raises `AgentError` where there are too many of these.
     """
     names = (path.with_name(f".{path.name}.new{number or ''}") for number in range(_LEFTOVERS))
     fresh = next((name for name in names if not name.exists()), None)
     if fresh is None:
-        raise OSError(errno.EEXIST, "too many leftovers of power cuts", str(path))
+        raise AgentError(
+            "esp-crowded", f"{_LEFTOVERS} leftovers of power cuts lie beside {path}", "make the ESP anew: --reimage"
+        )
     _write_new(fresh, data, 0o644)
     with contextlib.ExitStack() as held:
         if path.is_file():
@@ -100,11 +103,14 @@ def replace_link(link: Path, target: str) -> None:
     sync_folder(link.parent)
 
 
-def flush_file(path: Path) -> None:
-    """Flush a file that another program wrote."""
+def flush_file(path: Path, *, forgets: bool = False) -> None:
+    """Flush a file that was written before. With `forgets` it is read from the disk next, not from the page cache."""
     device = os.open(path, os.O_RDONLY)
     try:
         os.fsync(device)
+        if forgets:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(device, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(device)
 

@@ -4,7 +4,6 @@ What comes is not checked as it comes: the whole is, when it is read back from t
 start of the next run, chunk by chunk, so that what is right is kept. Each byte is so hashed once.
 """
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -149,16 +148,11 @@ class Partial:
 
 
 def flush(path: Path, blob: Blob) -> None:
-    """Flush a file, and let the page cache forget it: what is checked next must come from the disk. Raises `AgentError`."""
-    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Flush a complete blob: what is checked next must come from the disk. Raises `AgentError`."""
     try:
-        os.fsync(device)
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(device, 0, 0, os.POSIX_FADV_DONTNEED)
+        durable.flush_file(path, forgets=True)
     except OSError as error:
         raise write_failed(blob, error) from error
-    finally:
-        os.close(device)
 
 
 def write_failed(blob: Blob, error: OSError) -> AgentError:

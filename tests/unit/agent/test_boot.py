@@ -259,6 +259,16 @@ def test_on_fat_what_a_power_cut_left_is_never_deleted(tmp_path):
     assert {leftover.read_bytes() for leftover in leftovers} == {b"torn"}
 
 
+def test_on_fat_too_many_leftovers_are_refused_with_a_cure(tmp_path):
+    path = tmp_path / "grub.cfg"
+    for number in range(100):
+        (tmp_path / f".grub.cfg.new{number or ''}").touch()
+    with pytest.raises(AgentError, match="100 leftovers of power cuts") as caught:
+        durable.write_on_fat(path, b"one")
+    assert "--reimage" in caught.value.remedy
+    assert not path.exists()
+
+
 def is_open(descriptor, inode):
     try:
         return os.fstat(descriptor).st_ino == inode
