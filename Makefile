@@ -9,7 +9,7 @@ STATE := $(or $(QTRADE_STATE_DIR),$(CURDIR)/.state)
 export QTRADE_STATE_DIR := $(STATE)
 RUN := $(SUDO) env QTRADE_STATE_DIR=$(STATE)
 VERSION ?= 0.1.0
-HINT := $(SUDO:%=% )$(BIN)/qtrade
+HINT := $(strip $(SUDO) $(BIN)/qtrade)
 
 # For roots (mmdebstrap), the chambers of bakes (util-linux, mount, iproute2), partition tables in the agent's tests (fdisk), the .debs and
 # the signed repository of the stand-ins (gpg, apt-utils, dpkg-dev), component signatures (gpgv), SSH, the shifted clock of a verifying bake (libfaketime), tests of block maps

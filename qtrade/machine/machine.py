@@ -10,7 +10,7 @@ from pathlib import Path
 from qtrade import process
 from qtrade.errors import ToolError
 from qtrade.machine import pids
-from qtrade.machine.accel import probe_accelerator
+from qtrade.machine.accel import KVM, probe_accelerator
 from qtrade.machine.argv import CD_DEVICE, QMP_SOCKET, build_argv
 from qtrade.machine.console import Console
 from qtrade.machine.qmp import QmpClient, QmpEvent, connect_qmp
@@ -31,6 +31,11 @@ class Qemu:
 
     tools: ToolsRoot
     accelerator: tuple[str, ...]
+
+    @property
+    def has_kvm(self) -> bool:
+        """Whether its guests run on the processor itself."""
+        return self.accelerator == KVM
 
     @property
     def share(self) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from qtrade import clock, process
 from qtrade.errors import QtradeError
-from qtrade.machine.accel import KVM
 from qtrade.machine.machine import find_qemu
 from qtrade.process import as_root
 from qtrade.settings import Settings
@@ -96,7 +95,11 @@ def _kvm(settings: Settings) -> Check:
     if not has_tools(settings.tools_dir.resolve()):
         return good("KVM", f"{device}; tried when there is a tools root")
     # It opens on machines whose CPU runs no guest too.
-    if find_qemu(settings, open_tools(settings)).accelerator == KVM:
+    try:
+        runs_guests = find_qemu(settings, open_tools(settings)).has_kvm
+    except OSError as error:  # the state directory is another account's
+        return good("KVM", f"{device}; not tried: {error.strerror}")
+    if runs_guests:
         return good("KVM", f"{device}, runs a guest")
     return warning(
         "KVM", f"{device} opens and runs no guest: {_EMULATED}", "let the machine below this one allow nested guests"

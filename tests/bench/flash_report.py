@@ -6,7 +6,6 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qtrade.machine.accel import KVM
 from qtrade.machine.machine import find_qemu
 from qtrade.settings import load_settings
 from qtrade.toolsroot import has_tools, open_tools
@@ -141,7 +140,7 @@ def _reimage(found: Reimage) -> str:
 def _machine(found: DataPath) -> str:
     verity = "has fs-verity" if found.has_verity else "has no fs-verity, so that what is there already is read in full"
     settings = load_settings()
-    is_kvm = has_tools(settings.tools_dir) and find_qemu(settings, open_tools(settings)).accelerator == KVM
+    is_kvm = has_tools(settings.tools_dir) and find_qemu(settings, open_tools(settings)).has_kvm
     accelerator = "KVM" if is_kvm else "TCG (no KVM)"
     python = platform.python_version()
     return f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, which {verity}; {accelerator}. Python {python}.\n"
