@@ -35,7 +35,7 @@ class RolloutServer:
             self._server = _Server((listen, port), self)
         except OSError as error:
             raise ConflictError(
-                f"{listen}:{port} cannot be listened on: {error.strerror}", resolution="choose another one with --port"
+                f"{listen}:{port} cannot be listened on: {error.strerror}", resolution="choose another port"
             ) from error
         self.url = f"http://{listen}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="rollouts", daemon=True)
