@@ -10,6 +10,7 @@ from flash.inventory import list_hosts, load_host
 from flash.journal import latest
 from flash.ssh import target_for
 from qtrade.errors import QtradeError
+from qtrade.look import render_table
 from qtrade.manifest import Host
 from qtrade.settings import Settings
 from qtrade.store import Store
@@ -72,13 +73,11 @@ def look_over(settings: Settings, store: Store, *, live: bool = False) -> tuple[
     return tuple(sorted(rows, key=lambda row: (row.environment, row.name)))
 
 
-def render_hosts(rows: tuple[HostRow, ...]) -> str:
-    """Return the hosts as lines for people, in columns."""
-    table = [("HOST", "ENVIRONMENT", "ROLE", "ADDRESS", "RUNS", "STATE")]
-    table += [(row.name, row.environment, row.role, row.address, _runs(row), _state(row)) for row in rows]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table)
-    return "\n".join(lines) if rows else "no hosts yet: `qtrade init` makes the first manifest"
+def render_hosts(rows: tuple[HostRow, ...], *, width: int | None = None) -> str:
+    """Return the hosts for people, in columns."""
+    head = ("HOST", "ENVIRONMENT", "ROLE", "ADDRESS", "RUNS", "STATE")
+    table = [(row.name, row.environment, row.role, row.address, _runs(row), _state(row)) for row in rows]
+    return render_table(head, table, width=width) if rows else "no hosts yet: `qtrade init` makes the first manifest"
 
 
 def _load_all(settings: Settings) -> tuple[dict[str, Host], list[HostRow]]:

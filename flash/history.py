@@ -1,6 +1,5 @@
 """What was deployed, as the store's history tells it, and the file that says which version each host of an environment runs."""
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from flash.inventory import environment_named, list_hosts, load_host
 from flash.states import State
+from qtrade.look import write_time
 from qtrade.settings import Settings
 from qtrade.store import Store
 from qtrade.store.history import History, Kind, Outcome, Past
@@ -122,7 +122,7 @@ class _Seen:
                 self.running.recipe,
                 ending.version,
                 ending.image,
-                _clock(ending.at),
+                write_time(ending.at),
                 deploy.actor.who,
                 f"{run.repository} {run.id}".strip() if run else None,
                 unsettled,
@@ -132,7 +132,7 @@ class _Seen:
             stands = (
                 "has no end yet" if ending.outcome is Outcome.UNKNOWN else f"ended {ending.state or ending.outcome}"
             )
-            unsettled = f"{deploy.kind} of {deploy.version or 'an earlier version'} at {_clock(deploy.at)} {stands}"
+            unsettled = f"{deploy.kind} of {deploy.version or 'an earlier version'} at {write_time(deploy.at)} {stands}"
             self.running = replace(self.running, unsettled=unsettled)
         return False
 
@@ -159,7 +159,7 @@ def _line(one: Past) -> str:
     state = f" {ending.state}" if ending.state else ""
     reached = " ".join(filter(None, (ending.version, ending.generation and f"generation {ending.generation}")))
     parts = (
-        _clock(deploy.at),
+        write_time(deploy.at),
         deploy.environment,
         f"{deploy.kind} {what} {deploy.recipe} {deploy.version}".rstrip(),
         f"{came}{state}{f' -> {reached}' if reached else ''}",
@@ -167,7 +167,3 @@ def _line(one: Past) -> str:
         ending.error,
     )
     return "  ".join(filter(None, parts))
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -9,7 +9,7 @@ from flash.journal import Journal, latest
 from flash.ssh import target_for
 from flash.states import ENDS
 from qtrade.errors import QtradeError
-from qtrade.look import render_plan
+from qtrade.look import render_plan, write_time
 from qtrade.settings import Settings
 from qtrade.store import open_store
 from qtrade.store.leases import Leases
@@ -52,7 +52,7 @@ def render_standing(found: dict[str, Any], *, width: int | None = None) -> str:
     runs = f"runs {found['version']} ({_short(found['image'])})" if found["answers"] else "does not answer"
     lease, flash = found["lease"], found["flash"]
     facts = [(name, _words(value)) for name, value in found.items() if name not in _UNSEEN]
-    facts += [("trust_expires", _clock(found["trust_expires"]))] if found.get("trust_expires") else []
+    facts += [("trust_expires", write_time(found["trust_expires"]))] if found.get("trust_expires") else []
     if lease and "problem" not in lease:
         held = f"{lease['holder']} (process {lease['pid']}) until {lease['expires']}" if lease["held"] else "nobody"
         facts += [("held by", held), ("quarantine", lease["quarantine"])]
@@ -97,8 +97,8 @@ def _lease(settings: Settings, host_name: str) -> dict[str, Any] | None:
         "held": lease.is_held(time.time()),
         "holder": lease.holder,
         "pid": lease.pid,
-        "since": _clock(lease.since),
-        "expires": _clock(lease.expires),
+        "since": write_time(lease.since),
+        "expires": write_time(lease.expires),
         "released": lease.released,
         "token": lease.token,
         "quarantine": lease.quarantine,
@@ -119,12 +119,8 @@ def _flash(journal: Journal) -> dict[str, Any]:
         "open": state is not None and state not in ENDS,
         "version": evidence.get("version"),
         "door": evidence.get("door"),
-        "reached": [{"at": _clock(entry.at), "state": entry.state, "token": entry.token} for entry in entries],
+        "reached": [{"at": write_time(entry.at), "state": entry.state, "token": entry.token} for entry in entries],
         "evidence": evidence,
         "journal": str(journal.path),
         "console": lines,
     }
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
-import time
 
 from jinja2 import Environment
 
 from flash.rollout.progress import HostState
 from flash.rollout.status import HostStatus, RolloutStatus
+from qtrade.look import say_time
 
 _REFRESH_MS = 3000
 _SCRIPT = f"""
@@ -117,7 +117,7 @@ def render_main(environment: str, status: RolloutStatus | None, *, now: float) -
         by_wave={number: by_wave.get(number, []) for number in numbers},
         odd=[one for one in status.hosts if one.state in _ODD] if status else [],
         now=now,
-        clock=_clock,
+        clock=say_time,
     )
 
 
@@ -129,7 +129,3 @@ def render_page(environment: str, status: RolloutStatus | None, *, now: float) -
         environment=environment, phase=phase
     )
     return page.render(title=title, main=render_main(environment, status, now=now), script=_SCRIPT)
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_hosts
-from qtrade.cli.prompts import HostName, console
+from qtrade.cli.options import AsJson, HostName
+from qtrade.cli.prompts import console
 from qtrade.errors import UsageError
 from qtrade.redaction import redact
 from qtrade.reporter import print_document

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.complete import complete_recipes
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.errors import UsageError, choose_from
 from qtrade.look import width_of
 from qtrade.reporter import ConsoleReporter, Timings, print_document
@@ -12,11 +12,6 @@ from qtrade.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from qtrade.manifest import Recipe
-
-RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Recipe in manifests/images.", autocompletion=complete_recipes)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_environments, complete_hosts, complete_versions
-from qtrade.cli.prompts import HostName, Yes, confirm, console
+from qtrade.cli.options import AsJson, HostName, RecipeName, Yes
+from qtrade.cli.prompts import confirm, console
 from qtrade.errors import HostError, QtradeError, UsageError, choose_from
 from qtrade.reporter import print_document, write_error
 from qtrade.settings import load_settings

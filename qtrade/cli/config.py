@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
-from qtrade.cli.prompts import HostName
+from qtrade.cli.options import AsJson, HostName
 from qtrade.errors import NotFound
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrade.cli import access, push
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
-from qtrade.cli.prompts import HostName, Yes, confirm, confirm_erasure, console
-from qtrade.errors import UsageError
+from qtrade.cli.options import AsJson, HostName, Yes
+from qtrade.cli.prompts import confirm, confirm_erasure, console
+from qtrade.errors import Refused, UsageError
 from qtrade.look import width_of
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings
@@ -144,7 +144,12 @@ def rollback(
         typer.echo(render_rollback(plan_rollback(settings, host, to=to), width=width_of()))
         return
     if not yes and sys.stdin.isatty():
-        typer.echo(render_rollback(plan_rollback(settings, host, to=to), width=width_of(sys.stderr)), err=True)
+        plan = plan_rollback(settings, host, to=to)
+        typer.echo(render_rollback(plan, width=width_of(sys.stderr)), err=True)
+        if plan.reasons:
+            raise Refused(
+                f"{host} cannot be rolled back: {plan.reasons[0]}", resolution="name another version with --to"
+            )
     confirm(f"roll {host} back", host, yes=yes)
     result = roll_back(settings, host, console(settings), to=to)
     if as_json:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_hosts
+from qtrade.cli.options import AsJson
 from qtrade.errors import UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

@@ -8,8 +8,8 @@ import typer
 from qtrade.cli import access, maintenance
 from qtrade.cli import init as first_host
 from qtrade.cli.access import Host
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_hosts
+from qtrade.cli.options import AsJson
 from qtrade.errors import UsageError
 from qtrade.look import width_of
 from qtrade.reporter import print_document, print_json
@@ -40,7 +40,7 @@ def list_hosts(*, live: Live = False, as_json: AsJson = False) -> None:
     if as_json:
         print_document("host-list", asdict(HostList(rows)))
     else:
-        typer.echo(render_hosts(rows))
+        typer.echo(render_hosts(rows, width=width_of()))
 
 
 def show_host(host: Host, *, as_json: AsJson = False) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
-from qtrade.cli.prompts import HostName, Yes, confirm, console
+from qtrade.cli.options import AsJson, HostName, Yes
+from qtrade.cli.prompts import confirm, console
 from qtrade.errors import Refused
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

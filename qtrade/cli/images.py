@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from qtrade.cli.complete import VersionName, complete_recipes
+from qtrade.cli.options import AsJson
 from qtrade.cli.prompts import confirm_deletion
 from qtrade.look import width_of
 from qtrade.reporter import print_document, print_json, tell
 from qtrade.settings import load_settings
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def register(app: typer.Typer, images: typer.Typer) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_recipes
+from qtrade.cli.options import AsJson
 from qtrade.cli.questions import Questions
 from qtrade.errors import QtradeError, UsageError
 from qtrade.reporter import print_document

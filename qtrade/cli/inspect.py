@@ -8,14 +8,10 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.complete import complete_recipes, complete_versions
+from qtrade.cli.complete import complete_versions
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.reporter import print_document, tell
 from qtrade.settings import load_settings
-
-RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Recipe in manifests/images.", autocompletion=complete_recipes)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 class SbomFormat(StrEnum):

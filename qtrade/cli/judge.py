@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments
+from qtrade.cli.options import AsJson
 from qtrade.look import width_of
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtrade.cli.bake import AsJson
+from qtrade.cli.options import AsJson
 from qtrade.errors import UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

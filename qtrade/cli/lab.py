@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
+from qtrade.cli.options import AsJson
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.reporter import ConsoleReporter, Timings, print_document
 from qtrade.settings import load_settings
 

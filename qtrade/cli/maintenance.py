@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_versions
-from qtrade.cli.prompts import HostName, console
+from qtrade.cli.options import AsJson, HostName
+from qtrade.cli.prompts import console
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

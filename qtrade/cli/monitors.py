@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_environments, complete_versions
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.errors import Refused, UsageError
 from qtrade.look import width_of
 from qtrade.reporter import ConsoleReporter, print_document

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import VersionName
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.errors import UsageError, choose_from
 from qtrade.reporter import ConsoleReporter, Timings, print_document
 from qtrade.settings import load_settings

@@ -1,11 +1,10 @@
 """What commands on hosts share: their options, their reporter, and the question before something is done to a host."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from qtrade.cli.complete import complete_hosts
 from qtrade.errors import Refused, UsageError
 from qtrade.reporter import ConsoleReporter, Timings
 from qtrade.settings import Settings
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 # Of a larger fleet nobody reads all names before typing.
 _NAMED = 40
-HostName = Annotated[
-    str, typer.Option("--host", help="Host in manifests/hosts, or a lab host.", autocompletion=complete_hosts)
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def console(settings: Settings) -> ConsoleReporter:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_hosts
-from qtrade.cli.prompts import Yes, confirm, console
+from qtrade.cli.options import AsJson, Yes
+from qtrade.cli.prompts import confirm, console
 from qtrade.errors import UsageError
 from qtrade.look import width_of
 from qtrade.redaction import redact

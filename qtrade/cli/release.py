@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_versions
+from qtrade.cli.options import AsJson, RecipeName, Yes
 from qtrade.cli.staging import run_suite_after_promotion
 from qtrade.errors import Refused, TrustError, UsageError
 from qtrade.reporter import print_document, tell
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qtrade.trust.proof import Proof
 
 Version = Annotated[str, typer.Argument(help="Version in the store.", autocompletion=complete_versions)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, show what would be done, and stop.")]
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.complete import complete_environments, complete_recipes, complete_versions
-from qtrade.cli.prompts import Yes, confirm_fleet, console
+from qtrade.cli.options import AsJson, Yes
+from qtrade.cli.prompts import confirm_fleet, console
 from qtrade.errors import UsageError
 from qtrade.look import width_of
 from qtrade.reporter import print_document, tell

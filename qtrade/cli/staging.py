@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import VersionName, complete_environments
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.cli.prompts import console
 from qtrade.errors import HostError, NotFound
 from qtrade.reporter import print_document, tell

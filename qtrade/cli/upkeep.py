@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson
 from qtrade.cli.hosts import Live
-from qtrade.cli.prompts import Yes, confirm_deletion
+from qtrade.cli.options import AsJson, Yes
+from qtrade.cli.prompts import confirm_deletion
 from qtrade.errors import QtradeError
+from qtrade.look import width_of
 from qtrade.reporter import print_document
 from qtrade.settings import Settings, load_settings
 
@@ -32,7 +33,7 @@ def status(*, live: Live = False, as_json: AsJson = False) -> None:
     if as_json:
         print_document("status", asdict(found))
     else:
-        typer.echo(render_status(found))
+        typer.echo(render_status(found, width=width_of()))
 
 
 def doctor(

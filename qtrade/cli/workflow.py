@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtrade.cli.bake import AsJson, RecipeName
 from qtrade.cli.complete import complete_recipes
+from qtrade.cli.options import AsJson, RecipeName
 from qtrade.errors import QtradeError, Refused, UsageError
 from qtrade.reporter import print_document
 from qtrade.settings import load_settings

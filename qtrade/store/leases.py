@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 from qtrade.errors import ConflictError, TrustError
+from qtrade.look import say_time
 from qtrade.store.objects import Changed, Missing, Objects, key_of
 
 LEASE_S = 180.0
@@ -62,8 +63,8 @@ class HeldElsewhere(ConflictError):
     def __init__(self, lease: Lease) -> None:
         left_s = max(lease.expires - time.time(), 0)
         super().__init__(
-            f"{lease.host} is held by {lease.holder} (process {lease.pid}) since {_clock(lease.since)}",
-            details=f"token {lease.token}; renewed until {_clock(lease.expires)}",
+            f"{lease.host} is held by {lease.holder} (process {lease.pid}) since {say_time(lease.since)}",
+            details=f"token {lease.token}; renewed until {say_time(lease.expires)}",
             resolution=f"wait for it to end; if it was killed, the lease runs out in {left_s:.0f} s",
         )
 
@@ -74,7 +75,7 @@ class Quarantined(ConflictError):
     def __init__(self, lease: Lease) -> None:
         super().__init__(
             f"{lease.host} is quarantined: {lease.quarantine}",
-            details=f"by the flash of {lease.holder} that began at {_clock(lease.since)}",
+            details=f"by the flash of {lease.holder} that began at {say_time(lease.since)}",
             resolution=f"look at the host (`qtrade hosts show {lease.host}`, its console) and mend it; "
             f"then take it out of quarantine with `qtrade flash --host {lease.host} --abort`",
         )
@@ -163,7 +164,3 @@ class Leases:
 
 def _key(host: str) -> str:
     return f"{key_of('leases', host)}.json"
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))

@@ -19,9 +19,9 @@ class DoctorDocument:
 
 def examine(settings: Settings, *, online: bool) -> DoctorDocument:
     """Look at everything. Changes nothing, and asks no network unless `online`."""
-    checks = [*check_machine(settings), *check_project(settings, online=online)]
-    if online:
-        checks += check_reach(settings, load_hosts(settings)[0])
+    hosts, read = load_hosts(settings)
+    checks = [*check_machine(settings), *check_project(settings, hosts, read, online=online)]
+    checks += check_reach(settings, hosts) if online else ()
     return DoctorDocument(tuple(checks), all(check.health is not Health.MISSING for check in checks))
 
 

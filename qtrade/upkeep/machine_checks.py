@@ -14,6 +14,7 @@ from qtrade.machine.machine import find_qemu
 from qtrade.process import as_root
 from qtrade.settings import Settings
 from qtrade.toolsroot import has_tools, open_tools
+from qtrade.upkeep import work_folders
 from qtrade.upkeep.check import Check, good, missing, warning
 
 _GIB = 1 << 30
@@ -147,19 +148,16 @@ def _clock_state() -> int:
 
 def stale_mounts(settings: Settings, mountinfo: str) -> Iterator[Check]:
     """Give a check for each mount that a killed command left in the state directory."""
+    # Commands mount there while they run; elsewhere in the state directory a disk may be mounted for good.
     found = [
         path
         for path in mounts_below(settings.state_dir, mountinfo)
-        if path.relative_to(settings.state_dir).parts[0] in _WORK
+        if path.relative_to(settings.state_dir).parts[0] in work_folders.ALL
     ]
     for path in found:
         yield warning("stale mounts", str(path), f"{as_root(f'umount -R {path}')}, once no `qtrade` command runs")
     if not found:
         yield good("stale mounts", "none")
-
-
-# Where commands mount something while they run; a disk may be mounted elsewhere below the state directory for good.
-_WORK = ("work", "shell", "exposure", "specs", "second-bake", "lock-work", "boot-test")
 
 
 def mounts_below(folder: Path, mountinfo: str) -> tuple[Path, ...]:

@@ -22,15 +22,19 @@ _DAY_S = 86400
 _SOON_DAYS = 30
 
 
-def check_project(settings: Settings, *, online: bool) -> Iterator[Check]:
-    """Give the checks of the project. References into HashiCorp Vault are followed only `online`."""
+def check_project(
+    settings: Settings, hosts: tuple[Host, ...], read: tuple[Check, ...], *, online: bool
+) -> Iterator[Check]:
+    """Give the checks of the project; `load_hosts` gives the hosts and `read`.
+
+    References into HashiCorp Vault are followed only `online`.
+    """
     yield _keys(settings)
-    hosts, broken = load_hosts(settings)
     yield from _private_files(settings, hosts)
     yield _store(settings)
     yield _tools(settings)
     yield _packer(settings)
-    yield from broken
+    yield from read
     yield from _environments(settings)
     yield from _tokens(settings, hosts, online=online)
 

@@ -14,17 +14,10 @@ from flash.rollout.progress import ENDS
 from qtrade.errors import BadInput
 from qtrade.machine import pids
 from qtrade.settings import Settings
+from qtrade.upkeep import work_folders
 from qtrade.upkeep.machine_checks import mounts_below
 from qtrade.upkeep.old_state import Item, Kind
 
-# Folders that a command works in while it holds the lock beside them; what lies there without it was left by a killed one.
-_WORK = {
-    "bake.lock": ("work", "second-bake", "unsealed"),
-    "boot-test.lock": ("boot-test",),
-    "lock.lock": ("lock-work",),
-}
-# Without a lock: their age alone says that nobody is there any more.
-_LOOSE = ("shell", "exposure", "specs")
 _TOOLS_LOCKS = ("bake.lock", "roots/tools.lock")
 
 
@@ -52,7 +45,7 @@ def find_items(settings: Settings) -> tuple[Item, ...]:
 def held_locks(state: Path, item: Item) -> Iterator[bool]:
     """Hold the locks that guard an item while it is deleted; says whether nobody else has them."""
     first = item.paths[0].split("/")[0]
-    names = [name for name, folders in _WORK.items() if first in folders]
+    names = [name for name, folders in work_folders.GUARDED.items() if first in folders]
     names += _TOOLS_LOCKS if item.kind is Kind.TOOLS else ()
     handles = []
     try:
@@ -115,12 +108,12 @@ def _logs(state: Path) -> Iterator[tuple[Kind, str, tuple[Path, ...], str]]:
 
 
 def _work(state: Path) -> Iterator[tuple[Kind, str, tuple[Path, ...], str]]:
-    for lock, folders in _WORK.items():
+    for lock, folders in work_folders.GUARDED.items():
         used = "" if _is_free(state / lock) else "a command works there"
         for name in folders:
             if (state / name).is_dir():
                 yield Kind.WORK, name, (state / name,), used
-    for name in _LOOSE:
+    for name in work_folders.LOOSE:
         for path in _folders(state / name):
             yield Kind.WORK, f"{name}/{path.name}", (path,), ""
 

@@ -7,6 +7,7 @@ from flash.drift.record import record_of
 from flash.fleet import HostRow, look_over, render_hosts
 from flash.inventory import list_environments
 from qtrade.errors import QtradeError
+from qtrade.look import write_time
 from qtrade.settings import Settings
 from qtrade.store import CHANNELS, Store, open_store
 from qtrade.store.rollouts import Rollouts
@@ -79,9 +80,9 @@ def read_status(settings: Settings, *, live: bool) -> StatusDocument:
     )
 
 
-def render_status(status: StatusDocument) -> str:
+def render_status(status: StatusDocument, *, width: int | None = None) -> str:
     """Return the status for people."""
-    parts = [render_hosts(status.hosts), ""]
+    parts = [render_hosts(status.hosts, width=width), ""]
     for one in status.recipes:
         leads = ", ".join(f"{name} -> {version}" for name, version in one.channels.items()) or "on no channel"
         parts.append(f"{one.recipe}: {leads}; last published {one.last_bake} at {one.last_bake_at}")
@@ -108,7 +109,7 @@ def _recipes(store: Store) -> tuple[RecipeStatus, ...]:
     for recipe, (at, version) in sorted(newest.items()):
         pointers = {name: store.channel(recipe, name) for name in CHANNELS}
         channels = {name: pointer.version for name, pointer in pointers.items() if pointer is not None}
-        found.append(RecipeStatus(recipe, channels, version, _clock(at)))
+        found.append(RecipeStatus(recipe, channels, version, write_time(at)))
     return tuple(found)
 
 
@@ -119,7 +120,7 @@ def _drift(settings: Settings) -> tuple[DriftStatus, ...]:
             continue
         with record_of(settings, environment) as record:
             told = sorted(record.told.items())
-        found += [DriftStatus(environment, host, _clock(one.at)) for host, one in told if one.digest]
+        found += [DriftStatus(environment, host, write_time(one.at)) for host, one in told if one.digest]
     return tuple(found)
 
 
@@ -127,7 +128,7 @@ def _rollouts(settings: Settings, store: Store) -> tuple[RolloutLine, ...]:
     rollouts = Rollouts(store.objects)
     found = (rollouts.read(environment) for environment in list_environments(settings))
     return tuple(
-        RolloutLine(one.environment, one.recipe, one.version, one.phase, _clock(one.at)) for one in found if one
+        RolloutLine(one.environment, one.recipe, one.version, one.phase, write_time(one.at)) for one in found if one
     )
 
 
@@ -139,7 +140,3 @@ def _keys(settings: Settings) -> KeyStatus:
     trust = keyring.trust
     days = int((trust.expires - time.time()) // 86400)
     return KeyStatus(time.strftime("%Y-%m-%d", time.gmtime(trust.expires)), days, trust.lab, keyring.here())
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -7,6 +7,7 @@ from flash.rollback import plan_rollback, render_rollback, rollback
 from flash.rollback_guard import require_config
 from flash.ssh import pin_host_key
 from flash.states import State
+from qtrade.cli.flash import rollback as run_command
 from qtrade.errors import HostError, Refused
 from qtrade.settings import Settings
 from tests.fakes.examples import make_settings
@@ -72,6 +73,17 @@ def test_a_plan_says_what_would_boot_and_touches_nothing(hung, monkeypatch) -> N
     assert (link.jobs, link.board.calls) == ([], [])
     assert render_rollback(plan).splitlines()[0] == "rollback of rpc-1 to 0.1.0"
     assert plan_rollback(settings, "rpc-1", to="0.2.0").reasons == ("rpc-1 runs that version already",)
+
+
+def test_a_refused_plan_asks_for_no_name(hung, monkeypatch, capsys) -> None:
+    link, settings = hung
+    monkeypatch.setattr("flash.rollback.AgentLink", lambda _: link)
+    monkeypatch.setattr("qtrade.cli.flash.load_settings", lambda: settings)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    with pytest.raises(Refused, match="rpc-1 runs that version already"):
+        run_command(host="rpc-1", to="0.2.0")
+    assert "rollback of rpc-1 to 0.2.0" in capsys.readouterr().err
+    assert (link.jobs, link.board.calls) == ([], [])
 
 
 def test_what_a_host_fell_back_to_becomes_its_default_without_a_reboot(hung, monkeypatch) -> None:

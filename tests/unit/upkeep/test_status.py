@@ -102,6 +102,14 @@ def test_live_asks_all_and_a_silent_one_hides_none(settings, monkeypatch) -> Non
     assert lines[2].endswith("does not answer")
 
 
+def test_a_narrow_terminal_has_a_block_a_host(settings, monkeypatch) -> None:
+    (row,) = look_over(settings, open_store(settings))
+    first, *others = render_hosts((row,), width=30).splitlines()
+    assert first == "rpc-1"
+    assert others
+    assert all(line.startswith("  ") and ": " in line for line in others)
+
+
 def test_everything_at_a_glance(settings, monkeypatch, capsys) -> None:
     image = publish_image(settings)
     store = open_store(settings)
