@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from flash.judge.record import Sample
+from flash.lines import cut_torn
 from qtrade.errors import BadInput, NotFound
 
 SCHEMA_VERSION = 1
@@ -43,8 +44,8 @@ class Recorder:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._sink: IO[bytes] = path.open("r+b" if path.exists() else "w+b")
-        self._sink.seek(_whole_bytes(self._sink))
-        self._sink.truncate()
+        cut_torn(self._sink.fileno())
+        self._sink.seek(0, os.SEEK_END)
 
     def __enter__(self) -> Self:
         return self
@@ -149,16 +150,3 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"{value!r} is no number")
     return float(value)
-
-
-def _whole_bytes(sink: IO[bytes]) -> int:
-    """Return how long the file is up to its last whole line."""
-    end = sink.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - 4096)
-        sink.seek(start)
-        place = sink.read(end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0

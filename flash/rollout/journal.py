@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from flash.rollout.lines import append_lines, read_lines
+from flash.lines import append_lines, read_lines
 from flash.rollout.progress import Event, Progress
 from flash.rollout.waves import RolloutPlan
 from qtrade.errors import BadInput

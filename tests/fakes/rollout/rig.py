@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flash.rollout.lines import read_lines
+from flash.lines import read_lines
 
 _LIMIT_S = 3600.0
 

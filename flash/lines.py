@@ -17,7 +17,7 @@ def append_lines(path: Path, documents: Iterable[Any], *, sync: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(redact(json.dumps(one, sort_keys=True, separators=(",", ":"))) + "\n" for one in documents)
     with path.open("r+b" if path.exists() else "w+b") as sink:
-        _cut_torn(sink.fileno())
+        cut_torn(sink.fileno())
         sink.seek(0, os.SEEK_END)
         sink.write(text.encode())
         sink.flush()
@@ -39,7 +39,7 @@ def read_lines(path: Path) -> Iterator[Any]:
                 raise BadInput(f"{path}:{number} is no line of a record", resolution="move the file away") from error
 
 
-def _cut_torn(descriptor: int) -> None:
+def cut_torn(descriptor: int) -> None:
     """Remove what follows the last line end, looking from the end only."""
     end = os.fstat(descriptor).st_size
     whole = end
