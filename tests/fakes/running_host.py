@@ -1,6 +1,5 @@
 """A host that runs the layers of the lab's image, as far as SSH can tell: sshd in a chroot of them, on a port of 127.0.0.1."""
 
-import json
 import re
 import shlex
 import socket
@@ -10,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +46,12 @@ class Played:
 
 @dataclass
 class RunningHost:
-    """The host, and the playbooks against it. `again` is what a second real run of each role in the chroot said."""
+    """The host, and the playbooks against it."""
 
     settings: Settings
     chamber: Chamber
     roles: tuple[str, ...]
     port: int
-    again: dict[str, Played] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -99,7 +97,7 @@ class RunningHost:
 def run_lab_host(real: Settings, folder: Path, drift: str) -> Iterator[RunningHost]:
     """Run a host of the lab's layers, which are baked if they are not there, until the end of the `with`.
 
-    Before it answers, each role runs for real a second time in the chroot, and then the shell text `drift`, at the root of the host.
+    Before it answers, the shell text `drift` is run at the root of the host.
     """
     host = _prepare(real, folder)
     done = threading.Event()
@@ -111,15 +109,12 @@ def run_lab_host(real: Settings, folder: Path, drift: str) -> Iterator[RunningHo
         finally:
             done.set()
 
-    commands = (*(_again(host, role) for role in host.roles), _sshd(host, drift))
-    host.chamber = Chamber(host.chamber.folder, host.chamber.layers, commands, host.chamber.binds)
+    host.chamber = Chamber(host.chamber.folder, host.chamber.layers, (_sshd(host, drift),), host.chamber.binds)
     thread = threading.Thread(target=live)
     thread.start()
     try:
         while not _answers(host.port):
             assert not done.wait(0.2), "\n".join(said[-60:])
-        parts = "\n".join(said).split("PLAY [Lay the layer ")[1:]
-        host.again = {text.split("]")[0]: Played.read(0, text) for text in parts}
         yield host
     finally:
         (folder / "stop").touch()
@@ -141,9 +136,6 @@ def _prepare(real: Settings, folder: Path) -> RunningHost:
     settings = Settings(real.project, folder / "state", folder / "state/store")
     host = RunningHost(settings, chamber, tuple(layer.role for layer in recipe.layers), free_port())
     _write_manifest(host)
-    connection = {"ansible_host": str(chamber.root), "ansible_connection": "community.general.chroot"}
-    inventory = {"all": {"hosts": {"layer": {**variables, **connection}}}}
-    (folder / "chroot.yml").write_text(json.dumps(inventory))
     return host
 
 
@@ -160,13 +152,6 @@ def _write_manifest(host: RunningHost) -> None:
     secret = {"secrets": {"datadog_api_key": "vault:secrets/development.yml#key"}}
     fields = host_fields(name=NAME, recipe="lab", address="127.0.0.1", ssh=ssh, **secret)
     (state / "lab" / NAME / "host.yaml").write_text(yaml.safe_dump(fields))
-
-
-def _again(host: RunningHost, role: str) -> Command:
-    inventory = host.chamber.folder.parent / "chroot.yml"
-    ansible = host.settings.project / "ansible"
-    playbook = str(ansible / f"playbooks/{role}.yml")
-    return Command((str(TOOLS / "ansible-playbook"), "--diff", "-i", str(inventory), playbook))
 
 
 def _sshd(host: RunningHost, drift: str) -> Command:

@@ -38,12 +38,6 @@ def host(tmp_path_factory) -> Iterator[RunningHost]:
         yield running
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_a_second_run_in_the_chroot_changes_nothing(host, role) -> None:
-    played = host.again[role]
-    assert played.changed == 0, played.text
-
-
 @pytest.mark.parametrize("role", [role for role in ROLES if role != DRIFTED])
 def test_a_host_that_is_as_its_layers_shows_no_difference(host, role) -> None:
     before = host.snapshot()
