@@ -64,6 +64,7 @@ def plan_rollout(settings: Settings, environment_name: str, version: str | None,
         environment.rollout,
         dict(environment.minimum_healthy),
         fleet.others,
+        layer_roles=tuple(one.role for one in image.layers),
     )
 
 

@@ -209,7 +209,7 @@ class Engine:
             return await asyncio.to_thread(self._judge, log, samples, panel)
 
     def _judge(self, log: SampleLog, samples: Sequence[Sample], panel: Panel) -> Judgement:
-        run = Run(self._plan.version, panel.deployed_at, panel.controls)
+        run = Run(self._plan.version, panel.deployed_at, panel.controls, self._plan.layer_roles)
         if (log.path.name, run) != self._told:
             log.begin(run)
             self._told = (log.path.name, run)

@@ -29,7 +29,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """What a rollout does. `version` of `recipe` is `image`; `others` counts the environment's hosts of other recipes, by role."""
+    """What a rollout does. `version` of `recipe` is `image`; `others` counts the environment's hosts of other recipes, by host role."""
 
     environment: str
     recipe: str
@@ -40,6 +40,7 @@ class RolloutPlan:
     policy: RolloutPolicy
     minimum_healthy: dict[HostRole, int]
     others: dict[HostRole, int]
+    layer_roles: tuple[str, ...] = ()  # the Ansible roles of the image: which gates count
 
     @cached_property
     def by_name(self) -> dict[str, Member]:
@@ -55,6 +56,8 @@ class RolloutPlan:
     def digest(self) -> str:
         """Return what tells this plan from others: a rollout that was begun goes on by the plan that it began with."""
         fields = {**asdict(self), "policy": self.policy.model_dump(mode="json")}
+        if not self.layer_roles:  # begun by a qtrade that did not note them
+            del fields["layer_roles"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

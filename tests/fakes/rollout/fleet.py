@@ -182,7 +182,7 @@ def make_plan(members: tuple[Member, ...], **policy: object) -> RolloutPlan:
         {"first_soak_s": 0, "canary_soak_s": 0, "steps": STEPS, "judge_every_s": 1, **policy}
     )
     waves = plan_waves(members, rules)
-    return RolloutPlan("staging", "demo", NEW, sha(NEW), members, waves, rules, {}, {})
+    return RolloutPlan("staging", "demo", NEW, sha(NEW), members, waves, rules, {}, {}, layer_roles=("agave",))
 
 
 STEPS = [{"percent": share, "soak_s": 0} for share in (10, 25, 50, 100)]

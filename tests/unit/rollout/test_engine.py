@@ -211,7 +211,7 @@ def test_samples_are_a_record_for_each_wave_that_the_judge_reads_again(rig: Rig)
     files = sorted(done.journal.samples.glob("*.jsonl"))
     assert [path.name for path in files] == [f"{number:03}.jsonl" for number in range(len(done.plan.waves))]
     for path in files:
-        assert read_run(path).version == done.plan.version
+        assert (read_run(path).version, read_run(path).roles) == (done.plan.version, ("agave",))
     assert next(read_samples(files[0])).metric == "errors"
 
 
