@@ -41,12 +41,12 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 	$(RUN) $(BIN)/qtrade lab up --owner-pid $$$$; \
 	$(RUN) $(BIN)/qtrade flash --host lab-1 --version $(VERSION) --yes; \
 	$(RUN) $(BIN)/qtrade hosts show lab-1; \
-	printf '%s\n' "" "lab-1 was flashed with lab $(VERSION) and is healthy; it is switched off now. Where to look next:" \
-	  "  $(HINT) lab up --power-on            start it again" \
-	  "  $(HINT) hosts show lab-1             what it says of itself" \
-	  "  $(HINT) flash --host lab-1 --dry-run what a flash would do" \
-	  "  $(STATE)/lab/lab-1/console.log                  its console" \
-	  "  docs/architecture.md                            how it works"
+	printf '\n%s\n' "lab-1 was flashed with lab $(VERSION) and is healthy; it is switched off now. Where to look next:"; \
+	printf '  %-54s %s\n' "$(HINT) lab up --power-on" "start it again" \
+	  "$(HINT) hosts show lab-1" "what it says of itself" \
+	  "$(HINT) flash --host lab-1 --dry-run" "what a flash would do" \
+	  "$(STATE)/lab/lab-1/console.log" "its console" \
+	  "docs/architecture.md" "how it works"
 
 # Bakes that take minutes of one core, which the guests of e2e leave idle in the end.
 BESIDE_GUESTS := tests/integration/test_locked_bake.py tests/integration/test_component_build.py
