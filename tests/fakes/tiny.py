@@ -47,8 +47,8 @@ class TinyProject:
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment in which `qtrade` works on this project."""
-        names = {"QTRADE_PROJECT": self.settings.project, "QTRADE_STATE_DIR": self.settings.state_dir}
-        return {**os.environ, **{name: str(path) for name, path in names.items()}}
+        own = {"PROJECT": self.settings.project, "STATE_DIR": self.settings.state_dir, "STORE": self.settings.store}
+        return {**os.environ, **{f"QTRADE_{name}": str(value) for name, value in own.items()}}
 
     def bake(self, version: str, *, from_scratch: bool = False) -> run.BakeResult:
         return run.bake(self.settings, self.recipe, version, self.reporter, from_scratch=from_scratch)
