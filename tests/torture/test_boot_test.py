@@ -1,5 +1,6 @@
-"""The boot test itself: images that must fail it, and a killed one that leaves nothing behind."""
+"""The boot test itself: the lab image passes it, others must fail it, and a killed one leaves nothing behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,15 @@ from tests.e2e.images import extra_layer, publish_variant
 from tests.rigs import QTRADE, qtrade
 
 pytestmark = pytest.mark.torture
+
+
+def test_lab_image_passes_with_the_specs_of_all_roles(image_010: str) -> None:
+    (result,) = json.loads(qtrade("images", "test", "0.1.0", "--firmware", "uefi", "--json").stdout)["results"]
+    predicate = result["predicate"]
+    assert result["image_id"] == image_010
+    assert (predicate["kind"], predicate["passed"], predicate["firmware"]) == ("boot", True, "uefi")
+    assert predicate["ran"] > 60
+    assert result["envelope"]["payloadType"] == "application/vnd.in-toto+json"
 
 
 def test_image_that_does_not_boot_fails_with_its_console(settings: Settings, image_010: str, tmp_path: Path) -> None:
