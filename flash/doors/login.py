@@ -9,6 +9,7 @@ from qtrade.redaction import redact, register_secret
 from qtrade.ssh import SshTarget, unreachable
 
 _ADD_KEY = "umask 077; mkdir -p ~/.ssh && cat >>~/.ssh/authorized_keys"
+_BANNER = "SSH-2.0"  # ssh-keyscan shows what a server says of itself, also when that has no key of the type
 
 
 def write_known_keys(target: SshTarget, keys: tuple[str, ...]) -> None:
@@ -17,18 +18,34 @@ def write_known_keys(target: SshTarget, keys: tuple[str, ...]) -> None:
 
 
 def first_keys(target: SshTarget) -> tuple[str, ...]:
-    """Return the host keys that a system shows now. Raises `HostError` when no SSH server answers there in time."""
-    argv = ["ssh-keyscan", "-T", "10", "-p", str(target.port), target.address]
-    done = process.run(argv, timeout_s=60, check=False)
-    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line and not line.startswith("#")]
-    keys = tuple(line[1] for line in lines if len(line) > 1)
+    """Return the host keys that a system shows now: Ed25519 alone where it has one. Raises `HostError` when no SSH server answers in time.
+
+    ssh-keyscan makes a connection for each type that it asks for, and a firewall that counts connections (six in 30 s of one address: ufw's
+    `limit`) would refuse the login that follows.
+    """
+    done = _scan(target, "-t", "ed25519")
+    if not (keys := _shown(done)) and _BANNER in done.stdout + done.stderr:
+        done = _scan(target)
+        keys = _shown(done)
     if not keys:
         raise HostError(
             f"{target.host}: no SSH server answers at {target.address}:{target.port}",
             details=redact(done.stderr.strip()[-500:]),
-            resolution="check the address and the port; a host that boots or is busy answers later: run the same command again",
+            resolution="check the address and the port; a host that boots or is busy, or whose firewall refuses who connected six times "
+            "in 30 s, answers later: run the same command again",
         )
     return keys
+
+
+def _scan(target: SshTarget, *options: str) -> process.Completed:
+    return process.run(
+        ["ssh-keyscan", *options, "-T", "10", "-p", str(target.port), target.address], timeout_s=60, check=False
+    )
+
+
+def _shown(done: process.Completed) -> tuple[str, ...]:
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    return tuple(line[1] for line in lines if len(line) > 1)
 
 
 def log_in_once(target: SshTarget, *, password: str, public_key: str) -> None:

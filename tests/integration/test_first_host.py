@@ -26,7 +26,7 @@ from qtrade.ssh import SshTarget
 from tests.fakes.agent_disks import Machine
 from tests.fakes.examples import make_settings
 from tests.fakes.projects import write_project
-from tests.fakes.ssh_server import SshServer, serve_ssh
+from tests.fakes.ssh_server import SshServer, make_server, serve_ssh
 from tests.fakes.sushy_emulator import MAC, PASSWORD, USER, UUID, emulator
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -135,6 +135,32 @@ def test_what_is_found_over_ssh_is_what_the_agent_will_compare(settings, server,
         ("eno1", "02:00:00:00:00:01", False),
         ("eno2", "02:00:00:00:00:02", True),
     ]
+
+
+def test_the_look_at_a_host_key_is_one_connection(settings, server, tmp_path) -> None:
+    """Firewalls count them: more would have the login refused."""
+    target = SshTarget("rpc-1", "127.0.0.1", server.port, "root", server.identity, tmp_path / "known")
+    key, _ = show_host_key(target)
+    target.known_hosts.write_text(f"rpc-1 {key}\n")
+    discover_over_ssh(target, key)
+    asked = {port for port in re.findall(r"127\.0\.0\.1 port (\d+)", server.log) if port != str(server.port)}
+    assert len(asked) == 3, server.log  # one waited until it listens, one looked at the key, one logged in
+
+
+def test_a_server_without_an_ed25519_key_shows_what_it_has(settings, tmp_path) -> None:
+    server = make_server(load_settings_of_this_project(), tmp_path / "sshd")
+    for name in ("host_key", "host_key.pub"):
+        (server.folder / name).unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", server.folder / "host_key"], check=True)
+    server.start()
+    try:
+        key, shown = show_host_key(
+            SshTarget("rpc-1", "127.0.0.1", server.port, "root", server.identity, tmp_path / "known")
+        )
+    finally:
+        server.stop()
+    assert key.startswith("ecdsa-sha2-nistp256 ")
+    assert shown == fingerprint(server)
 
 
 def test_this_machines_own_disks_are_found_as_the_agent_finds_them(settings, tmp_path) -> None:
