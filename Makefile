@@ -52,8 +52,7 @@ demo: standins tools ## bake the lab image, flash a virtual bare-metal host with
 BESIDE_GUESTS := tests/integration/test_locked_bake.py tests/integration/test_component_build.py
 
 test: setup ## everything
-	$(MAKE) --no-print-directory -j 3 --output-sync=line lint standins tools
-	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory -j 4 --output-sync=line lint standins tools unit
 	$(MAKE) --no-print-directory integration ARGS='$(BESIDE_GUESTS:%=--ignore=%)'
 	$(MAKE) --no-print-directory e2e ARGS='$(BESIDE_GUESTS)'
 
@@ -67,7 +66,7 @@ lint: setup ## style, types, imports, workflows, roles, templates
 	cd ansible && ANSIBLE_COLLECTIONS_PATH=collections ../$(BIN)/ansible-lint --offline --strict --profile production playbooks roles
 
 unit: setup ## no root, no network
-	$(BIN)/pytest -n 3 tests/unit
+	$(BIN)/pytest -n 5 tests/unit
 
 integration: standins tools ## real tools; root
 	$(RUN) $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS) tests/integration
